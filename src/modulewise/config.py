@@ -1,0 +1,380 @@
+"""What to run and how: sweeps, recipes and data sets become cells, each the full definition of one run.
+
+A cell's identity is a hash of its canonical JSON without the values that are at their default, so that a new option with a
+default keeps all finished work. Where the data lie on disk is no part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from .errors import InvalidInput, choose, parse
+from .options import method_names, options_model
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")]
+"""A name that stands in paths: letters, digits, dots and dashes."""
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Frozen(BaseModel):
+    """Frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(Frozen):
+    """Optimiser, schedule, budget and numerics of a run; the defaults are InfoPro's CIFAR-10 recipe (arXiv 2101.10832)."""
+
+    epochs: Annotated[int, Field(ge=1)] = 160
+    flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Budget in training FLOPs, helpers counted; takes the place of `epochs`."""
+    seconds: Seconds | None = None
+    """Budget in seconds of training steps on the device at hand; takes the place of `epochs`."""
+    batch_size: Annotated[int, Field(ge=2)] = 1024
+    train_images: Annotated[int, Field(ge=2)] | None = None
+    """Train on so many images, drawn per seed with equal shares per class; all of them if not given."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.8
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
+    schedule: Literal["joint", "sequential"] = "joint"
+    """Who moves when: all modules on every batch, or one after the other, the epochs shared out among them."""
+    lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """`cosine` to zero, `step` (x0.1 at 1/2 and 3/4 of the epochs) or `constant`; each after the warm-up."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 10
+    warmup_lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    precision: Literal["fp32", "bf16"] = "fp32"
+    tf32: bool = False
+    channels_last: bool = False
+    deterministic: bool = False
+    """Ask torch for deterministic kernels on a GPU (slower); CPU runs are deterministic without."""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Training:
+        if self.flops is not None and self.seconds is not None:
+            raise ValueError("give one budget: epochs, flops or seconds")
+        if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
+            raise ValueError("nesterov needs a momentum above 0; set nesterov: false")
+        return self
+
+
+class Dataset(Frozen):
+    """Where images come from and how they are normalised and augmented."""
+
+    source: Literal["torchvision", "npz", "imagefolder", "digits", "fake"]
+    torchvision_class: Literal["CIFAR10", "CIFAR100", "SVHN", "STL10", "MNIST", "FashionMNIST"] | None = None
+    path: str | None = None
+    """Of an npz file or an ImageFolder root holding train/ and test/; no part of a cell's identity."""
+    shape: tuple[int, int, int] | None = None
+    """Channels, height, width; an npz file says it itself."""
+    classes: Annotated[int, Field(ge=2)] | None = None
+    mean: tuple[float, ...] | None = None
+    """Per channel in [0, 1]; from the training images if not given."""
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    pad: Annotated[int, Field(ge=0)] = 0
+    """Pad by so many pixels, then crop at random to the original size."""
+    padding: Literal["zeros", "reflect"] = "zeros"
+    flip: bool = False
+    validation: Annotated[int, Field(ge=0)] = 0
+    """Hold out so many training images, the same for every seed, for selection."""
+    train_size: Annotated[int, Field(ge=2)] = 512
+    """Of `fake` only: number of training images; a quarter as many for testing."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Dataset:
+        needs = {"torchvision": ("torchvision_class", "shape", "classes"), "npz": ("path",), "digits": ()}
+        missing = [k for k in needs.get(self.source, ("shape", "classes")) if getattr(self, k) is None]
+        if self.source == "imagefolder" and self.path is None:
+            missing.append("path")
+        if missing:
+            raise ValueError(f"a {self.source} data set needs {', '.join(missing)}")
+        return self
+
+
+class Cell(Frozen):
+    """Everything that defines one run."""
+
+    dataset: Name
+    network: Name
+    recipe: Name
+    modules: Annotated[int, Field(ge=1)]
+    """K, the number of gradient-isolated modules."""
+    seed: Annotated[int, Field(ge=0)]
+    method: str
+    options: dict[str, Any] = {}
+    """Options of the method that differ from their defaults."""
+    partition: Literal["even", "memory"] | tuple[str, ...] = "even"
+    """`even` (by number of stages), `memory` (equal measured activation bytes) or the stage names to cut after."""
+    training: Training = Training()
+    data: Dataset
+
+    @model_validator(mode="after")
+    def _known_options(self) -> Cell:
+        if self.method not in method_names():
+            raise ValueError(str(choose(self.method, method_names(), "method", "method")))
+        given = parse(options_model(self.method), self.options, "options").model_dump(mode="json", exclude_defaults=True)
+        object.__setattr__(self, "options", given)
+        if isinstance(self.partition, tuple) and len(self.partition) != self.modules - 1:
+            raise ValueError(f"{self.modules} modules need {self.modules - 1} cuts, got {len(self.partition)}")
+        return self
+
+    def canonical(self) -> str:
+        """JSON without defaults, keys sorted, without the place of the data."""
+        content = self.model_dump(mode="json", exclude_defaults=True, exclude={"data": {"path"}})
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def id(self) -> str:
+        """Short hash of the canonical JSON."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:8]
+
+    @property
+    def path(self) -> str:
+        """The run's folder below `results/runs`."""
+        keys = ("dataset", "network", "recipe", "modules", "seed")
+        return "/".join([*(f"{k}~{getattr(self, k)}" for k in keys), f"cell~{self.id}"])
+
+    def to_json(self) -> str:
+        """JSON without defaults that `Cell.model_validate_json` reads back."""
+        return self.model_dump_json(exclude_defaults=True)
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.network} {self.recipe} K={self.modules} s{self.seed}"
+
+
+class When(Frozen):
+    """Where an override applies; every condition that is given must hold. A single value or a list of them."""
+
+    dataset: str | list[str] | None = None
+    network: str | list[str] | None = None
+    modules: int | list[int] | None = None
+
+    def holds(self, dataset: str, network: str, modules: int) -> bool:
+        """Whether the conditions hold for this cell."""
+        wanted = ((self.dataset, dataset), (self.network, network), (self.modules, modules))
+        return all(w is None or v == w or (isinstance(w, list) and v in w) for w, v in wanted)
+
+
+class Change(Frozen):
+    """What an override sets."""
+
+    options: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    partition: Literal["even", "memory"] | tuple[str, ...] | None = None
+
+
+class Override(Frozen):
+    """`when` a cell matches, `set` these values; `source` says where they were published."""
+
+    when: When
+    set: Change
+    source: str
+
+
+class Recipe(Frozen):
+    """A named method with its options, training settings and overrides."""
+
+    method: str
+    label: str
+    paper: str | None = None
+    modules: Literal["any", "one"] = "any"
+    """`one`: the method does not cut the network; it has a single cell, K=1, beside each of a grid's K."""
+    training: Name = "paper"
+    """Name of shared training settings."""
+    partition: Literal["even", "memory"] = "even"
+    options: dict[str, Any] = {}
+    overrides: tuple[Name | Override, ...] = ()
+    """Names of shared tables, or overrides written out; later ones win."""
+    note: str | None = None
+    """What a reader of the report must know, e.g. which values are our own choice."""
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in method_names():
+            raise ValueError(str(choose(value, method_names(), "method", "methods")))
+        return value
+
+
+class Settings(Frozen):
+    """Shared training settings: values, then overrides."""
+
+    source: str
+    set: dict[str, Any] = {}
+    overrides: tuple[Override, ...] = ()
+
+
+class Recipes(Frozen):
+    """The content of `recipes.yaml`."""
+
+    training: dict[Name, Settings]
+    tables: dict[Name, tuple[Override, ...]] = {}
+    recipes: dict[Name, Recipe]
+
+
+class Datasets(Frozen):
+    """The content of `datasets.yaml`."""
+
+    datasets: dict[Name, Dataset]
+
+
+class Grid(Frozen):
+    """A product of data sets, networks, recipes, K and seeds."""
+
+    datasets: Annotated[list[str], Field(min_length=1)]
+    networks: Annotated[list[str], Field(min_length=1)]
+    recipes: Annotated[list[str], Field(min_length=1)]
+    modules: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    seeds: Annotated[int, Field(ge=1)] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    """Their number, or a list."""
+    training: dict[str, Any] = {}
+    """Settings of this grid; they win over the recipe's."""
+
+
+class Sweep(Frozen):
+    """What to run: the content of `sweep.yaml`."""
+
+    sweep: Name
+    title: str = ""
+    grids: Annotated[list[Grid], Field(min_length=1)]
+    recipes: str = "config/recipes.yaml"
+    datasets: str = "config/datasets.yaml"
+
+
+class Book:
+    """Recipes and data sets, and the cells that grids make of them.
+
+    Args:
+        recipes: path of `recipes.yaml`.
+        datasets: path of `datasets.yaml`.
+    """
+
+    def __init__(self, recipes: Path, datasets: Path) -> None:
+        self.recipes_file, self.datasets_file = recipes, datasets
+        self.recipes = parse(Recipes, read_yaml(recipes), str(recipes))
+        self.datasets = parse(Datasets, read_yaml(datasets), str(datasets)).datasets
+        for name, recipe in self.recipes.recipes.items():
+            where = f"{recipes}: recipes.{name}"
+            parse(options_model(recipe.method), recipe.options, f"{where}.options")
+            if recipe.training not in self.recipes.training:
+                raise choose(recipe.training, self.recipes.training, "training settings", f"{where}.training")
+            for table in (o for o in recipe.overrides if isinstance(o, str)):
+                if table not in self.recipes.tables:
+                    raise choose(table, self.recipes.tables, "table of overrides", f"{where}.overrides")
+
+    def cell(
+        self,
+        dataset: str,
+        network: str,
+        recipe: str,
+        modules: int,
+        seed: int,
+        training: dict[str, Any] | None = None,
+        where: str = "cell",
+    ) -> Cell:
+        """Resolve one cell: recipe, then its overrides in order, then the grid's training settings.
+
+        Raises:
+            InvalidInput: an unknown name, option or setting, or a value out of range.
+        """
+        if recipe not in self.recipes.recipes:
+            raise choose(recipe, self.recipes.recipes, "recipe", where)
+        if dataset not in self.datasets:
+            raise choose(dataset, self.datasets, "data set", where)
+        r = self.recipes.recipes[recipe]
+        shared = self.recipes.training[r.training]
+        mine = [o for item in r.overrides for o in ([item] if isinstance(item, Override) else self.recipes.tables[item])]
+        options, settings, partition = dict(r.options), dict(shared.set), r.partition
+        for override in (*shared.overrides, *mine):
+            if override.when.holds(dataset, network, modules):
+                options |= override.set.options
+                settings = _settings(settings, override.set.training)
+                partition = override.set.partition or partition  # type: ignore[assignment]
+        content = {
+            "dataset": dataset,
+            "network": network,
+            "recipe": recipe,
+            "modules": modules,
+            "seed": seed,
+            "method": r.method,
+            "options": options,
+            "partition": partition,
+            "training": _settings(settings, training or {}),
+            "data": self.datasets[dataset],
+        }
+        return parse(Cell, content, f"{where}: {dataset} {network} {recipe} K={modules}")
+
+    def cells(self, sweep: Sweep, where: str = "sweep") -> list[Cell]:
+        """All cells of a sweep, in order, each once.
+
+        Raises:
+            InvalidInput: something unknown or out of range, or the same cell in two places.
+        """
+        seen: dict[str, str] = {}
+        out = []
+        for n, grid in enumerate(sweep.grids):
+            place = f"{where}: grids[{n}]"
+            for cell in self._grid(grid, place):
+                if cell.path in seen:
+                    raise InvalidInput(f"{place}: {cell} stands in {seen[cell.path]} already; list it once")
+                seen[cell.path] = f"grids[{n}]"
+                out.append(cell)
+        return out
+
+    def _grid(self, grid: Grid, where: str) -> Iterator[Cell]:
+        seeds = list(range(grid.seeds)) if isinstance(grid.seeds, int) else grid.seeds
+        for dataset in grid.datasets:
+            for network in grid.networks:
+                for recipe in grid.recipes:
+                    one = recipe in self.recipes.recipes and self.recipes.recipes[recipe].modules == "one"
+                    for k in [1] if one else grid.modules:
+                        for seed in seeds:
+                            yield self.cell(dataset, network, recipe, k, seed, grid.training, where)
+
+
+def _settings(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Training settings with changes; a new budget takes the place of the old one."""
+    budgets = {"epochs", "flops", "seconds"}
+    drop = budgets if budgets & set(change) else set()
+    return {k: v for k, v in base.items() if k not in drop} | change
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        InvalidInput: the file is missing, unreadable or no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror or error}") from None
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
+
+
+def load_sweep(config: dict[str, Any] | Path, root: Path, where: str = "config") -> tuple[Sweep, Book, list[Cell]]:
+    """Parse a sweep and resolve all its cells.
+
+    Args:
+        config: the parsed YAML, or the path of the file.
+        root: folder that relative paths of `recipes` and `datasets` start from.
+        where: name of the file for messages.
+
+    Raises:
+        InvalidInput: anything wrong in the sweep, the recipes or the data sets.
+    """
+    if isinstance(config, Path):
+        config, where = read_yaml(config), str(config)
+    sweep = parse(Sweep, config, where)
+    book = Book(root / sweep.recipes, root / sweep.datasets)
+    return sweep, book, book.cells(sweep, where)

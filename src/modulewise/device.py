@@ -1,0 +1,103 @@
+"""The device a run uses: its name, and whether the run has it to itself."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from .errors import InvalidInput
+
+SHARED = "MODULEWISE_SHARED_DEVICE"
+"""Set to 1 by whoever packs several runs on one device."""
+
+
+def pick(name: str) -> torch.device:
+    """The device for `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        InvalidInput: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InvalidInput(f"device {name!r}: valid: auto, cpu, cuda, cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput(f"device {name!r}: no CUDA device is visible; valid here: auto, cpu")
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """The model's name, with the number of threads on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = ""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    return f"{model or platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+@contextmanager
+def claim(device: torch.device) -> Iterator[bool]:
+    """Hold the device, or on a CPU as many cores as there are threads, and say whether nobody else holds it.
+
+    Runs of this package on one host see one another through lock files; on a GPU, memory that others occupy counts too.
+    """
+    folder = Path(tempfile.gettempdir()) / f"modulewise-devices-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        busy = total - free > 2**30
+        slots, wanted = [str(torch.cuda.get_device_properties(device).uuid)], 1
+    else:
+        busy, wanted = False, torch.get_num_threads()
+        slots = [f"core-{i}" for i in range(len(os.sched_getaffinity(0)))]
+    held = []
+    for slot in slots:
+        if len(held) == wanted:
+            break
+        fd = os.open(folder / slot, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.append(fd)
+        except OSError:
+            os.close(fd)
+    try:
+        yield len(held) == wanted and not busy and os.environ.get(SHARED, "0") != "1"
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of the libraries that decide the numbers, and of this package."""
+    names = ("modulewise", "torch", "torchvision", "numpy")
+    out = {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in names}
+    return out | ({"cuda": torch.version.cuda} if torch.version.cuda and torch.cuda.is_available() else {})
+
+
+@cache
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from, with `+` if files differ from it; None outside a checkout."""
+    root = Path(__file__).parent
+    try:
+        head = _git(root, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=20).stdout.strip()

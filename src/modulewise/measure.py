@@ -1,0 +1,107 @@
+"""What a run costs: floating-point operations, parameters, and the largest sum of live tensor bytes."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .method import Batch, Method
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Per optimiser step of `batch_size` images, forward and backward, a multiply-accumulate counting two; and the deployed net."""
+
+    trunk: float
+    """Of the K isolated modules alone."""
+    helpers: float
+    """Of everything else a step computes."""
+    inference_macs: float
+    """Multiply-accumulates of the deployed net for one image."""
+
+
+def flops(method: Method, image: tuple[int, ...], batch_size: int) -> Flops:
+    """Count the operations of one step and of inference, on a copy without data (torch's counter: convolutions, matrix products)."""
+    ghost = copy.deepcopy(method).to("meta")
+    x = torch.empty(batch_size, *image, device="meta")
+    y = torch.empty(batch_size, dtype=torch.long, device="meta")
+    with _counting() as step:
+        for loss in ghost.losses(Batch(x, y, x, y, lambda: x)):
+            loss.value.backward()
+    with _counting() as trunk:
+        h = x
+        for module in ghost.trunk:
+            h = module(h)
+            h.sum().backward()
+            h = h.detach()
+    ghost.eval()
+    with _counting() as inference, torch.no_grad():
+        ghost.predict(x[:1])
+    total, own = step.get_total_flops(), trunk.get_total_flops()
+    return Flops(own, max(0, total - own), inference.get_total_flops() / 2)
+
+
+def _counting() -> FlopCounterMode:
+    return FlopCounterMode(display=False)
+
+
+def parameters(parts: Iterable[nn.Module]) -> int:
+    """Number of distinct parameters."""
+    return sum(p.numel() for p in {id(p): p for m in parts for p in m.parameters()}.values())
+
+
+def live_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the distinct storages behind some tensors."""
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+@dataclass
+class Peak:
+    """Growth of the allocator's live bytes above what was alive when the measurement began."""
+
+    bytes: int = 0
+
+
+@contextmanager
+def cpu_peak() -> Iterator[Peak]:
+    """Largest growth of the CPU allocator's live bytes inside the block, from torch's own allocation events.
+
+    Memory that was allocated before the block does not count, nor does freeing it.
+    """
+    peak = Peak()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's library is chatty
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True) as prof:
+        yield peak
+    live: dict[int, int] = {}
+    total = 0
+    assert prof.profiler and prof.profiler.kineto_results
+    for event in _memory_events(prof):
+        address, size = event
+        if size > 0:
+            live[address] = size
+            total += size
+            peak.bytes = max(peak.bytes, total)
+        else:
+            total -= live.pop(address, 0)
+
+
+def _memory_events(prof: torch.profiler.profile) -> Iterator[tuple[int, int]]:
+    """(address, bytes) of every allocation (positive) and release (negative) on the CPU, in order of time."""
+    from torch._C._profiler import _EventType
+
+    stack = list(prof.profiler.kineto_results.experimental_event_tree())  # type: ignore[union-attr]
+    found = []
+    while stack:
+        event = stack.pop()
+        stack.extend(event.children)
+        if event.tag == _EventType.Allocation and event.extra_fields.device.type == "cpu":
+            found.append((event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size))
+    for _, address, size in sorted(found, key=lambda e: e[0]):
+        yield address, size

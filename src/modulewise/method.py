@@ -1,0 +1,169 @@
+"""The contract between a method and everything that drives it.
+
+A method owns the K modules of the trunk and its own helpers (heads, decoders, encoders). Its verb is `local(k, batch, state)`, a
+generator that yields the losses of module k and returns the state that crosses the cut.
+
+Sharp edges:
+
+- When control returns after a `yield`, that loss's backward pass has run; each module's graph dies before the next is built.
+- The state that crosses a cut is detached tensors only.
+- `Loss.groups` is the isolation promise: only these groups may receive gradient from the loss. With `step`, they have been stepped and
+  zeroed when control returns.
+- Precision is fp32 or bf16: a loss scaler would corrupt gradients a method reads.
+- Never yield inside `torch.no_grad` or `torch.autocast`: the mode leaks into the trainer.
+- Run every stage in train mode once per step: BatchNorm counts each pass.
+- State older than a step is tensors in the `state_dict`, never graphs: an optimiser step in place kills a kept graph.
+- No host synchronisation and no branch on data in `local`; otherwise declare `graphable = False`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from .network import Trunk
+
+State = tuple[Tensor, ...]
+Local = Generator["Loss", None, State]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step sees.
+
+    Attributes:
+        x: normalised, augmented images (B C H W); what the trunk is given.
+        y: targets of the task; labels (B) in classification.
+        image: the same augmented images before normalisation, in [0, 1] (B C H W).
+        index: which training samples they are (B).
+        view: makes another augmentation of the same samples, normalised like `x`.
+    """
+
+    x: Tensor
+    y: Tensor
+    image: Tensor
+    index: Tensor
+    view: Callable[[], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A scalar to be minimised, and the only parameter groups it may reach."""
+
+    value: Tensor
+    groups: tuple[str, ...]
+    name: str
+    step: bool = False
+
+
+class Method(nn.Module):
+    """A way to train the modules of a trunk.
+
+    Args:
+        trunk: the network, cut into K modules.
+
+    Class attributes (declarations that the tests hold true):
+        single: the method does not cut; it is defined for K = 1 only.
+        joint_only: it needs something back from later modules and runs under the joint schedule only.
+        graphable: a step has no host synchronisation and no branch on data.
+        equals_backprop: with K = 1 it is end-to-end backpropagation, bit for bit.
+    """
+
+    single = False
+    joint_only = False
+    graphable = True
+    equals_backprop = True
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk = nn.ModuleList(trunk.modules)
+        self.task = trunk.task
+
+    @property
+    def k(self) -> int:
+        """K, the number of modules."""
+        return len(self.trunk)
+
+    def start(self, x: Tensor) -> State:
+        """The state that enters module 0, for normalised images (B C H W)."""
+        return (x,)
+
+    def cross(self, k: int, state: State) -> State:
+        """Run module k on the state that enters it; the state that leaves it, the feature first, nothing detached."""
+        return (self.trunk[k](state[0]),)
+
+    def local(self, k: int, batch: Batch, state: State) -> Local:
+        """Yield the losses of module k, given the state that enters it; return the state that leaves it, detached. A generator function."""
+        raise NotImplementedError  # abstract
+
+    def losses(self, batch: Batch) -> Iterator[Loss]:
+        """All losses of one step, module by module. A method that needs something back from later modules overrides this."""
+        state = self.start(batch.x)
+        for k in range(self.k):
+            state = yield from self.local(k, batch, state)
+
+    def scores(self, k: int, h: Tensor) -> Tensor | None:
+        """Class scores (B classes) of module k's own head (k < K-1) on its output h; None if it gives none."""
+        return None
+
+    def outputs(self, x: Tensor) -> list[Tensor | None]:
+        """Class scores (B classes) of every module's own head, the net's own last; `None` where a head gives none."""
+        out: list[Tensor | None] = []
+        state = self.start(x)
+        for k in range(self.k):
+            state = self.cross(k, state)
+            out.append(state[0] if k == self.k - 1 else self.scores(k, state[0]))
+        return out
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Class scores (B classes) of the deployed net for normalised images (B C H W)."""
+        state = self.start(x)
+        for k in range(self.k):
+            state = self.cross(k, state)
+        return state[0]
+
+    def deployed(self) -> list[nn.Module]:
+        """The parts that stay at inference."""
+        return [self.trunk]
+
+    def groups(self) -> dict[str, dict[str, Any]]:
+        """Named parameter sets with their optimiser settings.
+
+        Each is a dictionary with `params` and, where it differs from the cell's settings, `lr_scale` or `weight_decay`. The groups of
+        module k end in `/k`. By default one per list of helpers: `trunk/0`, `heads/0`, ...
+        """
+        out = {}
+        for name, child in self.named_children():
+            parts = child if isinstance(child, nn.ModuleList) else [child]
+            for k, part in enumerate(parts):
+                if params := list(part.parameters()):
+                    out[f"{name}/{k}"] = {"params": params}
+        return out
+
+    @cached_property
+    def _names(self) -> list[tuple[str, ...]]:
+        return [tuple(g for g in self.groups() if g.endswith(f"/{k}")) for k in range(self.k)]
+
+    def of_module(self, k: int) -> tuple[str, ...]:
+        """Names of all groups of module k."""
+        return self._names[k]
+
+
+class LocalMethod(Method):
+    """The common case: one loss per module, on that module's output. Write `local_loss`, and `scores` if the heads classify."""
+
+    def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
+        """Scalar loss of module k < K-1 on its output h."""
+        raise NotImplementedError  # abstract
+
+    def local(self, k: int, batch: Batch, state: State) -> Local:
+        """One loss on the module's output; the last module's is the task's own."""
+        state = self.cross(k, state)
+        h = state[0]
+        value = self.task.loss(h, batch.y) if k == self.k - 1 else self.local_loss(k, h, batch)
+        yield Loss(value, self.of_module(k), f"module_{k}")
+        return tuple(t.detach() for t in state)

@@ -1,0 +1,20 @@
+"""End-to-end backpropagation: one module, the task's own loss. The rival of every other method.
+
+Deviations: none.
+"""
+
+from __future__ import annotations
+
+from ..method import Batch, Local, Loss, Method, State
+
+
+class Backprop(Method):
+    """min L(net(x), y) over all parameters at once."""
+
+    single = True
+
+    def local(self, k: int, batch: Batch, state: State) -> Local:
+        """The whole net is module 0."""
+        scores = self.predict(state[0])
+        yield Loss(self.task.loss(scores, batch.y), self.of_module(0), "module_0")
+        return (scores.detach(),)

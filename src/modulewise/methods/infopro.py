@@ -1,0 +1,62 @@
+"""InfoPro (Wang et al., arXiv 2101.10832): keep the information about the input, drop only what is irrelevant to the label.
+
+    L_k = lambda1(k) BCE( sigmoid(D_k(h_k)), image ) + lambda2(k) A_k(h_k, y)
+
+D_k reconstructs the augmented image before normalisation; A_k is the cross-entropy of a small head (softmax) or the supervised contrastive
+loss of its embedding (contrast). Both weights run linearly over the auxiliary modules k = 0 ... K-2; the last module's loss is the net's own
+cross-entropy. Both terms are evaluated even at weight zero, as in the released code.
+
+Deviations from the paper:
+
+1. The decoder's sigmoid is folded into the loss (binary cross-entropy with logits): the same value, safer near 0 and 1.
+2. The published weights are those of the contrast mode; the softmax mode's were never released and the contrast table is used for it.
+3. Convolutions of heads and decoders start like the backbone's, in every network (the released code does so in its ResNets).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from ..method import Batch, LocalMethod
+from ..network import Trunk
+from ..options import Count, Ends, Positive
+from ..parts.information import Information
+
+
+class Infopro(LocalMethod):
+    """Reconstruction and label term on every module but the last.
+
+    Args:
+        trunk: the network, cut.
+        mode: `softmax` (cross-entropy) or `contrast` (supervised contrastive) label term.
+        lambda1: weight of the reconstruction, first and last auxiliary module; the first alone for K = 2.
+        lambda2: weight of the label term, likewise.
+        head: architecture of the label heads.
+        feature_dim: their hidden units and, in contrast mode, the embedding's dimension.
+        temperature: of the contrastive loss.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        *,
+        mode: Literal["softmax", "contrast"] = "contrast",
+        lambda1: Ends = (5.0, 0.5),
+        lambda2: Ends = (0.5, 1.0),
+        head: Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f"] = "1c2f",
+        feature_dim: Count = 128,
+        temperature: Positive = 0.07,
+    ) -> None:
+        super().__init__(trunk)
+        terms = (mode, head, feature_dim, temperature, True, lambda1, lambda2)
+        self.objectives = nn.ModuleList([Information(trunk, k, *terms) for k in range(self.k - 1)])
+
+    def scores(self, k: int, h: Tensor) -> Tensor | None:
+        """Class scores of module k's head in softmax mode."""
+        return self.objectives[k].scores(h)  # type: ignore[operator]
+
+    def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
+        """lambda1(k) * reconstruction + lambda2(k) * label term."""
+        return self.objectives[k](h, batch)

@@ -1,0 +1,29 @@
+"""Multilayer perceptrons: `mlp3` has three hidden layers of 256 units, `mlp3x1024` three of 1024. Every layer is a stage.
+
+Layers are linear, BatchNorm, ReLU, with the library's default initialisation; stages are named `1`, `2`, ...
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from torch import nn
+
+from ..network import Network, Shape
+
+PATTERN = r"mlp(\d+)(?:x(\d+))?"
+EXAMPLES = ["mlp2", "mlp3", "mlp4x512"]
+
+
+def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
+    """An MLP on flattened images."""
+    depth, width = int(match[1]), int(match[2] or 256)
+    if depth < 1 or width < 1:
+        raise ValueError("at least one hidden layer of one unit")
+    sizes = [math.prod(image)] + [width] * depth
+    stages: list[tuple[str, nn.Module]] = []
+    for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+        flat = [nn.Flatten()] if i == 1 else []
+        stages.append((str(i), nn.Sequential(*flat, nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU())))
+    return Network(stages, nn.Linear(width, outputs), image)

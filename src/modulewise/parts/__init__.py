@@ -1,0 +1,1 @@
+"""Trainable pieces and losses that methods share."""

@@ -1,0 +1,65 @@
+"""InfoPro's local objective (arXiv 2101.10832): reconstruct the image, tell the label."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from ..method import Batch
+from ..network import Shape, Trunk
+from .decoders import Decoder
+from .heads import label_head
+from .losses import interpolate, reconstruction, supervised_contrastive
+
+Mode = Literal["softmax", "contrast"]
+
+
+class Information(nn.Module):
+    """Helpers and loss of one auxiliary module: lambda1 * BCE(D(h), image) + lambda2 * A(h, y).
+
+    Args:
+        trunk: the network, cut.
+        k: which module, 0 ... K-2.
+        mode: A is the cross-entropy of a head (`softmax`) or the supervised contrastive loss of its embedding (`contrast`).
+        head: architecture of the head.
+        feature_dim: its hidden units and, in contrast mode, the embedding's dimension.
+        temperature: of the contrastive loss.
+        decoder: with D; without it the objective is A alone, at weight 1.
+        lambda1: (first, last) weight of the reconstruction.
+        lambda2: (first, last) weight of A.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        k: int,
+        mode: Mode,
+        head: str,
+        feature_dim: int,
+        temperature: float,
+        decoder: bool,
+        lambda1: tuple[float, float],
+        lambda2: tuple[float, float],
+    ) -> None:
+        super().__init__()
+        shape: Shape = trunk.shapes[k]
+        self.mode, self.temperature, self.task = mode, temperature, trunk.task
+        out = trunk.task.outputs if mode == "softmax" else feature_dim
+        self.head = label_head(head, shape, out, trunk.width, feature_dim)
+        self.decoder = Decoder(shape, trunk.image) if decoder else None
+        modules = len(trunk.modules)
+        self.weights = (interpolate(lambda1, k, modules), interpolate(lambda2, k, modules))
+
+    def scores(self, h: Tensor) -> Tensor | None:
+        """Class scores in softmax mode."""
+        return self.head(h) if self.mode == "softmax" else None
+
+    def forward(self, h: Tensor, batch: Batch) -> Tensor:
+        """Scalar loss of a local feature h (B C H W or B C). Both terms are evaluated even at weight zero."""
+        z = self.head(h)
+        softmax = self.mode == "softmax"
+        label = self.task.loss(z, batch.y) if softmax else supervised_contrastive(z, batch.y, self.temperature)
+        if self.decoder is None:
+            return label
+        return self.weights[0] * reconstruction(self.decoder(h), batch.image) + self.weights[1] * label

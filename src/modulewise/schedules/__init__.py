@@ -1,0 +1,37 @@
+"""Schedules: who moves when. Each file has `phases`, `begin` and `step`, and drives a method's generators and the optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import Tensor
+
+from ..method import Loss
+from ..optimiser import Optimiser
+
+Precision = Callable[[], AbstractContextManager[Any]]
+"""Makes the context in which forward passes run: bf16 autocast, or nothing."""
+
+
+def descend(losses: Iterator[Loss], optimiser: Optimiser, precision: Precision) -> dict[str, Tensor]:
+    """Run a method's generator: each loss is built under `precision`, its backward pass runs outside of it; then one step.
+
+    Returns:
+        The losses by name, detached.
+    """
+    optimiser.zero_grad()
+    values: dict[str, Tensor] = {}
+    while True:
+        with precision():
+            loss = next(losses, None)
+        if loss is None:
+            break
+        loss.value.backward()
+        values[loss.name] = loss.value.detach()
+        if loss.step:
+            optimiser.step(loss.groups)
+        del loss
+    optimiser.step()
+    return values

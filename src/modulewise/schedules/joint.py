@@ -1,0 +1,24 @@
+"""Joint: all modules move on every batch, one after the other; each module's graph is freed before the next is built."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..method import Batch, Method
+from ..optimiser import Optimiser
+from . import Precision, descend
+
+
+def phases(k: int, epochs: int) -> list[int]:
+    """One phase of all epochs."""
+    return [epochs]
+
+
+def begin(method: Method, phase: int) -> None:
+    """Everything trains."""
+    method.train()
+
+
+def step(method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision) -> dict[str, Tensor]:
+    """One optimiser step; returns the losses by name, detached."""
+    return descend(method.losses(batch), optimiser, precision)

@@ -1,0 +1,165 @@
+"""Where images come from: torchvision's downloads, a user's npz file or ImageFolder, scikit-learn's digits, made-up images.
+
+Every source gives x_train, y_train, x_test, y_test: images uint8 (N C H W), labels int64 (N).
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .config import Dataset
+from .errors import InvalidInput
+
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
+
+
+def arrays(config: Dataset, root: Path, download: bool = False) -> Arrays:
+    """Read a data set into memory; with `download`, fetch it first if torchvision has it.
+
+    Raises:
+        InvalidInput: files are missing or damaged, or shapes do not fit.
+    """
+    x_train, y_train, x_test, y_test = {
+        "torchvision": _torchvision,
+        "npz": _npz,
+        "imagefolder": _imagefolder,
+        "digits": _digits,
+        "fake": _fake,
+    }[config.source](config, root, download)
+    if config.shape and x_train.shape[1:] != config.shape:
+        raise InvalidInput(f"{config.path or config.source}: images are {x_train.shape[1:]}, the entry says shape {config.shape}")
+    return x_train, y_train, x_test, y_test
+
+
+def shape_and_classes(config: Dataset, root: Path) -> tuple[tuple[int, int, int], int]:
+    """Image shape (C, H, W) and number of classes, without reading images if the entry or the file's header says them."""
+    if config.source == "digits":
+        return (1, 8, 8), 10
+    if config.shape and config.classes:
+        return config.shape, config.classes
+    x_train, y_train, _, y_test = arrays(config, root)
+    c, h, w = x_train.shape[1:]
+    return (c, h, w), config.classes or int(max(y_train.max(), y_test.max())) + 1
+
+
+def _torchvision(config: Dataset, root: Path, download: bool) -> Arrays:
+    from torchvision import datasets
+
+    name = config.torchvision_class or ""
+    by_split = name in ("SVHN", "STL10")
+    out = []
+    for part in ("train", "test"):
+        try:
+            choice = {"split": part} if by_split else {"train": part == "train"}
+            made = getattr(datasets, name)(root=str(root / name), download=download, **choice)
+        except Exception as error:
+            fix = f"fetch it with: modulewise data --dataset NAME (folder {root / name})"
+            raise InvalidInput(f"{name}: {' '.join(str(error).split())}; {fix}") from None
+        x = np.asarray(made.data, dtype=np.uint8)
+        if x.ndim == 3:
+            x = x[:, None]
+        elif x.shape[-1] == 3:
+            x = x.transpose(0, 3, 1, 2)
+        labels = made.labels if by_split else made.targets
+        out += [np.ascontiguousarray(x), np.asarray(labels, dtype=np.int64)]
+    return tuple(out)  # type: ignore[return-value]
+
+
+def _npz(config: Dataset, root: Path, download: bool) -> Arrays:
+    path = Path(config.path or "").expanduser()
+    keys = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        with np.load(path) as f:
+            missing = [k for k in keys if k not in f]
+            if missing:
+                raise InvalidInput(f"{path}: no array {', '.join(missing)}; an npz data set holds {', '.join(keys)}")
+            out = [f[k] for k in keys]
+    except FileNotFoundError:
+        raise InvalidInput(f"{path}: no such file") from None
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InvalidInput(f"{path}: not a readable npz file: {error}") from None
+    for i, part in ((0, "train"), (2, "test")):
+        out[i], out[i + 1] = _images(out[i], f"{path}: x_{part}"), _labels(out[i + 1], f"{path}: y_{part}")
+        if len(out[i]) != len(out[i + 1]):
+            raise InvalidInput(f"{path}: x_{part} holds {len(out[i])} images, y_{part} {len(out[i + 1])} labels")
+        if not len(out[i]):
+            raise InvalidInput(f"{path}: x_{part} is empty")
+    if out[0].shape[1:] != out[2].shape[1:]:
+        raise InvalidInput(f"{path}: x_train holds images of {out[0].shape[1:]}, x_test of {out[2].shape[1:]}")
+    return tuple(out)  # type: ignore[return-value]
+
+
+def _images(x: NDArray, where: str) -> NDArray[np.uint8]:
+    """N H W, N H W C or N C H W (C of 1 or 3) to N C H W."""
+    if x.dtype != np.uint8:
+        raise InvalidInput(f"{where} is {x.dtype}; images are uint8, 0 to 255")
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
+        x = x.transpose(0, 3, 1, 2)
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise InvalidInput(f"{where} has shape {x.shape}; valid: (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3")
+    return np.ascontiguousarray(x)
+
+
+def _labels(y: NDArray, where: str) -> NDArray[np.int64]:
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise InvalidInput(f"{where} has shape {y.shape} and type {y.dtype}; labels are integers of shape (N,)")
+    return y.astype(np.int64)
+
+
+def _imagefolder(config: Dataset, root: Path, download: bool) -> Arrays:
+    from torchvision import datasets
+    from torchvision.transforms import v2
+
+    assert config.shape
+    c, h, w = config.shape
+    resize = v2.Compose([v2.Resize((h, w), antialias=True), v2.PILToTensor()])
+    if c == 1:
+        resize = v2.Compose([v2.Grayscale(), resize])
+    out, names = [], []
+    for part in ("train", "test"):
+        folder = Path(config.path or "").expanduser() / part
+        try:
+            made = datasets.ImageFolder(str(folder), transform=resize)
+        except (OSError, RuntimeError) as error:
+            raise InvalidInput(f"{folder}: {' '.join(str(error).split())}") from None
+        out += [np.stack([made[i][0].numpy() for i in range(len(made))]), np.asarray(made.targets, dtype=np.int64)]
+        names.append(made.classes)
+    if names[0] != names[1]:
+        raise InvalidInput(f"{config.path}: train/ and test/ hold other class folders: {names[0]} and {names[1]}")
+    return tuple(out)  # type: ignore[return-value]
+
+
+def _digits(config: Dataset, root: Path, download: bool) -> Arrays:
+    """Scikit-learn's 1,797 digits, 8x8: the first 1,297 to train on, the last 500 to test."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    x = np.round(x * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    y = y.astype(np.int64)
+    return x[:1297], y[:1297], x[1297:], y[1297:]
+
+
+def _fake(config: Dataset, root: Path, download: bool) -> Arrays:
+    """Noise around one random prototype a class: learnable, and the same everywhere."""
+    assert config.shape and config.classes
+    rng = np.random.default_rng(0)
+    prototypes = rng.integers(64, 192, (config.classes, *config.shape))
+    out = []
+    for n in (config.train_size, max(config.train_size // 4, config.classes)):
+        y = np.arange(n) % config.classes
+        x = prototypes[y] + rng.normal(0, 24, (n, *config.shape))
+        out += [np.clip(x, 0, 255).astype(np.uint8), y.astype(np.int64)]
+    return tuple(out)  # type: ignore[return-value]
+
+
+def describe(made: Arrays) -> str:
+    """One line of JSON: shapes and class counts."""
+    x, y, tx, ty = made
+    return json.dumps({"train": list(x.shape), "test": list(tx.shape), "classes": int(max(y.max(), ty.max())) + 1})

@@ -1,0 +1,427 @@
+"""The loop around a schedule: train, evaluate, record, checkpoint, resume.
+
+A CPU run that is stopped at any step and resumed ends with the weights and the record of one that was not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import socket
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import checkpoint, data, device, measure, methods, nets, partition
+from .config import Cell
+from .data import Data
+from .fingerprint import source_hash
+from .method import Method
+from .network import cut
+from .optimiser import Optimiser, learning_rate
+from .record import Record
+from .record import read as read_record
+from .result import Cost, Origin, Result, Status
+from .schedules import Precision, joint, sequential
+from .streams import drawn_from, seed_of
+
+SCHEDULES: dict[str, ModuleType] = {"joint": joint, "sequential": sequential}
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; its state is saved."""
+
+
+@dataclass
+class Stop:
+    """Set by a signal handler; the trainer looks at it after every step."""
+
+    asked: bool = False
+
+
+@dataclass
+class Progress:
+    """Where a run stands: the part of a checkpoint that is plain values."""
+
+    epochs: int = 0
+    """Number of epochs the budget resolved to; 0 until it is known."""
+    epoch: int = 1
+    """The current epoch, 1-based."""
+    step: int = 0
+    """Steps of it that are done."""
+    seconds: float = 0.0
+    """Spent in training steps, this epoch's included."""
+    epoch_seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Metrics of every finished epoch."""
+    times: list[float] = field(default_factory=list)
+    """Seconds of every finished epoch's steps."""
+    peak: int = 0
+    exclusive: bool = True
+
+
+def build(cell: Cell, image: tuple[int, int, int], task: Any) -> tuple[Method, list[int]]:
+    """The method of a cell on its network, cut; and the cut points.
+
+    Raises:
+        InvalidInput: unknown network, or K larger than it allows.
+    """
+    where = str(cell)
+    with drawn_from(cell.seed, "trunk"):
+        network = nets.build(cell.network, image, task.outputs, where)
+    cuts = partition.resolve(network, cell.partition, cell.modules, where)
+    with drawn_from(cell.seed, "helpers"):
+        return methods.build(cell.method, cut(network, cuts, task), cell.options), cuts
+
+
+class Trainer:
+    """One run of one cell in its folder.
+
+    Args:
+        cell: what to run.
+        loaded: its data, on the CPU.
+        folder: where record, checkpoint and result go.
+        on: the device.
+        save_every: seconds between periodic checkpoints.
+        say: called with a line now and then.
+        stop: looked at after every step.
+        keep_weights: leave `weights.pt` of the deployed net beside the result.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        loaded: Data,
+        folder: Path,
+        on: torch.device,
+        save_every: float = 300.0,
+        say: Callable[[str], None] = print,
+        stop: Stop | None = None,
+        keep_weights: bool = False,
+    ) -> None:
+        self.cell, self.folder, self.device, self.say = cell, folder, on, say
+        self.save_every, self.stop, self.keep_weights = save_every, stop or Stop(), keep_weights
+        self.training = cell.training
+        _numerics(cell)
+        self.method, self.cuts = build(cell, loaded.image, loaded.task)
+        self.flops = measure.flops(self.method, loaded.image, min(self.training.batch_size, len(loaded.train)))
+        self.method.to(on)
+        if self.training.channels_last:
+            self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.data = loaded.to(on)
+        self.schedule = SCHEDULES[self.training.schedule]
+        self.steps = data.batches_per_epoch(len(self.data.train), self.training.batch_size)
+        bf16 = partial(torch.autocast, on.type, torch.bfloat16)
+        self.precision: Precision = bf16 if self.training.precision == "bf16" else nullcontext
+        self.progress = Progress()
+        self.sums: dict[str, Tensor] = {}
+        self.phase = -1
+        self.last_save = time.monotonic()
+
+    def fit(self) -> Result:
+        """Run the cell to its end, from the checkpoint if there is one.
+
+        Raises:
+            Interrupted: asked to stop; the state is saved.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with device.claim(self.device) as exclusive:
+            with drawn_from(self.cell.seed, "steps"):
+                self._resume()
+                self.progress.exclusive &= exclusive
+                self.record = Record(self.folder)
+                self.record.write("start", **self._origin_of_start())
+                try:
+                    status, reason = self._train()
+                finally:
+                    self.record.close()
+            return self._finish(status, reason)
+
+    def _train(self) -> tuple[Status, str | None]:
+        p = self.progress
+        try:
+            if not p.epochs:
+                self._plan()
+            while p.epoch <= p.epochs:
+                self._enter_phase()
+                if not self._epoch():
+                    return "diverged", f"the loss is not finite in epoch {p.epoch}"
+                p.epoch, p.step = p.epoch + 1, 0
+                if p.epoch > p.epochs or time.monotonic() - self.last_save > self.save_every:
+                    self._save()
+                    self.record.commit(p.epoch - 1)
+        except torch.OutOfMemoryError as error:
+            return "out_of_memory", str(error).splitlines()[0]
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(error):
+                raise
+            return "out_of_memory", str(error).splitlines()[0]
+        return "done", None
+
+    def _enter_phase(self) -> None:
+        """Make the optimiser of the phase the current epoch belongs to, if it is another one than before."""
+        ends = list(itertools.accumulate(self.schedule.phases(self.cell.modules, self.progress.epochs)))
+        phase = next(i for i, end in enumerate(ends) if self.progress.epoch <= end)
+        if phase != self.phase:
+            self.phase = phase
+            self.optimiser = Optimiser(self.method, self.training)
+        self.schedule.begin(self.method, phase)
+        before = ends[phase - 1] if phase else 0
+        self.optimiser.set_lr(learning_rate(self.training, self.progress.epoch - before, ends[phase] - before))
+
+    def _epoch(self) -> bool:
+        """Train and evaluate one epoch; whether all losses were finite."""
+        p = self.progress
+        begun = time.perf_counter()
+        if p.step == 0:
+            self.sums, p.epoch_seconds = {}, 0.0
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        for batch in data.batches(self.data, self.training, self.cell.seed, p.epoch, p.step):
+            values = {}
+            with self._memory(p.epoch == 1 and p.step == 1):
+                values = self._step(batch)
+            for name, value in values.items():
+                self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.float() * len(batch.y)
+            p.step += 1
+            if self.stop.asked or time.monotonic() - self.last_save > self.save_every:
+                begun = self._clock(begun)
+                self._save()
+                if self.stop.asked:
+                    raise Interrupted
+        self._clock(begun)
+        seen = min(self.steps * self.training.batch_size, len(self.data.train))
+        losses = {name: value.item() / seen for name, value in self.sums.items()}
+        if not all(map(math.isfinite, losses.values())):
+            return False
+        if self.device.type == "cuda":
+            p.peak = max(p.peak, torch.cuda.max_memory_allocated(self.device))
+        p.times.append(p.epoch_seconds)
+        self._evaluate(losses, seen)
+        return True
+
+    def _step(self, batch: data.Batch) -> dict[str, Tensor]:
+        return self.schedule.step(self.method, batch, self.optimiser, self.phase, self.precision)
+
+    def _clock(self, begun: float) -> float:
+        """Add the time since `begun` to the training time; the moment it was read."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now = time.perf_counter()
+        self.progress.seconds += now - begun
+        self.progress.epoch_seconds += now - begun
+        return now
+
+    def _memory(self, first: bool) -> Any:
+        """On a CPU, measures the first epoch's second step; on a GPU the allocator keeps count by itself."""
+        if self.device.type != "cpu" or not (first or (self.steps == 1 and self.progress.epoch == 2)) or self.progress.peak:
+            return nullcontext()
+        return _CpuMemory(self)
+
+    def _evaluate(self, losses: dict[str, float], seen: int) -> None:
+        p = self.progress
+        errors = self._errors(self.data.test)
+        metrics: dict[str, float] = {"test_error/overall": errors[-1]}  # type: ignore[dict-item]
+        metrics |= {f"test_error/module_{k}": e for k, e in enumerate(errors[:-1]) if e is not None}
+        metrics["test_error/best"] = min([h["test_error/overall"] for h in p.history] + [metrics["test_error/overall"]])
+        if self.data.val:
+            metrics["val_error/overall"] = self._errors(self.data.val)[-1]  # type: ignore[assignment]
+        metrics |= {f"train_loss/{name}": value for name, value in losses.items()}
+        metrics["throughput/samples_per_s"] = seen / p.epoch_seconds
+        metrics["time/train_s"] = p.seconds
+        if p.peak:
+            metrics["memory/peak_mib"] = p.peak / 2**20
+        p.history.append(metrics)
+        self.record.metrics(p.epoch, metrics)
+        left = (p.epochs - p.epoch) * statistics.median(p.times)
+        self.say(f"{self.cell}  epoch {p.epoch}/{p.epochs}  error {errors[-1]:.2f} %  {clock(left)} left")
+
+    @torch.no_grad()
+    def _errors(self, split: data.Split) -> list[float | None]:
+        """Error in percent of every module's own head, the net's last."""
+        self.method.eval()
+        wrong: list[Tensor | None] = [torch.zeros((), device=self.device)] * self.cell.modules
+        for x, y in data.plain(self.data, split):
+            with self.precision():
+                outputs = self.method.outputs(x)
+            for k, scores in enumerate(outputs):
+                before = wrong[k]
+                wrong[k] = None if scores is None or before is None else before + self.data.task.wrong(scores, y)
+        self.schedule.begin(self.method, self.phase)
+        return [None if w is None else 100 * w.item() / len(split) for w in wrong]
+
+    def _plan(self) -> None:
+        """Resolve the budget to epochs; seconds are measured on steps that are then undone."""
+        t, p = self.training, self.progress
+        p.epochs = t.epochs
+        if t.flops:
+            p.epochs = max(1, int(t.flops / (self.steps * (self.flops.trunk + self.flops.helpers))))
+        elif t.seconds:
+            p.epochs = 2 * t.warmup_epochs or 1
+            state = {k: v.clone() for k, v in self.method.state_dict().items()}
+            self._enter_phase()
+            rng, clocks = torch.get_rng_state(), []
+            for batch in itertools.islice(itertools.cycle(data.batches(self.data, t, self.cell.seed, 1)), 8):
+                begun = time.perf_counter()
+                self._step(batch)
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                clocks.append(time.perf_counter() - begun)
+            self.method.load_state_dict(state)
+            torch.set_rng_state(rng)
+            self.phase = -1
+            p.epochs = max(1, int(t.seconds / (self.steps * statistics.median(clocks[2:]))))
+            self._save()
+
+    def _save(self) -> None:
+        state = {
+            "cell": self.cell.id,
+            "progress": asdict(self.progress),
+            "method": self.method.state_dict(),
+            "optimiser": self.optimiser.inner.state_dict() if self.phase >= 0 else None,
+            "phase": self.phase,
+            "sums": self.sums,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+        checkpoint.save(self.folder, state)
+        self.last_save = time.monotonic()
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self.folder, self.device)
+        if state is None:
+            return
+        self.progress = Progress(**state["progress"])
+        self.method.load_state_dict(state["method"])
+        self.sums = state["sums"]
+        self.phase = state["phase"]
+        if self.phase >= 0:
+            self.optimiser = Optimiser(self.method, self.training)
+            self.optimiser.inner.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["rng"].cpu())
+        if state["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
+        done = len(self.progress.history)
+        self.say(f"{self.cell}  resumed in epoch {self.progress.epoch} after step {self.progress.step}, {done} epochs done")
+
+    def _finish(self, status: Status, reason: str | None) -> Result:
+        p, f = self.progress, self.flops
+        last = p.history[-1] if p.history else {}
+        auxiliary = [last.get(f"test_error/module_{k}") for k in range(self.cell.modules - 1)]
+        step = statistics.median(p.times) / self.steps if p.times else None
+        total = measure.parameters([self.method])
+        trunk = measure.parameters([self.method.trunk])
+        result = Result(
+            cell=self.cell,
+            status=status,
+            reason=reason,
+            epochs=len(p.history),
+            planned_epochs=p.epochs,
+            test_last=last.get("test_error/overall"),
+            test_best_epoch=last.get("test_error/best"),
+            val_last=last.get("val_error/overall"),
+            module_errors=[*auxiliary, last.get("test_error/overall")],
+            module_losses={k.removeprefix("train_loss/"): v for k, v in last.items() if k.startswith("train_loss/")},
+            cuts=self.cuts,
+            cost=Cost(
+                peak_memory_bytes=p.peak or None,
+                memory_source="cuda allocator" if self.device.type == "cuda" else "cpu allocator",
+                step_seconds=step,
+                epoch_seconds=statistics.median(p.times) if p.times else None,
+                train_seconds=p.seconds,
+                samples_per_second=last.get("throughput/samples_per_s"),
+                train_flops=(f.trunk + f.helpers) * self.steps * len(p.history),
+                trunk_flops_per_step=f.trunk,
+                helper_flops_per_step=f.helpers,
+                parameters=total,
+                helper_parameters=total - trunk,
+                inference_parameters=measure.parameters(self.method.deployed()),
+                inference_macs=f.inference_macs,
+            ),
+            origin=Origin(
+                device=device.describe(self.device),
+                exclusive=p.exclusive,
+                host=socket.gethostname(),
+                starts=len(read_record(self.folder).starts),
+                commit=device.git_commit(),
+                source=source_hash(),
+                versions=device.versions(),
+                data=self.data.digest,
+                slurm_job=os.environ.get("SLURM_JOB_ID"),
+            ),
+        )
+        if self.keep_weights:
+            checkpoint.save(self.folder, {"method": self.method.state_dict(), "cell": self.cell.to_json()}, checkpoint.WEIGHTS)
+        record = Record(self.folder)
+        record.write("end", status=status, reason=reason)
+        record.close()
+        result.save(self.folder)
+        (self.folder / checkpoint.FILE).unlink(missing_ok=True)
+        return result
+
+    def _origin_of_start(self) -> dict[str, Any]:
+        return {
+            "cell": self.cell.model_dump(mode="json", exclude_defaults=True),
+            "id": self.cell.id,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "device": device.describe(self.device),
+            "commit": device.git_commit(),
+            "source": source_hash(),
+            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
+            "epochs": self.progress.epochs or self.training.epochs,
+        }
+
+
+class _CpuMemory:
+    """Measures one training step on the CPU: what is alive before it, plus the allocator's largest growth during it."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def __enter__(self) -> None:
+        t = self.trainer
+        t.optimiser.zero_grad()
+        states = [v for s in t.optimiser.inner.state.values() for v in s.values() if isinstance(v, Tensor)]
+        splits = [s for s in (t.data.train, t.data.test, t.data.val) if s]
+        images = [i for s in splits for i in (s.x, s.y)]
+        self.before = measure.live_bytes([*t.method.parameters(), *t.method.buffers(), *states, *images])
+        self.block = measure.cpu_peak()
+        self.growth = self.block.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.block.__exit__(*error)
+        self.trainer.progress.peak = self.before + self.growth.bytes
+
+
+def _numerics(cell: Cell) -> None:
+    """Set the process's numerics as the cell's training settings ask."""
+    torch.backends.cuda.matmul.allow_tf32 = cell.training.tf32
+    torch.backends.cudnn.allow_tf32 = cell.training.tf32
+    torch.backends.cudnn.benchmark = not cell.training.deterministic
+    if cell.training.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if cell.training.deterministic or torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(cell.training.deterministic)
+    torch.manual_seed(seed_of(cell.seed, "global"))
+
+
+def clock(seconds: float) -> str:
+    """A duration for people: `42 s`, `3 min 5 s`, `2 h 10 min`."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60} s"
+    return f"{s // 3600} h {s % 3600 // 60} min"
