@@ -109,5 +109,3 @@ def _cell(
         raise InvalidInput("train: give --dataset, --network and --recipe, or --cell")
     book = Book(config / "recipes.yaml", config / "datasets.yaml")
     return book.cell(dataset, network, recipe, modules, seed, {"epochs": epochs} if epochs else {}, "train")
-
-

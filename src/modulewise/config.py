@@ -378,3 +378,13 @@ def load_sweep(config: dict[str, Any] | Path, root: Path, where: str = "config")
     sweep = parse(Sweep, config, where)
     book = Book(root / sweep.recipes, root / sweep.datasets)
     return sweep, book, book.cells(sweep, where)
+
+
+def sweep_argument(text: str) -> tuple[dict[str, Any] | Path, str]:
+    """A sweep given on the command line: the path of a file, or JSON text. Returns it with its name for messages."""
+    if not text.lstrip().startswith("{"):
+        return Path(text), text
+    try:
+        return json.loads(text), "configuration"
+    except ValueError as error:
+        raise InvalidInput(f"--sweep: no valid JSON: {error}") from None

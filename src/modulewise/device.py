@@ -64,7 +64,7 @@ def claim(device: torch.device) -> Iterator[bool]:
     else:
         busy, wanted = False, torch.get_num_threads()
         slots = [f"core-{i}" for i in range(len(os.sched_getaffinity(0)))]
-    held = []
+    held: list[int] = []
     for slot in slots:
         if len(held) == wanted:
             break

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-
 M = typing.TypeVar("M", bound=BaseModel)
 
 

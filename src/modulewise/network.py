@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,8 +72,6 @@ def cut(network: Network, cuts: Sequence[int], task: Classification) -> Trunk:
     """
     shapes = network.shapes()
     ends = [0, *cuts, len(network.stages)]
-    modules: list[nn.Module] = [
-        nn.Sequential(*network.stages[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)
-    ]
+    modules: list[nn.Module] = [nn.Sequential(*network.stages[a:b]) for a, b in itertools.pairwise(ends)]
     modules[-1].append(network.head)  # type: ignore[operator]
     return Trunk(modules, [shapes[c - 1] for c in cuts], network.image, shapes[-1][0], task)

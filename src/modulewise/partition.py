@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -75,7 +76,7 @@ def explicit(names: Sequence[str], after: Sequence[str], where: str = "partition
         if name not in names[:-1]:
             raise choose(name, names[:-1], "stage to cut after", where)
     cuts = [names.index(name) + 1 for name in after]
-    if any(b <= a for a, b in zip(cuts, cuts[1:], strict=False)):
+    if any(b <= a for a, b in itertools.pairwise(cuts)):
         raise InvalidInput(f"{where}: cuts must be in the order of the stages, each once: {', '.join(after)}")
     return cuts
 

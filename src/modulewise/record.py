@@ -1,7 +1,8 @@
 """The append-only record of a run: one JSON object a line, one `write` a line, torn lines tolerated.
 
-Events (`ev`): `start` (a process begins or resumes the run), `metrics` (values at an epoch), `commit` (a checkpoint that
-holds everything up to that epoch is in place), `end` (final status). Every event carries `t`, milliseconds since 1970.
+Events (`ev`): `start` (a process begins the run, or resumes it in `epoch`: what was said of that epoch and later ones is void),
+`metrics` (values at an epoch), `commit` (a checkpoint that holds everything up to that epoch is in place), `end` (final status).
+Every event carries `t`, milliseconds since 1970.
 """
 
 from __future__ import annotations
@@ -83,6 +84,9 @@ def read(folder: Path) -> Folded:
         if kind == "start":
             out.starts.append(event)
             out.end = None
+            if "epoch" in event:
+                out.metrics = {k: v for k, v in out.metrics.items() if k[1] < event["epoch"]}
+                out.committed = min(out.committed, event["epoch"] - 1)
         elif kind == "metrics":
             out.metrics.update({(n, event["epoch"]): (float(v), at) for n, v in event["values"].items()})
         elif kind == "commit":

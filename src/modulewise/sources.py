@@ -91,7 +91,7 @@ def _npz(config: Dataset, root: Path, download: bool) -> Arrays:
             raise InvalidInput(f"{path}: x_{part} is empty")
     if out[0].shape[1:] != out[2].shape[1:]:
         raise InvalidInput(f"{path}: x_train holds images of {out[0].shape[1:]}, x_test of {out[2].shape[1:]}")
-    return tuple(out)  # type: ignore[return-value]
+    return tuple(out)
 
 
 def _images(x: NDArray, where: str) -> NDArray[np.uint8]:

@@ -117,7 +117,7 @@ class Trainer:
         self.flops = measure.flops(self.method, loaded.image, min(self.training.batch_size, len(loaded.train)))
         self.method.to(on)
         if self.training.channels_last:
-            self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.method.to(memory_format=torch.channels_last)
         self.data = loaded.to(on)
         self.schedule = SCHEDULES[self.training.schedule]
         self.steps = data.batches_per_epoch(len(self.data.train), self.training.batch_size)
@@ -381,6 +381,7 @@ class Trainer:
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
             "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
             "epochs": self.progress.epochs or self.training.epochs,
+            "epoch": self.progress.epoch,
         }
 
 

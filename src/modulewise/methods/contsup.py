@@ -2,10 +2,10 @@
 
     h^c_{k-1} = stop_gradient(h_{k-1}) + sum_i M_{k,i}( stop_gradient(c_i) ),   h_k = f_k( h^c_{k-1} )
 
-Contexts by mode: `R0` none; `E` the image; `Rn` the inputs of the last n modules (as they were, context included), the image being the oldest;
-`R1E` the image and the last module's input, at the first cut the image alone. The local loss looks at h_k before context is added; encoders
-M sit after the cut and learn from the next module's loss only; they stay in the net at inference. The local loss is the label term alone, or,
-with `decoder`, InfoPro's two terms.
+Contexts by mode: `R0` none; `E` the image; `Rn` the inputs of the last n modules (as they were, context included), the image being the
+oldest; `R1E` the image and the last module's input, at the first cut the image alone. The local loss looks at h_k before context is added;
+encoders M sit after the cut and learn from the next module's loss only; they stay in the net at inference. The local loss is the label term
+alone, or, with `decoder`, InfoPro's two terms.
 
 Deviations from the paper:
 
@@ -16,9 +16,8 @@ Deviations from the paper:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..method import Batch, LocalMethod, State
@@ -39,11 +38,12 @@ class Encoder(nn.Module):
         c, out = context[0], feature[0]
         layers = [conv(c, 12, bias=True), conv(12, out, bias=True)] if image else [conv(c, out, kernel=1, bias=True)]
         self.layers = nn.Sequential(AsMap(), *layers)
+        self.pool = nn.AdaptiveAvgPool2d(feature[1:] or (1, 1))
         self.feature = feature
 
     def forward(self, c: Tensor) -> Tensor:
         """Context -> B C H W, or B C where the feature is flat."""
-        return F.adaptive_avg_pool2d(self.layers(c), self.feature[1:] or (1, 1)).reshape(len(c), *self.feature)
+        return self.pool(self.layers(c)).reshape(len(c), *self.feature)
 
 
 class Contsup(LocalMethod):
@@ -81,9 +81,7 @@ class Contsup(LocalMethod):
         self.objectives = nn.ModuleList([Information(trunk, k, *terms) for k in range(self.k - 1)])
         inputs = [trunk.image, *trunk.shapes]  # inputs[j]: shape of module j's input
         self.encoders = nn.ModuleList(
-            nn.ModuleList(
-                Encoder(trunk.image if j is None else inputs[j], inputs[k], image=j is None) for j in self._contexts(k)
-            )
+            nn.ModuleList(Encoder(trunk.image if j is None else inputs[j], inputs[k], image=j is None) for j in self._contexts(k))
             for k in range(self.k)
         )
 
@@ -103,7 +101,8 @@ class Contsup(LocalMethod):
     def cross(self, k: int, state: State) -> State:
         """Add the encoded contexts to the predecessor's output, run the module, remember its input if later modules ask for it."""
         h, image, *inputs = state
-        for encoder, j in zip(self.encoders[k], self._contexts(k), strict=True):  # type: ignore[arg-type]
+        encoders = cast(nn.ModuleList, self.encoders[k])
+        for encoder, j in zip(encoders, self._contexts(k), strict=True):
             h = h + encoder(image if j is None else inputs[j - k])
         inputs.append(h)
         return (self.trunk[k](h), image, *inputs[max(0, len(inputs) - self.span) :])

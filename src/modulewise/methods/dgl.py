@@ -39,9 +39,7 @@ class Dgl(LocalMethod):
         feature_dim: Count = 128,
     ) -> None:
         super().__init__(trunk)
-        self.heads = nn.ModuleList(
-            [label_head(head, s, self.task.outputs, trunk.width, feature_dim) for s in trunk.shapes]
-        )
+        self.heads = nn.ModuleList([label_head(head, s, self.task.outputs, trunk.width, feature_dim) for s in trunk.shapes])
 
     def scores(self, k: int, h: Tensor) -> Tensor:
         """Class scores of module k's head."""

@@ -3,8 +3,8 @@
     L_k = lambda1(k) BCE( sigmoid(D_k(h_k)), image ) + lambda2(k) A_k(h_k, y)
 
 D_k reconstructs the augmented image before normalisation; A_k is the cross-entropy of a small head (softmax) or the supervised contrastive
-loss of its embedding (contrast). Both weights run linearly over the auxiliary modules k = 0 ... K-2; the last module's loss is the net's own
-cross-entropy. Both terms are evaluated even at weight zero, as in the released code.
+loss of its embedding (contrast). Both weights run linearly over the auxiliary modules k = 0 ... K-2; the last module's loss is the net's
+own cross-entropy. Both terms are evaluated even at weight zero, as in the released code.
 
 Deviations from the paper:
 

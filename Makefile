@@ -1,0 +1,54 @@
+# Two commands matter: `make demo` and `make test`. `make help` lists the rest.
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+# An interpreter of your own that already has torch: make demo PYTHON=/path/to/python
+PYTHON ?= .venv/bin/python
+BASE   ?= python3
+READY  := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/ready,.ready-$(subst /,_,$(PYTHON)))
+BIN     = $(dir $(PYTHON))
+RUN     = PATH="$(abspath $(BIN)):$$PATH" 
+
+.PHONY: demo test test-all check ui new schemas lock help clean
+
+demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, nothing to download
+	@$(RUN) snakemake --profile profiles/local --configfile config/demo.yaml
+
+test: $(READY)  ## all tests but the slow ones
+	@$(RUN) python -m pytest -m "not slow and not gpu"
+
+test-all: $(READY)  ## the slow ones too
+	@$(RUN) python -m pytest
+
+check: $(READY)  ## lint, format, types, import rules, spelling, workflow lint
+	@$(RUN) sh -e tests/check.sh
+
+ui: $(READY)  ## mirror the runs into MLflow and open its server on loopback
+	@$(RUN) modulewise ui
+
+new: $(READY)  ## make new METHOD=name: a method file, a recipe and a test row to fill in
+	@$(RUN) modulewise new $(METHOD)
+
+schemas: $(READY)  ## regenerate workflow/schemas from config.py
+	@$(RUN) modulewise schema
+
+lock:  ## resolve requirements.lock anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	    --all-extras --constraint constraints.txt --quiet --output-file requirements.lock pyproject.toml
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
+
+clean:  ## remove the virtual environment and caches, never results
+	rm -rf .venv .ready-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/ready: requirements.lock pyproject.toml
+	@echo "installing into .venv (once; torch is large)"
+	@test -x .venv/bin/python || $(BASE) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.ready-%: pyproject.toml
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[mlflow,dev]'
+	@touch $@

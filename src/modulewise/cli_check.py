@@ -1,0 +1,39 @@
+"""`modulewise check`: validate a whole sweep before its first job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .config import Cell, load_sweep, sweep_argument
+from .errors import InvalidInput
+
+
+def check(
+    sweep: Annotated[str, typer.Option(help="path of a sweep, or its JSON text")] = "config/sweep.yaml",
+    root: Annotated[Path, typer.Option(help="folder that the sweep's relative paths start from")] = Path(),
+    data: Annotated[Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")] = Path("data"),
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
+) -> None:
+    """Build every distinct net and method of a sweep without data: a bad option dies in seconds, not after the first jobs."""
+    config, where = sweep_argument(sweep)
+    made, _, cells = load_sweep(config, root, where)
+    distinct: dict[tuple[object, ...], Cell] = {}
+    for cell in cells:
+        distinct.setdefault((cell.dataset, cell.network, cell.recipe, cell.modules), cell)
+    from . import preflight
+
+    shapes = {c.dataset: preflight.image(c, data) for c in distinct.values()}
+    for cell in distinct.values():
+        try:
+            preflight.build(cell, *shapes[cell.dataset])
+        except InvalidInput as error:
+            raise InvalidInput(f"{where}: {error}") from None
+    done = sum((runs / c.path / "result.json").exists() for c in cells)
+    print(f"sweep {made.sweep}: {len(cells)} cells, {done} finished, {len(distinct)} distinct configurations checked")
+    for axis in ("dataset", "network", "recipe", "modules", "seed"):
+        counts = Counter(str(getattr(c, axis)) for c in cells)
+        print(f"  {axis:<8} {', '.join(f'{name} ({n})' for name, n in counts.items())}")

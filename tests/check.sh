@@ -1,0 +1,11 @@
+#!/bin/sh
+# Lint, format, types, import rules, spelling, workflow lint. Called by `make check`.
+set -e
+ruff check src tests
+ruff format --check src tests
+snakefmt --check --line-length 140 Snakefile workflow
+mypy
+PYTHONPATH=src lint-imports --no-logo
+codespell src tests config docs workflow profiles README.md CONTRIBUTING.md CHANGELOG.md Makefile
+# Snakemake's linter asks for an environment per rule; ours is requirements.lock. Nothing else may be left.
+snakemake --lint text --configfile config/demo.yaml 2>&1 | python tests/lint_filter.py

@@ -1,0 +1,66 @@
+# Configuration -> cells -> Paramspace: one path per cell. Nothing else.
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pandas as pd
+from snakemake.utils import Paramspace
+
+from modulewise.config import load_sweep
+from modulewise.errors import InvalidInput
+
+shell.prefix(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")  # jobs find `modulewise` beside `snakemake`
+ROOT = str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1])
+CONFIG = json.dumps(config, sort_keys=True, separators=(",", ":"))
+try:
+    SWEEP, BOOK, CELLS = load_sweep(dict(config), Path(ROOT), "configuration")
+except InvalidInput as error:
+    sys.exit(f"error: {error}")
+
+AXES = ["dataset", "network", "recipe", "modules", "seed"]
+TABLE = pd.DataFrame([{**{a: getattr(c, a) for a in AXES}, "cell": c.id} for c in CELLS])
+SPACE = Paramspace(TABLE, param_sep="~")
+BY_PATH = {c.path: c for c in CELLS}
+RESULTS = [f"results/runs/{path}/result.json" for path in SPACE.instance_patterns]
+REPORT = f"results/reports/{SWEEP.sweep}/report.html"
+TRACKED = f"results/reports/{SWEEP.sweep}/tracked.txt"
+DATASETS = sorted({c.dataset for c in CELLS})
+
+
+wildcard_constraints:
+    dataset="|".join(DATASETS),
+    network=r"[A-Za-z0-9.-]+",
+    recipe=r"[A-Za-z0-9.-]+",
+    modules=r"\d+",
+    seed=r"\d+",
+    cell=r"[0-9a-f]{8}",
+
+
+def cell_of(wildcards):
+    """The cell whose folder the wildcards name, as JSON."""
+    return BY_PATH[SPACE.wildcard_pattern.format(**wildcards)].to_json()
+
+
+def data_of(wildcards):
+    """The mark of the cell's data set."""
+    return ancient(f"results/data/{wildcards.dataset}.json")
+
+
+def entry_of(wildcards):
+    """The data set's entry, as JSON."""
+    return BOOK.datasets[wildcards.dataset].model_dump_json(exclude_defaults=True)
+
+
+onstart:
+    shell("modulewise check --sweep {CONFIG:q} --root {ROOT:q}")
+
+
+onsuccess:
+    print(f"report  {REPORT}")
+    print("MLflow  make ui")
+    print(f"rerun   rm '{RESULTS[-1]}'   then the same command: it runs what is missing")
+
+
+onerror:
+    shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q} || true")
