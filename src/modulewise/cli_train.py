@@ -31,7 +31,7 @@ def train(
     results: Annotated[Path, typer.Option(help="folder that runs/ lies in")] = Path("results"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
-    save_every: Annotated[float, typer.Option(help="seconds between checkpoints")] = 300.0,
+    save_every: Annotated[float, typer.Option(envvar="MODULEWISE_SAVE_EVERY", help="seconds between checkpoints")] = 300.0,
     keep_weights: Annotated[bool, typer.Option(help="leave weights.pt beside the result")] = False,
 ) -> None:
     """Train one cell; interrupted by SIGTERM, SIGINT or SIGUSR2 it saves, leaves with status 75 and resumes when started again."""
