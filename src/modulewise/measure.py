@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .method import Batch, Method
+from .method import Batch, Loss, Method
 
 
 @dataclass(frozen=True)
 class Flops:
-    """Per optimiser step of `batch_size` images, forward and backward, a multiply-accumulate counting two; and the deployed net."""
+    """Per image, forward and backward, a multiply-accumulate counting two; under a schedule of phases, their mean."""
 
     trunk: float
     """Of the K isolated modules alone."""
@@ -27,25 +27,51 @@ class Flops:
     """Multiply-accumulates of the deployed net for one image."""
 
 
-def flops(method: Method, image: tuple[int, ...], batch_size: int) -> Flops:
-    """Count the operations of one step and of inference, on a copy without data (torch's counter: convolutions, matrix products)."""
+def flops(method: Method, image: tuple[int, ...], batch_size: int, phases: Sequence[range] | None = None) -> Flops:
+    """Count the operations of training and of inference, on a copy without data (torch's counter: convolutions, matrix products).
+
+    Args:
+        method: the method.
+        image: shape of one image (C, H, W).
+        batch_size: images in a step; contrastive losses grow with it.
+        phases: which modules learn in each phase of the schedule; all of them in one phase if not given.
+    """
     ghost = copy.deepcopy(method).to("meta")
     x = torch.empty(batch_size, *image, device="meta")
     y = torch.empty(batch_size, dtype=torch.long, device="meta")
-    with _counting() as step:
-        for loss in ghost.losses(Batch(x, y, x, y, lambda: x)):
-            loss.value.backward()
-    with _counting() as trunk:
-        h = x
-        for module in ghost.trunk:
-            h = module(h)
-            h.sum().backward()
-            h = h.detach()
+    batch = Batch(x, y, x, y, lambda: x)
+    total = own = 0
+    phases = phases or [range(method.k)]
+    for trained in phases:
+        with _counting() as step:
+            for loss in _losses(ghost, batch, trained):
+                loss.value.backward()
+        with _counting() as trunk:
+            h = x
+            for k in range(trained.stop):
+                with torch.set_grad_enabled(k in trained):
+                    h = ghost.trunk[k](h)
+                if k in trained:
+                    h.sum().backward()
+                h = h.detach()
+        total, own = total + step.get_total_flops(), own + trunk.get_total_flops()
     ghost.eval()
     with _counting() as inference, torch.no_grad():
         ghost.predict(x[:1])
-    total, own = step.get_total_flops(), trunk.get_total_flops()
-    return Flops(own, max(0, total - own), inference.get_total_flops() / 2)
+    images = batch_size * len(phases)
+    return Flops(own / images, max(0, total - own) / images, inference.get_total_flops() / 2)
+
+
+def _losses(method: Method, batch: Batch, trained: range) -> Iterator[Loss]:
+    if trained == range(method.k):
+        yield from method.losses(batch)
+        return
+    with torch.no_grad():
+        state = method.start(batch.x)
+        for k in range(trained.start):
+            state = method.cross(k, state)
+    for k in trained:
+        state = yield from method.local(k, batch, state)
 
 
 def _counting() -> FlopCounterMode:

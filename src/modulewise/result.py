@@ -34,8 +34,10 @@ class Cost(Frozen):
     samples_per_second: float | None = None
     train_flops: float | None = None
     """Floating-point operations of all training steps, forward and backward, helpers included."""
-    trunk_flops_per_step: float | None = None
-    helper_flops_per_step: float | None = None
+    trunk_flops: float | None = None
+    """Of the K isolated modules alone, forward and backward, per training image."""
+    helper_flops: float | None = None
+    """Of everything else a step computes, likewise."""
     parameters: int | None = None
     helper_parameters: int | None = None
     inference_parameters: int | None = None

@@ -25,15 +25,16 @@ from torch import Tensor
 from . import checkpoint, data, device, measure, methods, nets, partition
 from .config import Cell
 from .data import Data
+from .errors import InvalidInput
 from .fingerprint import source_hash
 from .method import Method
 from .network import cut
 from .optimiser import Optimiser, learning_rate
 from .record import Record
-from .record import read as read_record
-from .result import Cost, Origin, Result, Status
+from .result import Result, Status
 from .schedules import Precision, joint, sequential
 from .streams import drawn_from, seed_of
+from .summary import summarise
 
 SCHEDULES: dict[str, ModuleType] = {"joint": joint, "sequential": sequential}
 
@@ -114,13 +115,15 @@ class Trainer:
         self.training = cell.training
         _numerics(cell)
         self.method, self.cuts = build(cell, loaded.image, loaded.task)
-        self.flops = measure.flops(self.method, loaded.image, min(self.training.batch_size, len(loaded.train)))
+        self.schedule = SCHEDULES[self.training.schedule]
+        self.steps = data.batches_per_epoch(len(loaded.train), self.training.batch_size)
+        self.seen = min(self.steps * self.training.batch_size, len(loaded.train))
+        phases = [self.schedule.trained(cell.modules, i) for i in range(len(self.schedule.phases(cell.modules, 1)))]
+        self.flops = measure.flops(self.method, loaded.image, min(self.training.batch_size, len(loaded.train)), phases)
         self.method.to(on)
         if self.training.channels_last:
             self.method.to(memory_format=torch.channels_last)
         self.data = loaded.to(on)
-        self.schedule = SCHEDULES[self.training.schedule]
-        self.steps = data.batches_per_epoch(len(self.data.train), self.training.batch_size)
         bf16 = partial(torch.autocast, on.type, torch.bfloat16)
         self.precision: Precision = bf16 if self.training.precision == "bf16" else nullcontext
         self.progress = Progress()
@@ -200,14 +203,13 @@ class Trainer:
                 if self.stop.asked:
                     raise Interrupted
         self._clock(begun)
-        seen = min(self.steps * self.training.batch_size, len(self.data.train))
-        losses = {name: value.item() / seen for name, value in self.sums.items()}
+        losses = {name: value.item() / self.seen for name, value in self.sums.items()}
         if not all(map(math.isfinite, losses.values())):
             return False
         if self.device.type == "cuda":
             p.peak = max(p.peak, torch.cuda.max_memory_allocated(self.device))
         p.times.append(p.epoch_seconds)
-        self._evaluate(losses, seen)
+        self._evaluate(losses)
         return True
 
     def _step(self, batch: data.Batch) -> dict[str, Tensor]:
@@ -228,7 +230,7 @@ class Trainer:
             return nullcontext()
         return _CpuMemory(self)
 
-    def _evaluate(self, losses: dict[str, float], seen: int) -> None:
+    def _evaluate(self, losses: dict[str, float]) -> None:
         p = self.progress
         errors = self._errors(self.data.test)
         metrics: dict[str, float] = {"test_error/overall": errors[-1]}  # type: ignore[dict-item]
@@ -237,7 +239,7 @@ class Trainer:
         if self.data.val:
             metrics["val_error/overall"] = self._errors(self.data.val)[-1]  # type: ignore[assignment]
         metrics |= {f"train_loss/{name}": value for name, value in losses.items()}
-        metrics["throughput/samples_per_s"] = seen / p.epoch_seconds
+        metrics["throughput/samples_per_s"] = self.seen / p.epoch_seconds
         metrics["time/train_s"] = p.seconds
         if p.peak:
             metrics["memory/peak_mib"] = p.peak / 2**20
@@ -265,7 +267,7 @@ class Trainer:
         t, p = self.training, self.progress
         p.epochs = t.epochs
         if t.flops:
-            p.epochs = max(1, int(t.flops / (self.steps * (self.flops.trunk + self.flops.helpers))))
+            p.epochs = max(1, int(t.flops / (self.seen * (self.flops.trunk + self.flops.helpers))))
         elif t.seconds:
             p.epochs = 2 * t.warmup_epochs or 1
             state = {k: v.clone() for k, v in self.method.state_dict().items()}
@@ -301,6 +303,8 @@ class Trainer:
         state = checkpoint.load(self.folder, self.device)
         if state is None:
             return
+        if state["cell"] != self.cell.id:
+            raise InvalidInput(f"{self.folder}: holds the checkpoint of another cell ({state['cell']}); train {self.cell.id} elsewhere")
         self.progress = Progress(**state["progress"])
         self.method.load_state_dict(state["method"])
         self.sums = state["sums"]
@@ -315,51 +319,7 @@ class Trainer:
         self.say(f"{self.cell}  resumed in epoch {self.progress.epoch} after step {self.progress.step}, {done} epochs done")
 
     def _finish(self, status: Status, reason: str | None) -> Result:
-        p, f = self.progress, self.flops
-        last = p.history[-1] if p.history else {}
-        auxiliary = [last.get(f"test_error/module_{k}") for k in range(self.cell.modules - 1)]
-        step = statistics.median(p.times) / self.steps if p.times else None
-        total = measure.parameters([self.method])
-        trunk = measure.parameters([self.method.trunk])
-        result = Result(
-            cell=self.cell,
-            status=status,
-            reason=reason,
-            epochs=len(p.history),
-            planned_epochs=p.epochs,
-            test_last=last.get("test_error/overall"),
-            test_best_epoch=last.get("test_error/best"),
-            val_last=last.get("val_error/overall"),
-            module_errors=[*auxiliary, last.get("test_error/overall")],
-            module_losses={k.removeprefix("train_loss/"): v for k, v in last.items() if k.startswith("train_loss/")},
-            cuts=self.cuts,
-            cost=Cost(
-                peak_memory_bytes=p.peak or None,
-                memory_source="cuda allocator" if self.device.type == "cuda" else "cpu allocator",
-                step_seconds=step,
-                epoch_seconds=statistics.median(p.times) if p.times else None,
-                train_seconds=p.seconds,
-                samples_per_second=last.get("throughput/samples_per_s"),
-                train_flops=(f.trunk + f.helpers) * self.steps * len(p.history),
-                trunk_flops_per_step=f.trunk,
-                helper_flops_per_step=f.helpers,
-                parameters=total,
-                helper_parameters=total - trunk,
-                inference_parameters=measure.parameters(self.method.deployed()),
-                inference_macs=f.inference_macs,
-            ),
-            origin=Origin(
-                device=device.describe(self.device),
-                exclusive=p.exclusive,
-                host=socket.gethostname(),
-                starts=len(read_record(self.folder).starts),
-                commit=device.git_commit(),
-                source=source_hash(),
-                versions=device.versions(),
-                data=self.data.digest,
-                slurm_job=os.environ.get("SLURM_JOB_ID"),
-            ),
-        )
+        result = summarise(self, status, reason)
         if self.keep_weights:
             checkpoint.save(self.folder, {"method": self.method.state_dict(), "cell": self.cell.to_json()}, checkpoint.WEIGHTS)
         record = Record(self.folder)

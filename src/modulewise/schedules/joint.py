@@ -14,6 +14,11 @@ def phases(k: int, epochs: int) -> list[int]:
     return [epochs]
 
 
+def trained(k: int, phase: int) -> range:
+    """All K modules."""
+    return range(k)
+
+
 def begin(method: Method, phase: int) -> None:
     """Everything trains."""
     method.train()

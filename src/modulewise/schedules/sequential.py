@@ -24,6 +24,11 @@ def phases(k: int, epochs: int) -> list[int]:
     return [max(1, epochs // k + (p < epochs % k)) for p in range(k)]
 
 
+def trained(k: int, phase: int) -> range:
+    """The phase's module alone."""
+    return range(phase, phase + 1)
+
+
 def begin(method: Method, phase: int) -> None:
     """Freeze the modules before `phase`, with their helpers."""
     method.train()

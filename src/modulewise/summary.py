@@ -1,0 +1,79 @@
+"""From a run's final state to its Result."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+from typing import TYPE_CHECKING
+
+from . import device, measure, record
+from .fingerprint import source_hash
+from .result import Cost, Origin, Result, Status
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+def summarise(trainer: Trainer, status: Status, reason: str | None) -> Result:
+    """The Result of a run that has ended.
+
+    Args:
+        trainer: after its last step.
+        status: how it ended.
+        reason: why, if not well.
+    """
+    p = trainer.progress
+    last = p.history[-1] if p.history else {}
+    auxiliary = [last.get(f"test_error/module_{k}") for k in range(trainer.cell.modules - 1)]
+    return Result(
+        cell=trainer.cell,
+        status=status,
+        reason=reason,
+        epochs=len(p.history),
+        planned_epochs=p.epochs,
+        test_last=last.get("test_error/overall"),
+        test_best_epoch=last.get("test_error/best"),
+        val_last=last.get("val_error/overall"),
+        module_errors=[*auxiliary, last.get("test_error/overall")],
+        module_losses={k.removeprefix("train_loss/"): v for k, v in last.items() if k.startswith("train_loss/")},
+        cuts=trainer.cuts,
+        cost=_cost(trainer),
+        origin=_origin(trainer),
+    )
+
+
+def _cost(trainer: Trainer) -> Cost:
+    p, f, method = trainer.progress, trainer.flops, trainer.method
+    epoch = statistics.median(p.times) if p.times else None
+    seen = trainer.seen
+    total = measure.parameters([method])
+    return Cost(
+        peak_memory_bytes=p.peak or None,
+        memory_source="cuda allocator" if trainer.device.type == "cuda" else "cpu allocator",
+        step_seconds=epoch / trainer.steps if epoch else None,
+        epoch_seconds=epoch,
+        train_seconds=p.seconds,
+        samples_per_second=seen / epoch if epoch else None,
+        train_flops=(f.trunk + f.helpers) * seen * len(p.history),
+        trunk_flops=f.trunk,
+        helper_flops=f.helpers,
+        parameters=total,
+        helper_parameters=total - measure.parameters([method.trunk]),
+        inference_parameters=measure.parameters(method.deployed()),
+        inference_macs=f.inference_macs,
+    )
+
+
+def _origin(trainer: Trainer) -> Origin:
+    return Origin(
+        device=device.describe(trainer.device),
+        exclusive=trainer.progress.exclusive,
+        host=socket.gethostname(),
+        starts=len(record.read(trainer.folder).starts),
+        commit=device.git_commit(),
+        source=source_hash(),
+        versions=device.versions(),
+        data=trainer.data.digest,
+        slurm_job=os.environ.get("SLURM_JOB_ID"),
+    )
