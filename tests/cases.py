@@ -1,0 +1,118 @@
+"""Every method with the smallest options that exercise it: add a method, add a row; the contract tests do the rest.
+
+A row is a method, its options, K, and the networks to try it on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from modulewise import data as data_module
+from modulewise.config import Cell, Dataset, Training
+from modulewise.data import Data
+from modulewise.method import Batch, Method
+from modulewise.trainer import build
+
+CLASSES = 4
+IMAGES = Dataset(source="fake", shape=(3, 8, 8), classes=CLASSES, train_size=42, pad=1, padding="reflect", flip=True)
+TRAINING: dict[str, Any] = {"epochs": 2, "batch_size": 8, "lr": 0.05, "warmup_epochs": 0}
+"""Six batches an epoch, the last one short."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a method and how to exercise it."""
+
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    modules: int = 3
+    networks: tuple[str, ...] = ("resnet8",)
+
+    def __str__(self) -> str:
+        shown = "-".join(str(k if v is True else v) for k, v in self.options.items() if k != "feature_dim")
+        return "-".join(filter(None, [self.method, shown]))
+
+
+def _contsup(context: str, mode: str, **more: Any) -> dict[str, Any]:
+    return {"context": context, "mode": mode, "feature_dim": 16, **more}
+
+
+CASES = [
+    Case("backprop", modules=1, networks=("resnet8", "mlp3x32", "vgg8b-w4")),
+    Case("greedy", networks=("resnet8", "mlp3x32", "vgg8b-w4")),
+    Case("dgl", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
+    Case("dgl", {"head": "mlp-sr"}),
+    Case("infopro", {"mode": "softmax", "feature_dim": 16}),
+    Case("infopro", {"mode": "contrast", "feature_dim": 16}, networks=("resnet8", "mlp3x32")),
+    Case("contsup", _contsup("R0", "softmax")),
+    Case("contsup", _contsup("E", "contrast")),
+    Case("contsup", _contsup("R1", "softmax")),
+    Case("contsup", _contsup("R1E", "softmax"), networks=("resnet8", "mlp3x32")),
+    Case("contsup", _contsup("R2", "contrast"), modules=4),
+    Case("contsup", _contsup("R1E", "contrast", decoder=True), modules=4),
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case on one network."""
+
+    case: Case
+    network: str
+
+    def cell(self, modules: int | None = None, seed: int = 0, **training: Any) -> Cell:
+        """The cell that runs it on made-up images."""
+        return Cell(
+            dataset="fake",
+            network=self.network,
+            recipe=self.case.method,
+            modules=modules or self.case.modules,
+            seed=seed,
+            method=self.case.method,
+            options=self.case.options,
+            training=Training(**(TRAINING | training)),
+            data=IMAGES,
+        )
+
+    def build(self, modules: int | None = None, seed: int = 0) -> Method:
+        """The method on its network."""
+        loaded = images()
+        return build(self.cell(modules, seed), loaded.image, loaded.task)[0]
+
+
+ROWS = [Row(case, network) for case in CASES for network in case.networks]
+BACKPROP = Row(CASES[0], "resnet8")
+
+
+def rows(keep: Any = lambda row: True) -> pytest.MarkDecorator:
+    """Run a test over every row for which `keep(row)` holds."""
+    kept = [r for r in ROWS if keep(r)]
+    return pytest.mark.parametrize("row", kept, ids=[f"{r.case}@{r.network}" for r in kept])
+
+
+@cache
+def images() -> Data:
+    """42 images to train on and 10 to test, four classes: noise around one prototype each."""
+    return data_module.load(IMAGES, Path("unused"))
+
+
+def a_batch(size: int = 8, seed: int = 0) -> Batch:
+    """One augmented training batch."""
+    return next(data_module.batches(images(), Training(**(TRAINING | {"batch_size": size})), seed, 1))
+
+
+def snapshot(module: torch.nn.Module) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers."""
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Whether two state dictionaries agree bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

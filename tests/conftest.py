@@ -1,0 +1,28 @@
+"""Shared set-up: one CPU thread, reproducible hypothesis, the repository's own recipes and data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from modulewise.config import Book
+
+ROOT = Path(__file__).parent.parent
+
+settings.register_profile("tests", deadline=None, derandomize=True, max_examples=40, database=None)
+settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """The nets are tiny: a second thread only costs time, and other threads would add in another order."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def book() -> Book:
+    """What `config/recipes.yaml` and `config/datasets.yaml` say."""
+    return Book(ROOT / "config" / "recipes.yaml", ROOT / "config" / "datasets.yaml")

@@ -1,0 +1,116 @@
+"""What the files of a method must say: a row, a class, declarations, options with types and defaults."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+import modulewise.methods
+from cases import CASES, IMAGES, ROWS, Row, rows
+from modulewise.config import Book, Cell
+from modulewise.errors import InvalidInput, parse
+from modulewise.method import Method
+from modulewise.methods import method_class
+from modulewise.options import method_names, options_model
+
+RECIPES = Path(__file__).parents[2] / "config" / "recipes.yaml"
+FILES = sorted(p.stem for p in Path(modulewise.methods.__file__).parent.glob("*.py") if p.stem != "__init__")
+
+
+def test_every_method_file_is_found_by_its_name() -> None:
+    assert method_names() == FILES
+
+
+@pytest.mark.parametrize("method", FILES)
+def test_every_method_file_has_a_row(method: str) -> None:
+    assert method in {case.method for case in CASES}, f"methods/{method}.py: add a row to tests/cases.py"
+
+
+def test_every_row_names_a_method_file() -> None:
+    assert {case.method for case in CASES} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", sorted(yaml.safe_load(RECIPES.read_text())["recipes"]))
+def test_every_recipe_names_a_method_file(name: str) -> None:
+    assert yaml.safe_load(RECIPES.read_text())["recipes"][name]["method"] in FILES
+
+
+@pytest.mark.parametrize("method", FILES)
+class TestClass:
+    def test_it_is_a_method_with_a_docstring_that_lists_deviations(self, method: str) -> None:
+        made = method_class(method)
+        assert issubclass(made, Method)
+        assert "Deviations" in (inspect.getmodule(made).__doc__ or "")
+
+    @pytest.mark.parametrize("declaration", ["single", "joint_only", "graphable", "equals_backprop"])
+    def test_declarations_are_true_or_false(self, method: str, declaration: str) -> None:
+        assert isinstance(getattr(method_class(method), declaration), bool)
+
+    def test_the_signature_and_the_options_model_agree(self, method: str) -> None:
+        parameters = inspect.signature(method_class(method).__init__).parameters.values()
+        signature = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        fields = options_model(method).model_fields
+        assert {name: f.default for name, f in fields.items()} == signature
+        options_model(method)()  # the defaults themselves are valid
+        for name, default in signature.items():
+            assert getattr(options_model(method)(**{name: default}), name) == default
+
+    def test_options_are_nothing_but_keywords(self, method: str) -> None:
+        parameters = list(inspect.signature(method_class(method).__init__).parameters.values())
+        assert [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY] == ["self", "trunk"]
+
+
+def _content(method: str, **options: object) -> dict[str, object]:
+    places = {"dataset": "fake", "network": "resnet8", "recipe": "r", "modules": 1, "seed": 0}
+    return places | {"method": method, "options": options, "data": IMAGES}
+
+
+@pytest.mark.parametrize("method", FILES)
+def test_a_misspelt_option_is_refused_with_the_valid_names(method: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        parse(Cell, _content(method, no_such_option=1), "here")
+    assert "here" in str(error.value)
+    assert "'no_such_option'" in str(error.value)
+    for name in options_model(method).model_fields:
+        assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "value", "valid"),
+    [
+        ("dgl", "head", "3c3f", "mlp-sr"),
+        ("infopro", "mode", "sofmax", "softmax"),
+        ("contsup", "context", "R3", "R1E"),
+        ("infopro", "lambda1", [1.0], "lambda1"),
+        ("infopro", "lambda2", [-1.0, 0.0], "lambda2"),
+        ("infopro", "temperature", 0.0, "temperature"),
+        ("dgl", "feature_dim", 0, "feature_dim"),
+    ],
+)
+def test_a_wrong_value_is_refused(method: str, option: str, value: object, valid: str) -> None:
+    with pytest.raises(InvalidInput, match=valid):
+        parse(Cell, _content(method, **{option: value}), "here")
+
+
+def test_a_near_miss_is_suggested() -> None:
+    with pytest.raises(InvalidInput, match="did you mean 'feature_dim'"):
+        parse(Cell, _content("dgl", featur_dim=1), "here")
+
+
+@rows()
+def test_every_row_is_a_valid_cell(row: Row) -> None:
+    assert row.cell().options.items() <= row.case.options.items()
+
+
+def test_rows_differ() -> None:
+    assert len({row.cell().id for row in ROWS}) == len(ROWS)
+
+
+def test_every_recipe_gives_a_cell(book: Book) -> None:
+    for name, recipe in book.recipes.recipes.items():
+        k = 1 if recipe.modules == "one" else 2
+        assert book.cell("digits", "resnet8", name, k, 0).method == recipe.method

@@ -1,0 +1,82 @@
+"""The field's claim, measured: a step of K modules keeps fewer bytes alive than a step of backpropagation."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+
+from modulewise import measure, methods, nets, partition
+from modulewise.config import Training
+from modulewise.method import Batch
+from modulewise.network import cut
+from modulewise.optimiser import Optimiser
+from modulewise.schedules import joint
+from modulewise.task import Classification
+
+
+def peak(method_name: str, k: int) -> int:
+    """Growth of live bytes in the second step of a ResNet-20 on 32 images."""
+    task = Classification(10)
+    network = nets.build("resnet20", (3, 32, 32), 10)
+    method = methods.build(method_name, cut(network, partition.even(len(network.stages), k), task), {})
+    optimiser = Optimiser(method, Training(lr=0.1))
+    batch = Batch(torch.rand(32, 3, 32, 32), torch.arange(32) % 10, torch.rand(32, 3, 32, 32), torch.arange(32))
+    joint.begin(method, 0)
+    joint.step(method, batch, optimiser, 0, nullcontext)
+    optimiser.zero_grad()
+    with measure.cpu_peak() as growth:
+        joint.step(method, batch, optimiser, 0, nullcontext)
+    return growth.bytes
+
+
+@pytest.fixture(scope="module")
+def backprop_peak() -> int:
+    """Of end-to-end backpropagation."""
+    return peak("backprop", 1)
+
+
+@pytest.mark.parametrize("method", ["greedy", "dgl"])
+def test_four_modules_need_less_memory_than_one(method: str, backprop_peak: int) -> None:
+    four, two = peak(method, 4), peak(method, 2)
+    assert four < 0.7 * backprop_peak
+    assert four < two < backprop_peak
+
+
+def test_backprop_needs_at_least_its_activations(backprop_peak: int) -> None:
+    network = nets.build("resnet20", (3, 32, 32), 10)
+    assert backprop_peak > 32 * sum(partition.activation_bytes(network))
+
+
+def test_the_peak_of_known_allocations() -> None:
+    mib = 2**18  # floats
+    with measure.cpu_peak() as growth:
+        a = torch.ones(3 * mib)
+        b = torch.ones(2 * mib)
+        del a
+        c = torch.ones(mib)
+        del b, c
+        d = torch.ones(2 * mib)
+    assert growth.bytes == 5 * 2**20
+    del d
+
+
+def test_memory_from_before_does_not_count() -> None:
+    a = torch.ones(4 * 2**18)
+    with measure.cpu_peak() as growth:
+        del a
+        b = torch.ones(2**18)
+    assert growth.bytes == 2**20
+    del b
+
+
+def test_distinct_storages_count_once() -> None:
+    a = torch.zeros(10)
+    assert measure.live_bytes([a, a[2:], a.view(2, 5), torch.zeros(3)]) == 52
+
+
+def test_shared_parameters_count_once() -> None:
+    layer = nn.Linear(3, 4)
+    assert measure.parameters([layer, nn.Sequential(layer, nn.Linear(4, 1))]) == 16 + 5

@@ -1,0 +1,146 @@
+"""What every network family must give: stages that compose to the net, names, any precision, any cut."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modulewise import nets, partition
+from modulewise.errors import InvalidInput
+from modulewise.network import Network, cut
+from modulewise.task import Classification
+
+NETWORKS = {"resnet8": (3, 16, 16), "resnet14": (1, 8, 8), "mlp3x32": (1, 8, 8), "mlp1x8": (3, 4, 4), "vgg8b-w4": (3, 16, 16)}
+"""Smallest member of every family, on an image shape."""
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> Network:
+    """A net of every family."""
+    torch.manual_seed(0)
+    return nets.build(request.param, NETWORKS[request.param], 5)
+
+
+def test_every_family_is_exercised() -> None:
+    for family in nets.families():
+        assert any(re.fullmatch(family.PATTERN, name) for name in NETWORKS), f"{family.__name__}: add a net to NETWORKS"
+
+
+@pytest.mark.parametrize("name", [name for family in nets.families() for name in family.EXAMPLES])
+def test_every_example_builds(name: str) -> None:
+    with torch.device("meta"):
+        assert nets.build(name, (3, 32, 32), 10)(torch.empty(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_scores_have_one_column_a_class(network: Network) -> None:
+    assert network(torch.rand(3, *network.image)).shape == (3, 5)
+
+
+def test_stage_names_are_unique_and_one_a_stage(network: Network) -> None:
+    assert len(network.names) == len(set(network.names)) == len(network.stages)
+
+
+def test_stages_and_head_compose_to_the_net(network: Network) -> None:
+    network.eval()
+    h = x = torch.rand(2, *network.image)
+    for stage, shape in zip(network.stages, network.shapes(), strict=True):
+        h = stage(h)
+        assert h.shape[1:] == shape
+    assert torch.equal(network.head(h), network(x))
+
+
+def test_stages_and_head_hold_every_parameter(network: Network) -> None:
+    held = [p for part in (*network.stages, network.head) for p in part.parameters()]
+    assert len(held) == len(set(map(id, held)))
+    assert {id(p) for p in held} == {id(p) for p in network.parameters()}
+
+
+def test_finding_shapes_changes_nothing(network: Network) -> None:
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    network.shapes()
+    partition.activation_bytes(network)
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_it_works_in_float64(network: Network) -> None:
+    x = torch.rand(4, *network.image)
+    network.eval()
+    single = network(x)
+    double = network.double()(x.double())
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-4)
+
+
+def test_a_cut_leaves_the_function_unchanged(network: Network) -> None:
+    network.eval()
+    x, n = torch.rand(2, *network.image), len(network.stages)
+    expected = network(x)
+    for k in range(1, n + 1):
+        trunk = cut(network, partition.even(n, k), Classification(5))
+        assert len(trunk.modules) == k
+        h = x
+        for i, module in enumerate(trunk.modules):
+            h = module(h)
+            if i < k - 1:
+                assert h.shape[1:] == trunk.shapes[i]
+        assert torch.equal(h, expected)
+        assert len(trunk.shapes) == k - 1
+
+
+def test_a_cut_shares_the_stages(network: Network) -> None:
+    trunk = cut(network, [1] if len(network.stages) > 1 else [], Classification(5))
+    assert {id(p) for m in trunk.modules for p in m.parameters()} == {id(p) for p in network.parameters()}
+
+
+@given(st.data())
+@settings(max_examples=20)
+def test_any_increasing_cuts_leave_the_function_unchanged(data: st.DataObject) -> None:
+    network = nets.build("resnet14", (1, 8, 8), 5).eval()
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(network.stages) - 1))))
+    h = x = torch.rand(2, 1, 8, 8)
+    for module in cut(network, cuts, Classification(5)).modules:
+        h = module(h)
+    assert torch.equal(h, network(x))
+
+
+def test_more_modules_than_stages_are_refused(network: Network) -> None:
+    n = len(network.stages)
+    with pytest.raises(InvalidInput, match=f"valid: 1 to {n}"):
+        partition.resolve(network, "even", n + 1)
+
+
+@pytest.mark.parametrize("name", ["resnet33", "resnet2", "mlp0", "mlp3x0", "vgg8b-w0"])
+def test_impossible_sizes_are_refused_in_one_line(name: str) -> None:
+    with pytest.raises(InvalidInput, match=name) as error:
+        nets.build(name, (3, 32, 32), 10)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_name_is_refused_with_the_valid_ones() -> None:
+    with pytest.raises(InvalidInput, match="did you mean 'resnet32'") as error:
+        nets.build("resnt32", (3, 32, 32), 10)
+    assert "mlp2" in str(error.value)
+    assert "vgg8b" in str(error.value)
+
+
+def test_convolutions_of_a_resnet_start_as_published() -> None:
+    """N(0, 2 / (k k C_out)); BatchNorm at 1 and 0."""
+    torch.manual_seed(0)
+    network = nets.build("resnet110", (3, 32, 32), 10)
+    for c in (16, 32, 64):
+        weights = [m.weight for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.weight.shape[0] == c]
+        for kernel in (1, 3):
+            drawn = torch.cat([w.flatten() for w in weights if w.shape[2] == kernel]) if kernel == 3 or c > 16 else None
+            if drawn is not None:
+                expected = (2 / (kernel * kernel * c)) ** 0.5
+                slack = 4 / (2 * len(drawn)) ** 0.5
+                assert abs(drawn.std().item() / expected - 1) < slack
+                assert abs(drawn.mean().item()) < 4 * expected / len(drawn) ** 0.5
+    for m in network.modules():
+        if isinstance(m, torch.nn.BatchNorm2d):
+            assert torch.equal(m.weight, torch.ones_like(m.weight))
+            assert torch.equal(m.bias, torch.zeros_like(m.bias))

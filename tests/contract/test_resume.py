@@ -1,0 +1,173 @@
+"""A run that was stopped at any step, or killed, and started again ends like one that was not: weights, record and result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from cases import ROWS, Case, Row, images, rows, same, snapshot
+from modulewise import record
+from modulewise.result import Result
+from modulewise.trainer import Interrupted, Stop, Trainer
+
+pytestmark = pytest.mark.usefixtures("uncounted")
+
+STEPS = 6
+"""Of one epoch."""
+_BY_TEXT: dict[str, Row] = {}
+MEASURED = ("time/", "throughput/", "memory/")
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL: the process is gone, nothing is saved."""
+
+
+@contextmanager
+def after_step(n: int, act: Callable[[], None]) -> Iterator[None]:
+    """Act when an optimiser has made its n-th step."""
+    count = 0
+
+    def hook(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == n:
+            act()
+
+    handle = register_optimizer_step_post_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def make(row: Row, folder: Path, stop: Stop | None = None, schedule: str = "joint", **more: object) -> Trainer:
+    """A trainer of three epochs."""
+    cell = row.cell(epochs=3, schedule=schedule)
+    more.setdefault("say", lambda line: None)
+    return Trainer(cell, images(), folder, torch.device("cpu"), stop=stop, **more)
+
+
+def what_counts(folder: Path) -> dict[tuple[str, int], float]:
+    """The folded record without what was measured by a clock or an allocator."""
+    return {k: v for k, (v, _) in record.read(folder).settled().items() if not k[0].startswith(MEASURED)}
+
+
+def outcome(result: Result) -> dict[str, object]:
+    """The result without cost and origin."""
+    return result.model_dump(exclude={"cost", "origin"})
+
+
+@cache
+def _whole(row: str, schedule: str) -> tuple[dict[str, Tensor], dict[tuple[str, int], float], dict[str, object]]:
+    with TemporaryDirectory() as folder:
+        trainer = make(_BY_TEXT[row], Path(folder), schedule=schedule)
+        result = trainer.fit()
+        return snapshot(trainer.method), what_counts(Path(folder)), outcome(result)
+
+
+def whole(row: Row, schedule: str = "joint") -> tuple[dict[str, Tensor], dict[tuple[str, int], float], dict[str, object]]:
+    """Weights, metrics and outcome of a run that was left alone."""
+    _BY_TEXT[str(row)] = row
+    return _whole(str(row), schedule)
+
+
+def check(row: Row, tmp_path: Path, interrupt: Callable[[Path], None], schedule: str = "joint") -> None:
+    """Interrupt a run, resume it, and compare with one that was left alone."""
+    state, metrics, expected = whole(row, schedule)
+    folder = tmp_path / "stopped"
+    interrupt(folder)
+    assert not (folder / "result.json").exists()
+    again = make(row, folder, schedule=schedule)
+    result = again.fit()
+    assert same(again.method.state_dict(), state)
+    assert what_counts(folder) == metrics
+    assert {epoch for _, epoch in metrics} == {1, 2, 3}
+    assert outcome(result) == expected
+    assert result.origin.starts == 2
+    assert not (folder / "checkpoint.pt").exists(), "nothing is left to resume"
+
+
+def stop_after(row: Row, n: int, folder: Path, schedule: str = "joint") -> None:
+    """Ask a run to stop during its n-th step."""
+    stop = Stop()
+    with after_step(n, lambda: setattr(stop, "asked", True)), pytest.raises(Interrupted):
+        make(row, folder, stop, schedule).fit()
+
+
+@rows()
+def test_stopped_within_an_epoch(row: Row, tmp_path: Path) -> None:
+    check(row, tmp_path, lambda folder: stop_after(row, STEPS + 3, folder))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, STEPS, STEPS + 1, 2 * STEPS, 3 * STEPS])
+def test_stopped_at_any_step(n: int, tmp_path: Path) -> None:
+    row = Row(Case("dgl", {"feature_dim": 8}), "mlp3x16")
+    check(row, tmp_path, lambda folder: stop_after(row, n, folder))
+
+
+@pytest.mark.parametrize("n", [2, STEPS, STEPS + 2, 2 * STEPS, 3 * STEPS - 1])
+def test_stopped_under_the_sequential_schedule(n: int, tmp_path: Path) -> None:
+    row = Row(Case("contsup", {"context": "R1E", "feature_dim": 8}), "resnet8")
+    check(row, tmp_path, lambda folder: stop_after(row, n, folder, "sequential"), "sequential")
+
+
+@rows(lambda row: row.network == row.case.networks[0])
+def test_killed_while_it_reports_an_epoch(row: Row, tmp_path: Path) -> None:
+    def killed(folder: Path) -> None:
+        def say(line: str) -> None:
+            if "epoch 2/" in line:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            make(row, folder, save_every=0, say=say).fit()
+
+    check(row, tmp_path, killed)
+
+
+@pytest.mark.parametrize("save_every", [0.0, 1e9], ids=["saved", "never-saved"])
+@pytest.mark.parametrize("n", [1, STEPS - 1, STEPS + 2])
+def test_killed_within_a_step(n: int, save_every: float, tmp_path: Path) -> None:
+    row = Row(Case("infopro", {"mode": "softmax", "feature_dim": 8}), "mlp3x16")
+
+    def killed(folder: Path) -> None:
+        def act() -> None:
+            raise KilledError
+
+        with after_step(n, act), pytest.raises(KilledError):
+            make(row, folder, save_every=save_every).fit()
+
+    check(row, tmp_path, killed)
+
+
+def test_stopped_again_and_again(tmp_path: Path) -> None:
+    row = Row(Case("greedy"), "mlp3x16")
+    state, metrics, _ = whole(row)
+    for _ in range(5):
+        stop_after(row, 3, tmp_path)
+    last = make(row, tmp_path)
+    assert last.fit().origin.starts == 6
+    assert same(last.method.state_dict(), state)
+    assert what_counts(tmp_path) == metrics
+
+
+def test_a_save_in_the_middle_of_writing_leaves_the_old_one(tmp_path: Path) -> None:
+    row = ROWS[0]
+    stop_after(row, 2, tmp_path)
+    (tmp_path / "checkpoint.pt.tmp").write_bytes(b"half")
+    make(row, tmp_path).fit()
+
+
+def test_another_seed_gives_another_record(tmp_path: Path) -> None:
+    """The comparison itself can fail."""
+    row = Row(Case("greedy"), "mlp3x16")
+    for seed in (0, 1):
+        Trainer(row.cell(seed=seed), images(), tmp_path / str(seed), torch.device("cpu"), say=lambda line: None).fit()
+    assert what_counts(tmp_path / "0") != what_counts(tmp_path / "1")

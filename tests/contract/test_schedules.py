@@ -1,0 +1,143 @@
+"""Every method that is not `joint_only` runs module after module: the frozen stay frozen, the later ones wait."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from cases import Case, Row, a_batch, images, rows, same, snapshot
+from modulewise import data
+from modulewise.config import Training
+from modulewise.method import Method
+from modulewise.methods import method_class
+from modulewise.optimiser import Optimiser
+from modulewise.schedules import joint, sequential
+from modulewise.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("uncounted")
+TRAINING = Training(batch_size=8, lr=0.05, warmup_epochs=0)
+
+
+def splits(row: Row) -> bool:
+    return not method_class(row.case.method).joint_only
+
+
+def by_module(method: Method) -> list[dict[str, torch.Tensor]]:
+    """State of every module with its helpers: parameters and buffers."""
+    out: list[dict[str, torch.Tensor]] = [{} for _ in range(method.k)]
+    for name, value in snapshot(method).items():
+        out[int(name.split(".")[1])][name] = value
+    return out
+
+
+@rows(splits)
+def test_a_phase_moves_its_module_and_no_other(row: Row) -> None:
+    method = row.build()
+    for phase in range(method.k):
+        before = by_module(method)
+        sequential.begin(method, phase)
+        optimiser = Optimiser(method, TRAINING)
+        for batch in list(data.batches(images(), TRAINING, 0, phase + 1))[:2]:
+            assert sequential.step(method, batch, optimiser, phase, nullcontext)
+        after = by_module(method)
+        for k in range(method.k):
+            assert same(before[k], after[k]) == (k != phase), f"module {k} in phase {phase}"
+        idle = [n for n in method.of_module(phase) if not any(p.requires_grad for p in method.groups()[n]["params"])]
+        assert not idle
+
+
+@rows(splits)
+def test_every_parameter_of_the_phase_moves(row: Row) -> None:
+    method = row.build()
+    for phase in range(method.k):
+        before = by_module(method)[phase]
+        sequential.begin(method, phase)
+        sequential.step(method, a_batch(), Optimiser(method, TRAINING), phase, nullcontext)
+        moved = by_module(method)[phase]
+        still = [n for n in before if before[n].is_floating_point() and torch.equal(before[n], moved[n])]
+        assert not [n for n in still if n.endswith("weight")]
+
+
+@rows(splits)
+def test_frozen_modules_are_in_eval_mode_and_later_ones_in_train_mode(row: Row) -> None:
+    method = row.build()
+    for phase in range(method.k):
+        sequential.begin(method, phase)
+        assert [m.training for m in method.trunk] == [k >= phase for k in range(method.k)]
+
+
+@rows(splits)
+def test_one_module_in_sequence_is_joint_training(row: Row) -> None:
+    states = []
+    for schedule in (joint, sequential):
+        method = row.build(modules=1)
+        schedule.begin(method, 0)
+        optimiser = Optimiser(method, TRAINING)
+        for batch in data.batches(images(), TRAINING, 0, 1):
+            schedule.step(method, batch, optimiser, 0, nullcontext)
+        states.append(method.state_dict())
+    assert same(*states)
+
+
+@rows(splits)
+def test_module_0_learns_the_same_in_sequence_as_jointly(row: Row) -> None:
+    """Nothing comes back from later modules, so for the first module the schedules cannot differ."""
+    states = []
+    for schedule in (joint, sequential):
+        method = row.build()
+        schedule.begin(method, 0)
+        optimiser = Optimiser(method, TRAINING)
+        for batch in data.batches(images(), TRAINING, 0, 1):
+            schedule.step(method, batch, optimiser, 0, nullcontext)
+        states.append(by_module(method)[0])
+    assert same(*states)
+
+
+@rows(splits)
+def test_the_trainer_runs_every_phase(row: Row, tmp_path: Path) -> None:
+    k = row.case.modules
+    cell = row.cell(schedule="sequential", epochs=k)
+    trainer = Trainer(cell, images(), tmp_path, torch.device("cpu"), say=lambda line: None)
+    before = by_module(trainer.method)
+    result = trainer.fit()
+    assert result.epochs == k
+    losses = [[n for n in h if n.startswith("train_loss/")] for h in trainer.progress.history]
+    assert losses == [[f"train_loss/module_{p}"] for p in range(k)]
+    after = by_module(trainer.method)
+    assert not any(same(a, b) for a, b in zip(before, after, strict=True))
+
+
+@given(st.integers(1, 16), st.integers(1, 400))
+def test_phases_share_the_epochs_evenly(k: int, epochs: int) -> None:
+    shares = sequential.phases(k, epochs)
+    assert len(shares) == k
+    assert min(shares) >= 1
+    assert max(shares) - min(shares) <= 1
+    assert shares == sorted(shares, reverse=True)
+    if epochs >= k:
+        assert sum(shares) == epochs
+
+
+def test_the_joint_schedule_has_one_phase() -> None:
+    assert joint.phases(7, 160) == [160]
+
+
+def test_each_phase_starts_the_learning_rate_anew(tmp_path: Path) -> None:
+    cell = Row(Case("greedy"), "mlp3x16").cell(schedule="sequential", epochs=6)
+    trainer = Trainer(cell, images(), tmp_path, torch.device("cpu"), say=lambda line: None)
+    rates: list[float] = []
+    handle = register_optimizer_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
+    try:
+        trainer.fit()
+    finally:
+        handle.remove()
+    steps = 6
+    first, last = rates[0], rates[steps]
+    assert first > last == 0.0, "a cosine over two epochs"
+    assert rates == ([first] * steps + [last] * steps) * 3
