@@ -1,0 +1,37 @@
+"""`modulewise report`: make a sweep's report of whatever runs exist."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .config import load_sweep
+from .errors import InvalidInput
+
+
+def report(
+    sweep: Annotated[str, typer.Option(help="the sweep's YAML file, or its configuration as JSON")],
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
+    out: Annotated[Path | None, typer.Option(help="where to write; results/reports/SWEEP if not given")] = None,
+    root: Annotated[Path, typer.Option(help="folder that the sweep's recipes and data sets start from")] = Path(),
+) -> None:
+    """Write report.html, tables/ and figures/; runs that are missing, going on or failed are shown as such."""
+    if sweep.lstrip().startswith("{"):
+        try:
+            config = json.loads(sweep)
+        except ValueError as error:
+            raise InvalidInput(f"--sweep: no valid JSON: {error}") from None
+        what, book, cells = load_sweep(config, root, "--sweep")
+    else:
+        what, book, cells = load_sweep(Path(sweep), root)
+    from .report import build
+
+    target = out or Path("results/reports") / what.sweep
+    try:
+        page = build(what, book, cells, runs, target)
+    except OSError as error:
+        raise InvalidInput(f"{error.filename or target}: {error.strerror or error}") from None
+    print(page)

@@ -1,0 +1,172 @@
+"""Run folders become tables: one row per cell, whatever there is of it on disk."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from .. import record, result
+from ..config import Book, Cell, Sweep
+from ..fingerprint import source_hash
+
+STATES = ("done", "running", "missing", "diverged", "out_of_memory", "damaged")
+"""What a cell can be. Only `done` counts in means; `running` means begun and without a result, now or interrupted."""
+
+NUMBERS = {
+    "error": "test_last",
+    "epochs": "epochs",
+    "planned_epochs": "planned_epochs",
+    "memory": "cost.peak_memory_bytes",
+    "step_seconds": "cost.step_seconds",
+    "trunk_flops": "cost.trunk_flops",
+    "helper_flops": "cost.helper_flops",
+    "macs": "cost.inference_macs",
+    "parameters": "cost.parameters",
+    "inference_parameters": "cost.inference_parameters",
+}
+"""Numeric column -> where a `Result` holds it; NaN without a result."""
+
+TEXTS = {"memory_source": "cost.memory_source", "device": "origin.device", "commit": "origin.commit", "source": "origin.source"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A sweep as far as it has come.
+
+    Attributes:
+        runs: one row per cell, in the sweep's order: what it is, its `state` and `reason`, and the columns of `NUMBERS` (error in
+            percent, memory in bytes), `TEXTS`, `exclusive`, `stale` (made with other training code), `versions` (JSON).
+        curves: test error in percent after every epoch of done runs: `path`, `epoch`, `error`.
+        depth: test error in percent of every module's own head, done runs: `path`, `module` (from 1), `error`.
+        baseline: name of the recipe the others are compared with; None if the sweep has none.
+        labels: recipe -> label, in the sweep's order.
+    """
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    depth: pd.DataFrame
+    baseline: str | None
+    labels: dict[str, str]
+
+
+def read(sweep: Sweep, book: Book, cells: list[Cell], runs: Path) -> Frame:
+    """Read what exists of every cell; nothing on disk makes this fail.
+
+    Args:
+        sweep: the sweep the cells are of.
+        book: its recipes and data sets.
+        cells: all cells, or some.
+        runs: folder that the cells' paths start from.
+
+    Raises:
+        ValueError: a cell that the sweep does not make.
+    """
+    settings = _settings(sweep, book)
+    labels = _labels(book, dict.fromkeys(c.recipe for c in cells))
+    rows, curves, depth = [], [], []
+    for cell in cells:
+        if cell.path not in settings:
+            raise ValueError(f"{cell.path}: no cell of sweep {sweep.sweep}")
+        state, long_reason, found = _state(cell, runs / cell.path)
+        reason = textwrap.shorten(long_reason, 240, placeholder=" …")
+        row: dict[str, Any] = {k: getattr(cell, k) for k in ("path", "dataset", "network", "recipe", "modules", "seed")}
+        row |= {"label": labels[cell.recipe], "settings": settings[cell.path], "batch_size": cell.training.batch_size}
+        row |= {"state": state, "reason": reason} | {k: _get(found, v) for k, v in (NUMBERS | TEXTS).items()}
+        row["exclusive"] = bool(found and found.origin.exclusive)
+        row["stale"] = bool(found and found.origin.source != source_hash())
+        row["versions"] = json.dumps(found.origin.versions, sort_keys=True) if found else None
+        rows.append(row)
+        if found and state == "done":
+            curves += [(cell.path, epoch, value) for epoch, value in _curve(runs / cell.path)]
+            depth += [(cell.path, k, e) for k, e in enumerate(found.module_errors, 1) if e is not None]
+    table = pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float)) if rows else pd.DataFrame(columns=["state"])
+    return Frame(
+        table,
+        pd.DataFrame(curves, columns=["path", "epoch", "error"]).astype({"error": float}),
+        pd.DataFrame(depth, columns=["path", "module", "error"]).astype({"error": float}),
+        _baseline(book, labels),
+        labels,
+    )
+
+
+def _settings(sweep: Sweep, book: Book) -> dict[str, str]:
+    """Cell path -> the training settings its grid adds, as text: only cells for which they are equal are compared."""
+    out: dict[str, str] = {}
+    for grid in sweep.grids:
+        text = ", ".join(f"{k}={v}" for k, v in sorted(grid.training.items()))
+        out |= {cell.path: text for cell in book.cells(sweep.model_copy(update={"grids": [grid]}))}
+    return out
+
+
+def _labels(book: Book, names: Iterable[str]) -> dict[str, str]:
+    """Recipe -> label, with the recipe's name where two share one."""
+    labels = {n: book.recipes.recipes[n].label for n in names}
+    uses = Counter(labels.values())
+    return {n: label if uses[label] == 1 else f"{label} ({n})" for n, label in labels.items()}
+
+
+def _baseline(book: Book, names: Iterable[str]) -> str | None:
+    """The recipe that does not cut the network: `backprop` if there are several, else the first."""
+    uncut = [n for n in names if book.recipes.recipes[n].modules == "one"]
+    return "backprop" if "backprop" in uncut else next(iter(uncut), None)
+
+
+def _state(cell: Cell, folder: Path) -> tuple[str, str, result.Result | None]:
+    """State, the reason if it is not `done`, and the result if there is one."""
+    path = folder / result.FILE
+    try:
+        found = result.load(path)
+    except FileNotFoundError:
+        return _unfinished(folder)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(p) for p in first["loc"])
+        return "damaged", f"{result.FILE}: {place + ': ' if place else ''}{first['msg']}", None
+    except (OSError, ValueError) as error:
+        return "damaged", f"{result.FILE}: {error}", None
+    if found.cell.id != cell.id:
+        return "damaged", f"{result.FILE} is of another cell, {found.cell.id}", None
+    reason = f"{found.reason or 'no reason given'} (after {found.epochs} of {found.planned_epochs} epochs)"
+    return found.status, "" if found.status == "done" else reason, found
+
+
+def _unfinished(folder: Path) -> tuple[str, str, None]:
+    if not (folder / record.FILE).exists():
+        return "missing", "not begun", None
+    folded = _record(folder)
+    epoch = max((epoch for _, epoch in folded.metrics), default=0)
+    planned = folded.starts[-1].get("epochs") if folded.starts else None
+    last = max([t for _, t in folded.metrics.values()] + [e["t"] for e in folded.starts], default=None)
+    text = f"epoch {epoch}" + (f" of {planned}" if planned else "")
+    when = f", last entry {datetime.fromtimestamp(last / 1000, UTC):%Y-%m-%d %H:%M} UTC" if last else ""
+    return "running", text + when, None
+
+
+def _record(folder: Path) -> record.Folded:
+    """The run's record; an empty one if it cannot be read."""
+    try:
+        return record.read(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return record.Folded()
+
+
+def _curve(folder: Path) -> list[tuple[int, float]]:
+    settled = _record(folder).settled()
+    return sorted((epoch, value) for (name, epoch), (value, _) in settled.items() if name == "test_error/overall")
+
+
+def _get(found: result.Result | None, where: str) -> Any:
+    """The value at `a.b` of a result; None without one."""
+    value: Any = found
+    for part in where.split("."):
+        value = None if value is None else getattr(value, part)
+    return value

@@ -1,0 +1,174 @@
+"""The page, and the files of its tables and figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from ..config import Book, Cell, Sweep
+from ..fingerprint import source_hash
+from . import figures, stats, tables
+from .frame import STATES, Frame, read
+
+TEMPLATES = Path(__file__).parent / "templates"
+FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame], Figure | None], str]] = {
+    "error-against-modules": (
+        figures.error_against_modules,
+        "Test error of the last epoch against the number of modules K: mean with its 95 % t-interval; with fewer than three seeds "
+        "every seed is an open mark. The baseline is the horizontal line, its interval the band.",
+    ),
+    "learning-curves": (
+        figures.learning_curves,
+        "Test error after every epoch, a panel per K: the mean over seeds thick, every seed thin; the baseline in every panel.",
+    ),
+    "error-over-depth": (
+        figures.error_over_depth,
+        "Test error of every module’s own head at the last epoch: the mean over seeds with marks, every seed thin. "
+        "The baseline’s error is the horizontal line.",
+    ),
+}
+"""Name -> what draws it and its caption; one of each per data set, network and settings."""
+OURS = ("headline", "runs", "unfinished", *FIGURES)
+"""How the names of our files in `tables/` and `figures/` begin: what an earlier report left under these names is removed."""
+
+
+def build(sweep: Sweep, book: Book, cells: list[Cell], runs: Path, out: Path) -> Path:
+    """Write the report of whatever runs exist.
+
+    Args:
+        sweep: the sweep.
+        book: its recipes and data sets.
+        cells: all its cells.
+        runs: folder that the cells' paths start from.
+        out: where `report.html`, `tables/` and `figures/` go; files of an earlier report are replaced one by one.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    frame = read(sweep, book, cells, runs)
+    rows = stats.headline(frame)
+    files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(frame.runs)}
+    left = tables.unfinished(frame)
+    _add(files, "unfinished", left, tables.to_plain(left))
+    page = {
+        "sweep": sweep,
+        "frame": frame,
+        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "facts": _facts(frame),
+        "left": left,
+        "sections": list(_sections(frame, rows, files)) if (frame.runs["state"] == "done").any() else [],
+        "recipes": {name: book.recipes.recipes[name] for name in frame.labels},
+        "rerun": _rerun(sweep, book, cells, runs),
+        "provisional": stats.PROVISIONAL,
+    }
+    env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    env.lstrip_blocks = True
+    files["report.html"] = env.get_template("report.html.j2").render(page).encode()
+    _publish(out, files)
+    return out / "report.html"
+
+
+def _sections(frame: Frame, rows: pd.DataFrame, files: dict[str, bytes]) -> Iterator[dict[str, Any]]:
+    """What the page shows per data set and network; adds the files of its tables and figures."""
+    baseline = frame.labels[frame.baseline] if frame.baseline else "baseline"
+    for number, ((dataset, network), mine) in enumerate(rows.groupby(stats.SECTION, sort=False)):
+        name = f"{dataset}_{network}"
+        table = tables.headline(mine, baseline)
+        _add(files, f"headline_{name}", table, mine)
+        shown = []
+        done = frame.runs.query("state == 'done' and dataset == @dataset and network == @network")
+        for setting, settings in enumerate(mine["settings"].unique()):
+            runs = done[done["settings"] == settings]
+            for kind, (draw, caption) in FIGURES.items():
+                made = figures.files(partial(draw, runs, frame))
+                if made is None:
+                    continue
+                stem = f"{kind}_{name}" + (f"_{setting + 1}" if mine["settings"].nunique() > 1 else "")
+                files |= {f"figures/{stem}.{suffix}": content for suffix, content in made.items()}
+                svg = Markup(figures.inline(made["svg"], f"s{number}-{setting}-{kind}"))
+                shown.append({"svg": svg, "caption": caption, "settings": settings, "stem": stem})
+        yield {"dataset": dataset, "network": network, "id": name, "table": table, "figures": shown}
+
+
+def _add(files: dict[str, bytes], stem: str, table: tables.Table, numbers: pd.DataFrame) -> None:
+    files[f"tables/{stem}.csv"] = tables.to_csv(numbers)
+    files[f"tables/{stem}.tex"] = tables.to_latex(table)
+
+
+def _facts(frame: Frame) -> dict[str, Any]:
+    """What the page's head says about all runs together."""
+    runs = frame.runs
+    states = runs["state"].value_counts()
+    counts = {tables.STATE_NAMES.get(s, s): int(states.get(s, 0)) for s in STATES}
+    have = runs[runs["versions"].notna()]
+    versions: dict[str, list[str]] = {}
+    for text in sorted(have["versions"].unique()):
+        for name, version in json.loads(text).items():
+            if version not in versions.setdefault(name, []):
+                versions[name].append(version)
+    return {
+        "total": len(runs),
+        "states": {name: n for name, n in counts.items() if n or name == "done"},
+        "commits": _counted(have["commit"].fillna("unknown")),
+        "devices": _counted(have["device"]),
+        "versions": ", ".join(f"{name} {' / '.join(v)}" for name, v in sorted(versions.items())),
+        "stale": int(runs["stale"].sum()),
+        "shared": int((~have["exclusive"].astype(bool)).sum()),
+        "source": source_hash(),
+    }
+
+
+def _counted(values: pd.Series) -> str:
+    """The distinct values, with their numbers if there are several."""
+    counts = values.value_counts().sort_index()
+    return ", ".join(f"{v} ({n} runs)" if len(counts) > 1 else str(v) for v, n in counts.items())
+
+
+def _rerun(sweep: Sweep, book: Book, cells: list[Cell], runs: Path) -> str:
+    """Commands that train one cell again."""
+    if not cells:
+        return ""
+    cell = cells[0]
+    target = shlex.quote(str(runs / cell.path / "result.json"))
+    recipes, datasets = book.recipes_file, book.datasets_file
+    plain = recipes.parent == datasets.parent and (recipes.name, datasets.name) == ("recipes.yaml", "datasets.yaml")
+    if any(grid.training for grid in sweep.grids) or not plain:
+        return f"snakemake --profile profiles/local --configfile SWEEP.yaml --force {target}"
+    words = ["modulewise", "train"]
+    for key in ("dataset", "network", "recipe", "modules", "seed"):
+        words += [f"--{key}", str(getattr(cell, key))]
+    if Path(sweep.recipes).parent != Path("config"):
+        words += ["--config", str(Path(sweep.recipes).parent)]
+    return f"rm -f {target}\n{shlex.join(words)} --out {target}"
+
+
+def _publish(out: Path, files: dict[str, bytes]) -> None:
+    """Write every file aside and move it into place, the page last; remove what an earlier report left."""
+    for folder in (out / "tables", out / "figures"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            ours = path.suffix in (".csv", ".tex", ".svg", ".pdf") and path.stem.split("_")[0] in OURS
+            if ours and f"{folder.name}/{path.name}" not in files:
+                path.unlink()
+    for name, content in sorted(files.items(), key=lambda f: f[0] == "report.html"):
+        path = out / name
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            aside.write_bytes(content)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)

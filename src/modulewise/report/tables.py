@@ -1,0 +1,204 @@
+"""Tables as people read them: text with units, footnotes and badges; the same as HTML cells and as LaTeX."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pandas as pd
+
+from .frame import Frame
+
+NONE = "–"
+OTHERS = {"memory": "ran on another device model", "time": "shared their device or ran on another model"}
+"""Why the runs that a cost leaves out cannot be compared."""
+STATE_NAMES = {"out_of_memory": "out of memory"}
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {c: f"\\{c}" for c in "{}$&#_%"} | {"±": r"$\pm$", "×": r"$\times$", "−": "$-$", "–": "--", "’": "'", "\u00a0": "~"}
+
+
+class Item(NamedTuple):
+    """A table's cell: its text and the reasons that become footnotes."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to show.
+
+    Attributes:
+        columns: (title, alignment `l` or `r`).
+        rows: as many items as columns.
+        starts: numbers of the rows that begin a group.
+    """
+
+    columns: list[tuple[str, str]]
+    rows: list[list[Item]]
+    starts: list[int] = field(default_factory=list)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """Reason -> its letter, in order of appearance."""
+        found = dict.fromkeys(note for row in self.rows for item in row for note in item.notes)
+        return {note: _letter(n) for n, note in enumerate(found)}
+
+
+def headline(rows: pd.DataFrame, baseline: str) -> Table:
+    """The headline table of one data set and network.
+
+    Args:
+        rows: of `stats.headline`, one data set and network.
+        baseline: the baseline's label.
+    """
+    several = rows["settings"].nunique() > 1
+    columns = [("Recipe", "l"), ("K", "r"), ("Test error,\u00a0%", "r"), ("n", "r"), (f"Gap to {baseline}, points [95 %]", "r")]
+    columns += [("Memory", "r"), ("Step time", "r"), ("Helpers’ FLOPs", "r"), ("Inference MACs", "r"), ("Parameters", "r")]
+    columns += [("Remarks", "l")]
+    table = Table(([("Settings", "l")] if several else []) + columns, [])
+    before = None
+    for _, row in rows.iterrows():
+        begins = (row["settings"], row["recipe"]) != before
+        before = (row["settings"], row["recipe"])
+        if begins:
+            table.starts.append(len(table.rows))
+        names = [Item(row["settings"] or "recipe’s own")] if several else []
+        names.append(Item(row["label"]))
+        if not begins:
+            names = [Item("")] * len(names)
+        table.rows.append([*names, *_figures(row)])
+    return table
+
+
+def _figures(row: pd.Series) -> list[Item]:
+    error = NONE if row["n"] == 0 else number(row["error_mean"])
+    if row["n"] > 1:
+        error += f" ± {number(row['error_std'])}"
+    n = str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}"
+    share = row["helper_flops_share"]
+    return [
+        Item(str(row["modules"])),
+        Item(error),
+        Item(n),
+        _gap(row),
+        _cost(row, "memory", size(row["memory_bytes"])),
+        _cost(row, "time", duration(row["step_seconds"])),
+        Item(NONE if math.isnan(share) else f"{100 * share:.1f} %"),
+        Item(f"{row['macs'] / 1e6:.4g} M" if row["is_baseline"] and row["macs"] > 0 else times(row["macs_ratio"])),
+        Item(NONE if math.isnan(row["parameters"]) else f"{row['parameters'] / 1e6:.3g} M"),
+        Item(_remarks(row)),
+    ]
+
+
+def _gap(row: pd.Series) -> Item:
+    notes = (row["gap_reason"],) if row["gap_reason"] else ()
+    if row["is_baseline"] or row["n"] == 0:
+        return Item(NONE)
+    if row["gap_n"] == 0:
+        return Item(NONE, notes)
+    text = number(row["gap_mean"], sign=True)
+    if row["gap_n"] > 1:
+        text += f" [{number(row['gap_low'], sign=True)}, {number(row['gap_high'], sign=True)}]"
+    return Item(text, notes)
+
+
+def _cost(row: pd.Series, name: str, absolute: str) -> Item:
+    """A cost as a multiple of the baseline's; the baseline's own as it is."""
+    used, reason = row[f"{name}_n"], row[f"{name}_reason"]
+    if row["n"] == 0:
+        return Item(NONE)
+    if used == 0:
+        return Item(NONE, (reason,))
+    notes = (f"from {used} of {row['n']} runs: the others {OTHERS[name]}",) if used < row["n"] else ()
+    return Item(absolute if row["is_baseline"] else times(row[f"{name}_ratio"]), notes)
+
+
+def _remarks(row: pd.Series) -> str:
+    found = ["provisional"] if row["provisional"] and row["n"] else []
+    states = ("diverged", "out_of_memory", "damaged", "running", "missing", "stale")
+    return ", ".join(found + [f"{row[s]} {STATE_NAMES.get(s, s)}".replace(" ", "\u00a0") for s in states if row[s]])
+
+
+def unfinished(frame: Frame) -> Table:
+    """Cells that are not done, those that differ only in the seed on one row."""
+    titles = ("Data set", "Network", "Recipe", "K", "Seeds", "State", "Reason")
+    columns = [(t, "r" if t == "K" else "l") for t in titles]
+    left = frame.runs[frame.runs["state"] != "done"]
+    if left.empty:
+        return Table(columns, [])
+    keys = ["dataset", "network", "settings", "label", "modules", "state", "reason"]
+    rows = []
+    for key, group in left.groupby(keys, sort=False):
+        dataset, network, settings, label, modules, state, reason = map(str, key)
+        seeds = ", ".join(str(s) for s in sorted(group["seed"]))
+        name = f"{label} ({settings})" if settings else label
+        rows.append([Item(t) for t in (dataset, network, name, modules, seeds, STATE_NAMES.get(state, state), reason)])
+    return Table(columns, rows)
+
+
+def to_csv(frame: pd.DataFrame) -> bytes:
+    """A table of numbers as CSV, in full precision."""
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def to_plain(table: Table) -> pd.DataFrame:
+    """A table of text without its footnotes."""
+    return pd.DataFrame([[i.text for i in row] for row in table.rows], columns=[title for title, _ in table.columns])
+
+
+def to_latex(table: Table) -> bytes:
+    """A `tabular` with booktabs' rules, footnotes below."""
+    notes = table.notes
+    lines = ["% needs \\usepackage{booktabs}", f"\\begin{{tabular}}{{{''.join(a for _, a in table.columns)}}}", "\\toprule"]
+    lines += [" & ".join(escape(title) for title, _ in table.columns) + r" \\", "\\midrule"]
+    for number_, row in enumerate(table.rows):
+        if number_ in table.starts[1:]:
+            lines.append("\\addlinespace")
+        marks = ["".join(notes[n] for n in item.notes) for item in row]
+        cells = [escape(i.text) + (f"$^{{{m}}}$" if m else "") for i, m in zip(row, marks, strict=True)]
+        lines.append(" & ".join(cells) + r" \\")
+    lines.append("\\bottomrule")
+    width = len(table.columns)
+    lines += [f"\\multicolumn{{{width}}}{{l}}{{\\footnotesize $^{{{m}}}$ {escape(n)}}} \\\\" for n, m in notes.items()]
+    return ("\n".join([*lines, "\\end{tabular}"]) + "\n").encode()
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX prints it.
+
+    Example:
+        >>> escape("50 % of a_b")
+        '50 \\\\% of a\\\\_b'
+    """
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def number(value: float, digits: int = 2, sign: bool = False) -> str:
+    """A number with a true minus sign."""
+    return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+
+
+def times(ratio: float) -> str:
+    """A multiple: `0.62×`."""
+    return NONE if math.isnan(ratio) else f"{ratio:.2f}×"
+
+
+def size(count: float) -> str:
+    """Bytes for people: `81.2 MiB`."""
+    if math.isnan(count):
+        return NONE
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def duration(seconds: float) -> str:
+    """A short time for people: `12.3 ms`."""
+    if math.isnan(seconds):
+        return NONE
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
+def _letter(n: int) -> str:
+    """a, b, … z, aa, ab, …"""
+    return (_letter(n // 26 - 1) if n >= 26 else "") + "abcdefghijklmnopqrstuvwxyz"[n % 26]

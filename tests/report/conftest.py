@@ -1,0 +1,119 @@
+"""A small sweep whose runs are written by hand, so that every number of its report can be worked out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from modulewise.config import Book, Cell, Sweep, load_sweep
+from modulewise.fingerprint import source_hash
+from modulewise.record import Record
+from modulewise.report import build
+from modulewise.result import Cost, Origin, Result
+
+RECIPES = """
+training:
+  paper: {source: made up, set: {epochs: 3, batch_size: 64}}
+recipes:
+  backprop: {method: backprop, label: Backprop, modules: one}
+  dgl: {method: dgl, label: "DGL & co_1", paper: "arXiv 1901.08164", note: "heads <ours>"}
+  greedy: {method: greedy, label: Greedy}
+"""
+DATASETS = "datasets: {fake: {source: fake, shape: [3, 16, 16], classes: 4}}"
+GRID: dict[str, Any] = {"datasets": ["fake"], "networks": ["resnet8"]}
+SWEEP: dict[str, Any] = {
+    "sweep": "small",
+    "title": "A small <sweep>",
+    "grids": [GRID | {"recipes": ["backprop", "dgl", "greedy"], "modules": [2, 4], "seeds": 4}],
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A sweep, its cells and a folder of runs, with what a test does to them."""
+
+    root: Path
+    sweep: Sweep
+    book: Book
+    cells: list[Cell]
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    def cell(self, recipe: str, modules: int, seed: int, **training: Any) -> Cell:
+        """The sweep's cell of this name."""
+        found = [c for c in self.cells if (c.recipe, c.modules, c.seed) == (recipe, modules, seed)]
+        (cell,) = [c for c in found if all(getattr(c.training, k) == v for k, v in training.items())]
+        return cell
+
+    def run(self, cell: Cell, error: float | None, status: str = "done", reason: str | None = None, **values: Any) -> Path:
+        """Write a finished run; `values` go to its cost or origin by name. Returns its folder."""
+        folder = self.runs / cell.path
+        folder.mkdir(parents=True)
+        cost = Cost(
+            peak_memory_bytes=1000,
+            memory_source="cuda allocator",
+            step_seconds=0.1,
+            trunk_flops=300.0,
+            helper_flops=100.0 * (cell.modules - 1),
+            parameters=1000,
+            inference_parameters=900,
+            inference_macs=500.0,
+        ).model_copy(update={k: v for k, v in values.items() if k in Cost.model_fields})
+        origin = Origin(
+            device="GPU A", exclusive=True, host="h", starts=1, commit="abc", source=source_hash(), versions={"torch": "1.0"}
+        ).model_copy(update={k: v for k, v in values.items() if k in Origin.model_fields})
+        result = Result(
+            cell=cell,
+            status=status,  # type: ignore[arg-type]
+            reason=reason,
+            epochs=3,
+            planned_epochs=3,
+            test_last=error,
+            module_errors=[None if error is None else error + 5.0] * (cell.modules - 1) + [error],
+            cuts=list(range(1, cell.modules)),
+            cost=cost,
+            origin=origin,
+        )
+        if error is not None:
+            record = Record(folder)
+            record.write("start", epochs=3)
+            for epoch in (1, 2, 3):
+                record.metrics(epoch, {"test_error/overall": error * (4 - epoch)})
+            record.write("end", status=status)
+            record.close()
+        result.save(folder)
+        return folder
+
+    def report(self) -> str:
+        """Build the report and return the page."""
+        return build(self.sweep, self.book, self.cells, self.runs, self.root / "out").read_text()
+
+    def table(self, name: str = "headline_fake_resnet8") -> pd.DataFrame:
+        """A table of the report, read back."""
+        return pd.read_csv(self.root / "out" / "tables" / f"{name}.csv")
+
+    def row(self, recipe: str, modules: int) -> pd.Series:
+        """The headline's row of a recipe and K."""
+        table = self.table()
+        (row,) = [r for _, r in table.iterrows() if (r["recipe"], r["modules"]) == (recipe, modules)]
+        return row
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Callable[..., Site]:
+    """Make a `Site`, of `SWEEP` or another sweep."""
+
+    def make(sweep: dict[str, Any] | None = None) -> Site:
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config/recipes.yaml").write_text(RECIPES)
+        (tmp_path / "config/datasets.yaml").write_text(DATASETS)
+        return Site(tmp_path, *load_sweep(sweep or SWEEP, tmp_path))
+
+    return make

@@ -1,0 +1,269 @@
+"""The page and its files, made of whatever lies in the run folders."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from modulewise.cli import app
+from modulewise.errors import InvalidInput
+from modulewise.record import Record
+from modulewise.report import frame
+
+
+def fill(s: Any, recipe: str, modules: int, errors: list[float], **values: Any) -> None:
+    for seed, error in enumerate(errors):
+        s.run(s.cell(recipe, modules, seed), error, **values)
+
+
+def text(page: str) -> str:
+    """A page's words, without tags."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
+
+
+def test_every_state_is_counted_and_left_out_of_means(site: Any) -> None:
+    s = site()
+    fill(s, "backprop", 1, [10.0, 10.0, 10.0])
+    fill(s, "dgl", 2, [11.0, 12.0])
+    s.run(s.cell("dgl", 2, 2), 90.0, status="diverged", reason="loss is NaN")
+    s.run(s.cell("dgl", 2, 3), None, status="out_of_memory", reason="asked for\n too much " + "x" * 900)
+    damaged = s.run(s.cell("greedy", 2, 0), 1.0) / "result.json"
+    damaged.write_text(damaged.read_text()[:-40])
+    other = s.run(s.cell("greedy", 2, 1), 1.0) / "result.json"
+    other.write_text((s.runs / s.cell("dgl", 2, 0).path / "result.json").read_text())
+    record = Record(s.runs / s.cell("greedy", 2, 2).path)
+    record.write("start", epochs=9)
+    record.metrics(4, {"test_error/overall": 50.0})
+    record.close()
+
+    words = text(s.report())
+    assert "5 of 20 cells done · 1 running · 10 missing · 1 diverged · 1 out of memory · 2 damaged" in words
+    row = s.row("dgl", 2)
+    assert (row["n"], row["error_mean"], row["diverged"], row["out_of_memory"]) == (2, 11.5, 1, 1)
+    greedy = s.row("greedy", 2)
+    assert (greedy["n"], greedy["damaged"], greedy["running"], greedy["missing"]) == (0, 2, 1, 1)
+    left = s.table("unfinished").astype(str)
+    reasons = {(r["Recipe"], r["K"], r["Seeds"], r["State"]): r["Reason"] for _, r in left.iterrows()}
+    assert reasons["DGL & co_1", "2", "2", "diverged"] == "loss is NaN (after 3 of 3 epochs)"
+    assert reasons["DGL & co_1", "2", "3", "out of memory"].startswith("asked for too much")
+    assert max(map(len, reasons.values())) <= 240
+    assert reasons["Greedy", "2", "1", "damaged"] == f"result.json is of another cell, {s.cell('dgl', 2, 0).id}"
+    assert "JSON" in reasons["Greedy", "2", "0", "damaged"]
+    assert reasons["Greedy", "2", "2", "running"].startswith("epoch 4 of 9, last entry ")
+    assert reasons["Greedy", "4", "0, 1, 2, 3", "missing"] == "not begun"
+
+
+def test_a_record_that_cannot_be_read_spoils_nothing(site: Any) -> None:
+    s = site()
+    (folder := s.runs / s.cell("dgl", 2, 0).path).mkdir(parents=True)
+    (folder / "record.jsonl").write_text('{"ev":"metrics","t":1}\n')
+    fill(s, "backprop", 1, [10.0])
+    (s.runs / s.cell("backprop", 1, 0).path / "record.jsonl").unlink()
+    assert "1 of 20 cells done · 1 running" in text(s.report())
+
+
+def test_stale_runs_stay_but_are_shown(site: Any) -> None:
+    s = site()
+    fill(s, "backprop", 1, [10.0, 10.0])
+    assert "stale" not in text(s.report()).split("How to read")[0]
+    fill(s, "dgl", 2, [12.0, 14.0], source="0123456789ab")
+    words = text(s.report())
+    assert "2 runs were made by other training code" in words
+    assert (s.row("dgl", 2)["stale"], s.row("dgl", 2)["error_mean"], s.row("backprop", 1)["stale"]) == (2, 13.0, 0)
+
+
+def test_nothing_finished_makes_a_page_that_says_so(site: Any) -> None:
+    s = site()
+    words = text(s.report())
+    assert "0 of 20 cells done · 20 missing" in words
+    assert "No run has finished yet" in words
+    assert list((s.root / "out/figures").iterdir()) == []
+
+
+def test_the_table_is_in_the_page_and_in_latex(site: Any) -> None:
+    s = site()
+    fill(s, "backprop", 1, [10.0, 10.0, 10.0], exclusive=False)
+    fill(s, "dgl", 2, [9.0, 9.5, 10.0])
+    page = s.report()
+    words = text(page)
+    assert "DGL & co_1 2 9.50 ± 0.50 3 of 4 −0.50 [−1.74, +0.74] 1.00× – b 25.0 % 1.00×" in words
+    assert "b no baseline run had the same device model to itself" in words
+    assert "A small <sweep>" in words
+    assert "heads <ours>" in words
+    latex = (s.root / "out/tables/headline_fake_resnet8.tex").read_text()
+    assert r"DGL \& co\_1 & 2 & 9.50 $\pm$ 0.50 & 3 of 4 & $-$0.50 [$-$1.74, +0.74] & 1.00$\times$ & --$^{b}$ & 25.0 \%" in latex
+    assert latex.index(r"\toprule") < latex.index(r"\midrule") < latex.index(r"\bottomrule") < latex.index(r"\end{tabular}")
+    columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", latex)
+    assert columns
+    assert {line.count(" & ") + 1 for line in latex.splitlines() if " & " in line} == {len(columns[1])}
+
+
+def test_the_page_stands_alone_and_its_ids_are_unique(site: Any) -> None:
+    s = site()
+    for recipe, modules in (("backprop", 1), ("dgl", 2), ("greedy", 2), ("dgl", 4)):
+        fill(s, recipe, modules, [10.0, 11.0, 12.0])
+    page = s.report()
+    assert page.count("<svg") == 3
+    assert not re.search(r"""(src|href)=["']https?:|@import|url\(["']?(https?:|//)|<script|<link""", page)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    used = re.findall(r'(?:xlink:href="|url\()#([^")]+)', page)
+    assert used
+    assert set(used) <= set(ids)
+    for link in re.findall(r'<a href="([^#"]+)"', page):
+        assert (s.root / "out" / link).stat().st_size > 100
+    assert {p.suffix for p in (s.root / "out/figures").iterdir()} == {".svg", ".pdf"}
+
+
+def test_same_runs_same_bytes_and_an_older_report_leaves_nothing(site: Any) -> None:
+    s = site()
+    fill(s, "backprop", 1, [10.0, 11.0, 12.0])
+    fill(s, "dgl", 2, [11.0, 12.0, 13.0])
+
+    def built() -> dict[str, bytes]:
+        s.report()
+        files = {str(p.relative_to(s.root)): p.read_bytes() for p in (s.root / "out").rglob("*") if p.is_file()}
+        page = files["out/report.html"]
+        return files | {"out/report.html": re.sub(rb"Made [^<]*", b"", page)}
+
+    first = built()
+    (s.root / "out/figures/learning-curves_gone_resnet8.svg").write_text("old")
+    (s.root / "out/tables/mine.csv").write_text("a file of the reader's")
+    assert built() == first | {"out/tables/mine.csv": b"a file of the reader's"}
+
+
+def test_figures_show_the_seeds_until_there_are_three(site: Any) -> None:
+    from modulewise.report import figures
+
+    s = site()
+    fill(s, "backprop", 1, [10.0, 11.0, 12.0])
+    fill(s, "dgl", 2, [11.0, 12.0, 16.0])
+    fill(s, "dgl", 4, [15.0, 17.0])
+    s.run(s.cell("dgl", 4, 2), 80.0, status="diverged")
+    f = frame.read(s.sweep, s.book, s.cells, s.runs)
+    done = f.runs[f.runs["state"] == "done"]
+    fig = figures.error_against_modules(done, f)
+    assert fig
+    (ax,) = fig.axes
+    dots = [line.get_ydata() for line in ax.lines if line.get_markerfacecolor() == "white"]
+    assert [list(y) for y in dots] == [[15.0, 17.0]]
+    (bar,) = ax.containers
+    low, high = (line.get_ydata()[0] for line in bar.lines[1])
+    half = 0.95 / (2 * 0.975 * 0.025) ** 0.5 * (7 / 3) ** 0.5
+    assert (low, high) == (pytest.approx(13 - half), pytest.approx(13 + half))
+    assert [t.get_text() for t in fig.legends[0].get_texts()] == ["Backprop", "DGL & co_1"]
+
+    fig = figures.learning_curves(done, f)
+    assert fig
+    assert [ax.get_title() for ax in fig.axes] == ["K = 2", "K = 4"]
+    thick = [list(line.get_ydata()) for line in fig.axes[1].lines if line.get_linewidth() > 1]
+    assert thick == [[33.0, 22.0, 11.0], [48.0, 32.0, 16.0]]
+
+    fig = figures.error_over_depth(done, f)
+    assert fig
+    means = [list(line.get_ydata()) for line in fig.axes[0].lines if line.get_marker() == "o"]
+    assert means == [[18.0, 13.0]]
+
+
+def test_the_baseline_is_the_recipe_that_does_not_cut(site: Any) -> None:
+    s = site()
+    s.book.recipes.recipes["first"] = s.book.recipes.recipes["backprop"]
+
+    def baseline(*names: str) -> str | None:
+        grid = s.sweep.grids[0].model_copy(update={"recipes": list(names)})
+        sweep = s.sweep.model_copy(update={"grids": [grid]})
+        return frame.read(sweep, s.book, s.book.cells(sweep), s.runs).baseline
+
+    assert baseline("dgl", "first", "backprop") == "backprop"
+    assert baseline("dgl", "first") == "first"
+    assert baseline("dgl", "greedy") is None
+
+
+def test_a_sweep_without_baseline(site: Any) -> None:
+    grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["dgl"], "modules": [2], "seeds": 2}
+    s = site({"sweep": "x", "grids": [grid]})
+    fill(s, "dgl", 2, [11.0, 13.0])
+    assert "12.00 ± 1.41" in text(s.report())
+    assert s.row("dgl", 2)["gap_n"] == 0
+
+
+def test_equal_labels_are_told_apart(site: Any) -> None:
+    s = site()
+    twin = s.book.recipes.recipes["greedy"].model_copy(update={"label": "DGL & co_1"})
+    s.book.recipes.recipes["greedy"] = twin
+    f = frame.read(s.sweep, s.book, s.cells, s.runs)
+    assert f.labels == {"backprop": "Backprop", "dgl": "DGL & co_1 (dgl)", "greedy": "DGL & co_1 (greedy)"}
+
+
+def test_a_cell_of_another_sweep_is_refused(site: Any) -> None:
+    s = site()
+    stranger = s.book.cell("fake", "resnet8", "dgl", 3, 0)
+    with pytest.raises(ValueError, match="no cell of sweep small"):
+        frame.read(s.sweep, s.book, [stranger], s.runs)
+
+
+def test_how_to_train_a_cell_again(site: Any) -> None:
+    s = site()
+    plain = text(s.report())
+    assert "modulewise train --dataset fake --network resnet8 --recipe backprop --modules 1 --seed 0" in plain
+    grids = [g.model_copy(update={"training": {"epochs": 9}}) for g in s.sweep.grids]
+    sweep = s.sweep.model_copy(update={"grids": grids})
+    from modulewise.report import build
+
+    page = build(sweep, s.book, s.book.cells(sweep), s.runs, s.root / "out").read_text()
+    assert "modulewise train" not in page
+    assert f"--force &#39;{s.runs}" in page
+
+
+def invoke(*words: object) -> Any:
+    return CliRunner().invoke(app, ["report", *map(str, words)])
+
+
+def test_command_line(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    s = site()
+    fill(s, "backprop", 1, [10.0])
+    monkeypatch.chdir(s.root)
+    content = s.sweep.model_dump(mode="json")
+    Path("sweep.yaml").write_text(yaml.safe_dump(content))
+    answer = invoke("--sweep", "sweep.yaml", "--runs", "runs")
+    assert answer.exit_code == 0, answer.output
+    assert answer.output == "results/reports/small/report.html\n"
+    answer = invoke("--sweep", json.dumps(content), "--runs", s.runs, "--out", "there", "--root", s.root)
+    assert answer.output == "there/report.html\n"
+    pd.testing.assert_frame_equal(
+        pd.read_csv("there/tables/headline_fake_resnet8.csv"),
+        pd.read_csv("results/reports/small/tables/headline_fake_resnet8.csv"),
+    )
+
+
+def test_command_line_errors_are_one_line(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    s = site()
+    monkeypatch.chdir(s.root)
+    content = json.dumps(s.sweep.model_dump(mode="json"))
+    Path("file").write_text("in the way")
+    for words, message in (
+        (("--sweep", "{no"), "--sweep: no valid JSON"),
+        (("--sweep", "none.yaml"), "none.yaml: No such file"),
+        (("--sweep", content, "--out", "file"), "file"),
+    ):
+        error = invoke(*words).exception
+        assert isinstance(error, InvalidInput)
+        assert message in str(error)
+        assert "\n" not in str(error)
+
+
+def test_the_report_imports_no_torch_and_no_mlflow() -> None:
+    code = "import modulewise.report, modulewise.cli_report, sys; print({'torch', 'mlflow'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+    code = "import modulewise.cli_report, sys; print({'pandas', 'matplotlib', 'scipy', 'jinja2'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
