@@ -1,0 +1,127 @@
+"""`modulewise ui`: look at the runs in MLflow, live."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import tracking
+from .cli_track import keep_tracking
+from .errors import InvalidInput
+
+HOST = "127.0.0.1"
+PATIENCE = 180
+"""Seconds a server may take to start; 10 to 30 are usual."""
+
+
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="the next free one if it is taken")] = 5000,
+    runs: Annotated[Path, typer.Option(help="folder that run folders lie in")] = Path("results/runs"),
+    every: Annotated[float, typer.Option(min=0.1, help="seconds between two looks for new results")] = 15.0,
+) -> None:
+    """Show all runs in the browser and keep them up to date; Ctrl-C ends it."""
+    uri, artifacts = tracking.address(runs)
+    signal.signal(signal.SIGTERM, _interrupt)
+    server = None
+    try:
+        print(tracking.mirror(runs, uri, artifacts), flush=True)
+        free = _free(port)
+        if free != port:
+            print(f"port {port} is taken; using {free}")
+        log = runs.resolve().parent / "mlflow" / "server.log"
+        server = _serve(uri, artifacts, free, log)
+        _wait(server, free, log)
+        print("\nOpen in a browser (Ctrl-C ends it):")
+        experiments = tracking.open_store(uri, artifacts).experiments
+        for name, number in sorted(experiments.items()):
+            print(f"  {name}: {link(free, number)}")
+        if not experiments:
+            print(f"  http://{HOST}:{free} (no runs yet)")
+        print(f"From another machine: ssh -L {free}:{HOST}:{free} {socket.gethostname()}\n", flush=True)
+        keep_tracking(runs, uri, artifacts, None, every, lambda: _alive(server, log))
+    except KeyboardInterrupt:
+        print("stopped; everything is kept")
+    except tracking.Unreachable as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        if server is not None:
+            _stop(server)
+
+
+def link(port: int, experiment: str) -> str:
+    """The address of an experiment's chart view."""
+    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+
+
+def _serve(uri: str, artifacts: Path | None, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """Start `mlflow server`, in a process group of its own so that all of it can be stopped."""
+    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    env |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "2"]
+    command += ["--backend-store-uri", uri, "--artifacts-destination", str(artifacts)]
+    with log.open("wb") as out:
+        return subprocess.Popen(command, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Until the server answers.
+
+    Raises:
+        Unreachable: it ended, or takes too long.
+    """
+    print("starting the server ...", flush=True)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        _alive(server, log)
+        with suppress(urllib.error.URLError, OSError), direct.open(f"http://{HOST}:{port}/health", timeout=5):
+            return
+        time.sleep(0.3)
+    raise tracking.Unreachable(f"the server did not start within {PATIENCE} s, see {log}")
+
+
+def _alive(server: subprocess.Popen[bytes], log: Path) -> None:
+    if server.poll() is not None:
+        raise tracking.Unreachable(f"the server ended with status {server.returncode}, see {log}")
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers, all of its process group."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+    for name in (signal.SIGTERM, signal.SIGKILL):
+        until = time.monotonic() + 10
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, name)
+            while time.monotonic() < until:
+                server.poll()
+                os.killpg(server.pid, 0)
+                time.sleep(0.1)
+            continue
+        return
+
+
+def _free(port: int) -> int:
+    """The port, or the next one that nobody listens on."""
+    for candidate in range(port, min(port + 50, 65536)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, candidate))
+            return candidate
+    raise InvalidInput(f"--port: no free port from {port} on")
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
