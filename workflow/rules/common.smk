@@ -57,9 +57,9 @@ onstart:
 
 
 onsuccess:
-    print(f"report  {REPORT}")
-    print("MLflow  make ui")
-    print(f"rerun   rm '{RESULTS[-1]}'   then the same command: it runs what is missing")
+    print(f"report  {REPORT}", file=sys.stderr)
+    print("MLflow  make ui", file=sys.stderr)
+    print(f"rerun   rm '{RESULTS[-1]}'   then the same command: it runs what is missing", file=sys.stderr)
 
 
 onerror:
