@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .config import load_sweep
+from .config import load_sweep, sweep_argument
 from .errors import InvalidInput
 
 
@@ -19,14 +18,8 @@ def report(
     root: Annotated[Path, typer.Option(help="folder that the sweep's recipes and data sets start from")] = Path(),
 ) -> None:
     """Write report.html, tables/ and figures/; runs that are missing, going on or failed are shown as such."""
-    if sweep.lstrip().startswith("{"):
-        try:
-            config = json.loads(sweep)
-        except ValueError as error:
-            raise InvalidInput(f"--sweep: no valid JSON: {error}") from None
-        what, book, cells = load_sweep(config, root, "--sweep")
-    else:
-        what, book, cells = load_sweep(Path(sweep), root)
+    config, where = sweep_argument(sweep)
+    what, book, cells = load_sweep(config, root, where)
     from .report import build
 
     target = out or Path("results/reports") / what.sweep

@@ -19,10 +19,12 @@ from modulewise.result import Cost, Origin, Result
 RECIPES = """
 training:
   paper: {source: made up, set: {epochs: 3, batch_size: 64}}
+  large: {source: made up, set: {epochs: 3, batch_size: 128}}
 recipes:
   backprop: {method: backprop, label: Backprop, modules: one}
   dgl: {method: dgl, label: "DGL & co_1", paper: "arXiv 1901.08164", note: "heads <ours>"}
   greedy: {method: greedy, label: Greedy}
+  large: {method: greedy, label: Large batches, training: large}
 """
 DATASETS = "datasets: {fake: {source: fake, shape: [3, 16, 16], classes: 4}}"
 GRID: dict[str, Any] = {"datasets": ["fake"], "networks": ["resnet8"]}

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from modulewise.cli import app
 from modulewise.errors import InvalidInput
 from modulewise.record import Record
-from modulewise.report import frame
+from modulewise.report import frame, tables
 
 
 def fill(s: Any, recipe: str, modules: int, errors: list[float], **values: Any) -> None:
@@ -115,6 +115,7 @@ def test_the_page_stands_alone_and_its_ids_are_unique(site: Any) -> None:
     page = s.report()
     assert page.count("<svg") == 3
     assert not re.search(r"""(src|href)=["']https?:|@import|url\(["']?(https?:|//)|<script|<link""", page)
+    assert not re.search(r"<\?xml|<!DOCTYPE svg|<metadata", page)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     used = re.findall(r'(?:xlink:href="|url\()#([^")]+)', page)
@@ -175,6 +176,26 @@ def test_figures_show_the_seeds_until_there_are_three(site: Any) -> None:
     assert means == [[18.0, 13.0]]
 
 
+def test_curves_are_of_done_runs_and_means_of_epochs_that_all_seeds_have(site: Any) -> None:
+    from modulewise.report import figures
+
+    s = site()
+    fill(s, "dgl", 2, [10.0, 20.0])
+    s.run(s.cell("dgl", 2, 2), 30.0, status="diverged")
+    longer = Record(s.runs / s.cell("dgl", 2, 0).path)
+    longer.metrics(4, {"test_error/overall": 1.0})
+    longer.write("end", status="done")
+    longer.close()
+    f = frame.read(s.sweep, s.book, s.cells, s.runs)
+    assert set(f.curves["path"]) == set(f.depth["path"]) == {s.cell("dgl", 2, seed).path for seed in (0, 1)}
+    fig = figures.learning_curves(f.runs[f.runs["state"] == "done"], f)
+    assert fig
+    (centre,) = [line for line in fig.axes[0].lines if line.get_linewidth() > 1]
+    assert list(centre.get_xdata()) == [1, 2, 3]
+    assert list(centre.get_ydata()) == [45.0, 30.0, 15.0]
+    assert sorted(len(line.get_xdata()) for line in fig.axes[0].lines) == [3, 3, 4]
+
+
 def test_the_baseline_is_the_recipe_that_does_not_cut(site: Any) -> None:
     s = site()
     s.book.recipes.recipes["first"] = s.book.recipes.recipes["backprop"]
@@ -205,6 +226,13 @@ def test_equal_labels_are_told_apart(site: Any) -> None:
     assert f.labels == {"backprop": "Backprop", "dgl": "DGL & co_1 (dgl)", "greedy": "DGL & co_1 (greedy)"}
 
 
+@pytest.mark.parametrize(
+    ("number", "shown"), [(77_652, "77.7 k"), (466_906, "467 k"), (1.73e6, "1.73 M"), (25.5e9, "25.5 G"), (999, "999")]
+)
+def test_large_numbers(number: float, shown: str) -> None:
+    assert tables.count(number) == shown
+
+
 def test_a_cell_of_another_sweep_is_refused(site: Any) -> None:
     s = site()
     stranger = s.book.cell("fake", "resnet8", "dgl", 3, 0)
@@ -222,6 +250,8 @@ def test_how_to_train_a_cell_again(site: Any) -> None:
 
     page = build(sweep, s.book, s.book.cells(sweep), s.runs, s.root / "out").read_text()
     assert "modulewise train" not in page
+    assert "Settings recipes’ own with epochs=9 " in text(page)
+    assert "Settings recipes’ own Results" in plain
     assert f"--force &#39;{s.runs}" in page
 
 

@@ -114,6 +114,18 @@ def test_time_needs_an_exclusive_device_and_memory_the_same_model(site: Any) -> 
     assert source["time_ratio"] == pytest.approx(5.0)
 
 
+def test_costs_of_other_batch_sizes_are_not_compared(site: Any) -> None:
+    grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["backprop", "large"], "modules": [2], "seeds": 1}
+    s = site({"sweep": "sizes", "grids": [grid]})
+    s.run(s.cell("backprop", 1, 0), 10.0)
+    s.run(s.cell("large", 2, 0), 12.0)
+    s.report()
+    row = s.row("large", 2)
+    assert row["gap_mean"] == pytest.approx(2.0)
+    assert math.isnan(row["memory_ratio"])
+    assert math.isnan(row["time_ratio"])
+
+
 def test_grids_with_other_training_settings_are_not_compared(site: Any) -> None:
     grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["backprop", "dgl"], "modules": [2], "seeds": 2}
     s = site({"sweep": "two", "grids": [grid, grid | {"training": {"epochs": 9}}]})

@@ -125,6 +125,7 @@ def error_over_depth(runs: pd.DataFrame, frame: Frame) -> Figure | None:
     for ax in fig.axes if fig else []:
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         ax.set_xlabel("module, from the input on")
+        ax.set_ylim(bottom=max(0.0, ax.get_ylim()[0]))
     return fig
 
 

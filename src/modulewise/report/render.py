@@ -25,8 +25,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame], Figure | None], str]] = {
     "error-against-modules": (
         figures.error_against_modules,
-        "Test error of the last epoch against the number of modules K: mean with its 95 % t-interval; with fewer than three seeds "
-        "every seed is an open mark. The baseline is the horizontal line, its interval the band.",
+        "Test error of the last epoch against the number of modules K: mean with its 95 % t-interval; with fewer than "
+        f"{stats.PROVISIONAL} seeds every seed is an open mark. The baseline is the horizontal line, its interval the band.",
     ),
     "learning-curves": (
         figures.learning_curves,
@@ -124,6 +124,7 @@ def _facts(frame: Frame) -> dict[str, Any]:
         "total": len(runs),
         "states": {name: n for name, n in counts.items() if n or name == "done"},
         "commits": _counted(have["commit"].fillna("unknown")),
+        "settings": [f"recipes’ own with {text}" if text else "recipes’ own" for text in runs["settings"].unique()],
         "devices": _counted(have["device"]),
         "versions": ", ".join(f"{name} {' / '.join(v)}" for name, v in sorted(versions.items())),
         "stale": int(runs["stale"].sum()),

@@ -122,7 +122,7 @@ def _row(mine: pd.DataFrame, base: pd.DataFrame, is_baseline: bool) -> dict[str,
         "time": relative(*exclusive, "step_seconds", ["device", "batch_size"], NO_TIME),
     }
     for name, cost in costs.items():
-        out |= {f"{name}_ratio": cost.value, f"{name}_n": cost.n, f"{name}_reason": cost.reason}
+        out |= {f"{name}_ratio": cost.value, f"{name}_n": cost.n, f"{name}_reason": cost.reason if len(mine) else ""}
     out["memory_bytes"], out["step_seconds"] = mine["memory"].median(), exclusive[0]["step_seconds"].median()
     out["helper_flops_share"] = (mine["helper_flops"] / (mine["helper_flops"] + mine["trunk_flops"])).median()
     out["macs"], out["macs_ratio"] = mine["macs"].median(), mine["macs"].median() / base["macs"].median()

@@ -86,8 +86,8 @@ def _figures(row: pd.Series) -> list[Item]:
         _cost(row, "memory", size(row["memory_bytes"])),
         _cost(row, "time", duration(row["step_seconds"])),
         Item(NONE if math.isnan(share) else f"{100 * share:.1f} %"),
-        Item(f"{row['macs'] / 1e6:.4g} M" if row["is_baseline"] and row["macs"] > 0 else times(row["macs_ratio"])),
-        Item(NONE if math.isnan(row["parameters"]) else f"{row['parameters'] / 1e6:.3g} M"),
+        Item(count(row["macs"]) if row["is_baseline"] else times(row["macs_ratio"])),
+        Item(count(row["parameters"])),
         Item(_remarks(row)),
     ]
 
@@ -129,11 +129,12 @@ def unfinished(frame: Frame) -> Table:
     if left.empty:
         return Table(columns, [])
     keys = ["dataset", "network", "settings", "label", "modules", "state", "reason"]
+    several = frame.runs["settings"].nunique() > 1
     rows = []
     for key, group in left.groupby(keys, sort=False):
         dataset, network, settings, label, modules, state, reason = map(str, key)
         seeds = ", ".join(str(s) for s in sorted(group["seed"]))
-        name = f"{label} ({settings})" if settings else label
+        name = f"{label} ({settings})" if settings and several else label
         rows.append([Item(t) for t in (dataset, network, name, modules, seeds, STATE_NAMES.get(state, state), reason)])
     return Table(columns, rows)
 
@@ -185,11 +186,20 @@ def times(ratio: float) -> str:
     return NONE if math.isnan(ratio) else f"{ratio:.2f}×"
 
 
-def size(count: float) -> str:
-    """Bytes for people: `81.2 MiB`."""
-    if math.isnan(count):
+def count(number_: float) -> str:
+    """A large number for people: `77.7 k`, `1.73 M`, `25.5 G`."""
+    if math.isnan(number_):
         return NONE
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+    unit, name = next(((u, n) for u, n in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if number_ >= u), (1, ""))
+    value = number_ / unit
+    return f"{value:.0f}{name}" if value >= 100 or unit == 1 else f"{value:.3g}{name}"
+
+
+def size(in_bytes: float) -> str:
+    """Bytes for people: `81.2 MiB`."""
+    if math.isnan(in_bytes):
+        return NONE
+    return f"{in_bytes / 2**30:.2f} GiB" if in_bytes >= 2**30 else f"{in_bytes / 2**20:.1f} MiB"
 
 
 def duration(seconds: float) -> str:
