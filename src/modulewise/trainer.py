@@ -180,7 +180,8 @@ class Trainer:
             self.optimiser = Optimiser(self.method, self.training)
         self.schedule.begin(self.method, phase)
         before = ends[phase - 1] if phase else 0
-        self.optimiser.set_lr(learning_rate(self.training, self.progress.epoch - before, ends[phase] - before))
+        self.phase_epoch = self.progress.epoch - before
+        self.optimiser.set_lr(learning_rate(self.training, self.phase_epoch, ends[phase] - before))
 
     def _epoch(self) -> bool:
         """Train and evaluate one epoch; whether all losses were finite."""
@@ -192,16 +193,17 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(self.device)
         for batch in data.batches(self.data, self.training, self.cell.seed, p.epoch, p.step):
             values = {}
-            with self._memory(p.epoch == 1 and p.step == 1):
+            with self._memory():
                 values = self._step(batch)
             for name, value in values.items():
                 self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.float() * len(batch.y)
             p.step += 1
             if self.stop.asked or time.monotonic() - self.last_save > self.save_every:
-                begun = self._clock(begun)
+                self._clock(begun)
                 self._save()
                 if self.stop.asked:
                     raise Interrupted
+                begun = time.perf_counter()
         self._clock(begun)
         losses = {name: value.item() / self.seen for name, value in self.sums.items()}
         if not all(map(math.isfinite, losses.values())):
@@ -215,20 +217,18 @@ class Trainer:
     def _step(self, batch: data.Batch) -> dict[str, Tensor]:
         return self.schedule.step(self.method, batch, self.optimiser, self.phase, self.precision)
 
-    def _clock(self, begun: float) -> float:
-        """Add the time since `begun` to the training time; the moment it was read."""
+    def _clock(self, begun: float) -> None:
+        """Add the time since `begun` to the training time."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()
         self.progress.seconds += now - begun
         self.progress.epoch_seconds += now - begun
-        return now
 
-    def _memory(self, first: bool) -> Any:
-        """On a CPU, measures the first epoch's second step; on a GPU the allocator keeps count by itself."""
-        if self.device.type != "cpu" or not (first or (self.steps == 1 and self.progress.epoch == 2)) or self.progress.peak:
-            return nullcontext()
-        return _CpuMemory(self)
+    def _memory(self) -> Any:
+        """On a CPU, measures the second step of every phase; on a GPU the allocator keeps count by itself."""
+        done = (self.phase_epoch - 1) * self.steps + self.progress.step
+        return _CpuMemory(self) if self.device.type == "cpu" and done == 1 else nullcontext()
 
     def _evaluate(self, losses: dict[str, float]) -> None:
         p = self.progress
@@ -363,7 +363,7 @@ class _CpuMemory:
 
     def __exit__(self, *error: Any) -> None:
         self.block.__exit__(*error)
-        self.trainer.progress.peak = self.before + self.growth.bytes
+        self.trainer.progress.peak = max(self.trainer.progress.peak, self.before + self.growth.bytes)
 
 
 def _numerics(cell: Cell) -> None:

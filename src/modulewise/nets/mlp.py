@@ -5,6 +5,7 @@ Layers are linear, BatchNorm, ReLU, with the library's default initialisation; s
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
@@ -23,7 +24,7 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
         raise ValueError("at least one hidden layer of one unit")
     sizes = [math.prod(image)] + [width] * depth
     stages: list[tuple[str, nn.Module]] = []
-    for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for i, (a, b) in enumerate(itertools.pairwise(sizes), start=1):
         flat = [nn.Flatten()] if i == 1 else []
         stages.append((str(i), nn.Sequential(*flat, nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU())))
     return Network(stages, nn.Linear(width, outputs), image)

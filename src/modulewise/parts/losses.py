@@ -22,7 +22,8 @@ def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> T
         Scalar, in nats.
     """
     z = F.normalize(z, dim=1)
-    similarity = z @ z.T / temperature
+    similarity = z @ z.T
+    similarity = similarity.to(torch.promote_types(similarity.dtype, torch.float32)) / temperature
     itself = torch.eye(len(y), dtype=torch.bool, device=y.device)
     log_p = F.log_softmax(similarity.masked_fill(itself, float("-inf")), dim=1)
     positive = (y[:, None] == y[None, :]) & ~itself
