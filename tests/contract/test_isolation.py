@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -147,8 +148,6 @@ def test_descend_runs_each_backward_pass_before_the_next_loss_is_built() -> None
         yield Loss(b * (a.detach() + 4), ("b/0",), "second")
         assert b.grad.item() == 4.0
         assert b.item() == 2.0, "not stepped before the end"
-
-    from contextlib import nullcontext
 
     values = descend(losses(), Optimiser(toy, plain), nullcontext)
     assert {n: v.item() for n, v in values.items()} == {"first": 9.0, "second": 8.0}

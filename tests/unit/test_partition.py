@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from modulewise import nets
 from modulewise.errors import InvalidInput
@@ -141,6 +142,18 @@ def test_activations_of_an_mlp() -> None:
     costs = activation_bytes(nets.build("mlp2x64", (3, 4, 4), 10))
     assert costs[0] - 4 * (48 + 64 + 64) in range(0, 4 * 2 * 64 + 1)
     assert costs[1] - 4 * (64 + 64) in range(0, 4 * 2 * 64 + 1)
+
+
+class Square(nn.Module):
+    """Keeps its input and a view of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.view_as(x)
+
+
+def test_a_storage_counts_once_however_often_it_is_kept() -> None:
+    net = Network([("1", nn.Conv2d(3, 8, 1)), ("2", Square())], nn.Flatten(), (3, 4, 4))
+    assert activation_bytes(net) == [4 * 3 * 16, 4 * 8 * 16]
 
 
 HAND_MADE = {2: ["1.14"], 3: ["1.9", "2.2"], 4: ["1.6", "1.14", "2.8"]}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cases import BACKPROP, Case, Row, images
-from modulewise import result
+from cases import BACKPROP, IMAGES, Case, Row, images
+from modulewise import data, result
 from modulewise.trainer import Trainer
 
 
@@ -75,8 +75,6 @@ def test_a_budget_in_seconds_becomes_epochs_and_trains_from_the_start(tmp_path: 
 
 
 def test_a_validation_split_is_reported_apart(tmp_path: Path) -> None:
-    from cases import IMAGES
-    from modulewise import data
 
     entry = IMAGES.model_copy(update={"validation": 8})
     cell = BACKPROP.cell(epochs=1).model_copy(update={"data": entry})
