@@ -194,7 +194,7 @@ def contsup(net: str, context: str, k: int) -> Method:
 
 
 @pytest.mark.parametrize("k", KS)
-@pytest.mark.parametrize(("net", "context"), [pytest.param(*c, marks=pytest.mark.slow if c[0] == "resnet110" else ()) for c in MACS])
+@pytest.mark.parametrize(("net", "context"), MACS)
 def test_inference_cost_of_contsup(net: str, context: str, k: int) -> None:
     bare = resnet(int(net.removeprefix("resnet")))[1]
     added = inference_macs(contsup(net, context, k)) - bare
