@@ -233,6 +233,11 @@ def test_large_numbers(number: float, shown: str) -> None:
     assert tables.count(number) == shown
 
 
+@pytest.mark.parametrize(("number", "shown"), [(-0.001, "+0.00"), (-0.5, "−0.50"), (1.237, "+1.24")])
+def test_signed_numbers(number: float, shown: str) -> None:
+    assert tables.number(number, sign=True) == shown
+
+
 def test_a_cell_of_another_sweep_is_refused(site: Any) -> None:
     s = site()
     stranger = s.book.cell("fake", "resnet8", "dgl", 3, 0)
