@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -125,6 +124,9 @@ class Cell(Frozen):
         object.__setattr__(self, "options", given)
         if isinstance(self.partition, tuple) and len(self.partition) != self.modules - 1:
             raise ValueError(f"{self.modules} modules need {self.modules - 1} cuts, got {len(self.partition)}")
+        t = self.training
+        if t.schedule == "sequential" and not (t.flops or t.seconds) and t.epochs < self.modules:
+            raise ValueError(f"sequential training of {self.modules} modules needs at least {self.modules} epochs, got {t.epochs}")
         return self
 
     def canonical(self) -> str:
@@ -132,7 +134,7 @@ class Cell(Frozen):
         content = self.model_dump(mode="json", exclude_defaults=True, exclude={"data": {"path"}})
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
-    @cached_property
+    @property
     def id(self) -> str:
         """Short hash of the canonical JSON."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:8]
@@ -291,6 +293,8 @@ class Book:
         if dataset not in self.datasets:
             raise choose(dataset, self.datasets, "data set", where)
         r = self.recipes.recipes[recipe]
+        if r.modules == "one" and modules != 1:
+            raise InvalidInput(f"{where}: recipe {recipe} does not cut the network; valid modules: 1, got {modules}")
         shared = self.recipes.training[r.training]
         mine = [o for item in r.overrides for o in ([item] if isinstance(item, Override) else self.recipes.tables[item])]
         options, settings, partition = dict(r.options), dict(shared.set), r.partition

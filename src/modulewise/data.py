@@ -101,6 +101,7 @@ def load(config: Dataset, root: Path, training: Training | None = None, seed: in
             raise InvalidInput(f"{config.path or config.source}: y_{name} holds labels {low} to {high}; valid: 0 to {classes - 1}")
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()[:12]
     mean, std = _statistics(train.x, config)
+    sources.check_padding(config, train.x.shape[2:])
     val = None
     if config.validation:
         if config.validation >= len(train):

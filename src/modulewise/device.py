@@ -46,7 +46,8 @@ def describe(device: torch.device) -> str:
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    return f"{model or platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    n = torch.get_num_threads()
+    return f"{model or platform.processor() or platform.machine()}, {n} thread{'s' if n > 1 else ''}"
 
 
 @contextmanager

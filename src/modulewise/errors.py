@@ -44,27 +44,34 @@ def parse(model: type[M], data: Any, where: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _line(model, error, where) from None
+        raise _line(model, data, error, where) from None
 
 
-def _line(model: type[BaseModel], error: ValidationError, where: str) -> InvalidInput:
-    first = error.errors(include_url=False)[0]
+def _line(model: type[BaseModel], data: Any, error: ValidationError, where: str) -> InvalidInput:
+    """The most telling error: an unknown key before a missing one, a wrong value before a wrong type, the deepest place."""
+    found = error.errors(include_url=False)
+    first = max(found, key=lambda e: (e["type"] == "extra_forbidden", not e["type"].endswith("_type"), len(e["loc"])))
     loc = first["loc"]
-    owner = _owner(model, loc[:-1])
     if first["type"] == "extra_forbidden":
-        return choose(loc[-1], owner.model_fields if owner else [], "key", _place(where, loc[:-1]))
+        owner = _owner(model, loc[:-1])
+        return choose(loc[-1], owner.model_fields if owner else [], "key", _place(where, loc[:-1], data))
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     got = first.get("input")
     shown = "" if first["type"] in ("missing", "value_error") or isinstance(got, dict | list) else f", got {got!r}"
     if first["type"] == "missing":
-        message = "missing"
-    return InvalidInput(f"{_place(where, loc)}: {message[:1].lower()}{message[1:]}{shown}")
+        return InvalidInput(f"{_place(where, loc[:-1], data, loc[-1])}: missing")
+    return InvalidInput(f"{_place(where, loc, data)}: {message[:1].lower()}{message[1:]}{shown}")
 
 
-def _place(where: str, loc: tuple[int | str, ...]) -> str:
+def _place(where: str, loc: tuple[int | str, ...], data: Any, last: int | str | None = None) -> str:
+    """Where an error is, as a path into the data; what pydantic adds to tell the branches of a union apart is left out."""
     path = ""
     for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+        if isinstance(data, dict) and part in data:
+            path, data = f"{path}.{part}", data[part]
+        elif isinstance(data, list | tuple) and isinstance(part, int) and part < len(data):
+            path, data = f"{path}[{part}]", data[part]
+    path += f".{last}" if last is not None else ""
     return f"{where}: {path.lstrip('.')}" if path else where
 
 

@@ -15,13 +15,14 @@ def learning_rate(training: Training, epoch: int, epochs: int) -> float:
     """Learning rate of an epoch, 1-based, of InfoPro's and ContSup's released schedule (arXiv 2101.10832).
 
     Cosine: c(e) = lr0 / 2 (1 + cos(pi e / E)), so that the last epoch's is exactly zero. During warm-up (e <= w):
-    c(e) (e - 1) / w + lr_w (w + 1 - e) / w. A budget shorter than twice the warm-up warms up for a tenth of its epochs.
+    c(e) (e - 1) / w + lr_w (w + 1 - e) / w. A budget shorter than twice the warm-up warms up for a tenth of its epochs; a single epoch,
+    which the cosine would train at zero, runs at lr0.
 
     Example:
         >>> [round(learning_rate(Training(), e, 160), 3) for e in (1, 2, 10, 11, 160)]
         [0.01, 0.089, 0.714, 0.791, 0.0]
     """
-    if training.lr_schedule == "cosine":
+    if training.lr_schedule == "cosine" and epochs > 1:
         rate = 0.5 * training.lr * (1 + math.cos(math.pi * epoch / epochs))
     elif training.lr_schedule == "step":
         rate = training.lr * 0.1 ** ((epoch > epochs / 2) + (epoch > 3 * epochs / 4))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+import operator
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -38,28 +40,29 @@ def by_cost(costs: Sequence[float], k: int) -> list[int]:
     """
     n = len(costs)
     _possible(n, k)
-    total = [0.0]
-    for c in costs:
-        total.append(total[-1] + c)
-    # best[j][i]: (largest module, sum of squares) when the first i stages make j modules
-    best = [{0: (0.0, 0.0)}]
-    back: list[dict[int, int]] = [{}]
+    total = [0.0, *itertools.accumulate(costs)]
+
+    def module(start: int, end: int) -> float:
+        return total[end] - total[start]
+
+    smallest = _best(n, k, module, max)[0]
+
+    def square(start: int, end: int) -> float:
+        return module(start, end) ** 2 if module(start, end) <= smallest else math.inf
+
+    return _best(n, k, square, operator.add)[1]
+
+
+def _best(n: int, k: int, cost: Callable[[int, int], float], joined: Callable[[float, float], float]) -> tuple[float, list[int]]:
+    """The smallest joined cost of k modules of n stages, and the cuts that give it."""
+    best = {0: (0.0, [0])}  # stages that are shared out already -> (cost, cuts)
     for j in range(1, k + 1):
-        row: dict[int, tuple[float, float]] = {}
-        came: dict[int, int] = {}
-        for i in range(j, n - (k - j) + 1):
-            row[i], came[i] = min(
-                ((max(worst, total[i] - total[h]), squares + (total[i] - total[h]) ** 2), h)
-                for h, (worst, squares) in best[j - 1].items()
-                if h < i
-            )
-        best.append(row)
-        back.append(came)
-    cuts, i = [], n
-    for j in range(k, 1, -1):
-        i = back[j][i]
-        cuts.append(i)
-    return cuts[::-1]
+        best = {
+            end: min((joined(before, cost(start, end)), [*cuts, end]) for start, (before, cuts) in best.items() if start < end)
+            for end in range(j, n - (k - j) + 1)
+        }
+    value, cuts = best[n]
+    return value, cuts[1:-1]
 
 
 def explicit(names: Sequence[str], after: Sequence[str], where: str = "partition") -> list[int]:

@@ -8,7 +8,6 @@ import torch
 
 from . import methods, nets, partition, sources
 from .config import Cell
-from .errors import InvalidInput
 from .network import cut
 from .task import Classification
 
@@ -29,11 +28,4 @@ def build(cell: Cell, shape: tuple[int, int, int], classes: int) -> None:
         network = nets.build(cell.network, shape, classes, where)
         simple = "even" if cell.partition == "memory" else cell.partition
         trunk = cut(network, partition.resolve(network, simple, cell.modules, where), task)
-        try:
-            method = methods.build(cell.method, trunk, cell.options)
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(f"{where}: {error}") from None
-    if method.single and cell.modules > 1:
-        raise InvalidInput(f"{where}: {cell.method} does not cut the network; give its recipe `modules: one`")
-    if method.joint_only and cell.training.schedule != "joint":
-        raise InvalidInput(f"{where}: {cell.method} runs under schedule joint only")
+        methods.build(cell.method, trunk, cell.options, cell.training.schedule, where)

@@ -76,6 +76,14 @@ def read(folder: Path) -> Folded:
         if not line.strip():
             continue
         try:
+            _take(out, json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            out.torn += 1
+    return out
+    for line in path.read_bytes().split(b"\n"):
+        if not line.strip():
+            continue
+        try:
             event = json.loads(line)
             kind, at = event["ev"], event["t"]
         except (ValueError, KeyError, TypeError):
@@ -94,3 +102,21 @@ def read(folder: Path) -> Folded:
         elif kind == "end":
             out.end = event
     return out
+
+
+def _take(out: Folded, event: dict[str, Any]) -> None:
+    """Fold one event in."""
+    kind, at = event["ev"], event["t"]
+    if kind == "start":
+        first = event.get("epoch")
+        if first is not None:
+            out.metrics = {k: v for k, v in out.metrics.items() if k[1] < first}
+            out.committed = min(out.committed, first - 1)
+        out.starts.append(event)
+        out.end = None
+    elif kind == "metrics":
+        out.metrics.update({(n, event["epoch"]): (float(v), at) for n, v in event["values"].items()})
+    elif kind == "commit":
+        out.committed = max(out.committed, event["epoch"])
+    elif kind == "end":
+        out.end = event

@@ -15,9 +15,9 @@ Status = Literal["done", "diverged", "out_of_memory"]
 
 
 class Frozen(BaseModel):
-    """Frozen, and unknown keys are errors."""
+    """Frozen; keys that a later version added are ignored, so that paid results stay readable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Cost(Frozen):

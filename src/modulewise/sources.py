@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,20 +32,36 @@ def arrays(config: Dataset, root: Path, download: bool = False) -> Arrays:
         "digits": _digits,
         "fake": _fake,
     }[config.source](config, root, download)
+    name = config.path or config.torchvision_class or config.source
     if config.shape and x_train.shape[1:] != config.shape:
-        raise InvalidInput(f"{config.path or config.source}: images are {x_train.shape[1:]}, the entry says shape {config.shape}")
+        raise InvalidInput(f"{name}: images are {x_train.shape[1:]}, the entry says shape {config.shape}")
+    if len(y_train) < 2:
+        raise InvalidInput(f"{name}: {len(y_train)} training images; at least 2 are needed")
     return x_train, y_train, x_test, y_test
 
 
 def shape_and_classes(config: Dataset, root: Path) -> tuple[tuple[int, int, int], int]:
-    """Image shape (C, H, W) and number of classes, without reading images if the entry or the file's header says them."""
+    """Image shape (C, H, W) and number of classes, without reading images if the entry says them."""
     if config.source == "digits":
-        return (1, 8, 8), 10
-    if config.shape and config.classes:
-        return config.shape, config.classes
-    x_train, y_train, _, y_test = arrays(config, root)
-    c, h, w = x_train.shape[1:]
-    return (c, h, w), config.classes or int(max(y_train.max(), y_test.max())) + 1
+        found = (1, 8, 8), 10
+    elif config.shape and config.classes:
+        found = config.shape, config.classes
+    else:
+        x_train, y_train, _, y_test = arrays(config, root)
+        c, h, w = x_train.shape[1:]
+        found = (c, h, w), config.classes or int(max(y_train.max(), y_test.max())) + 1
+    check_padding(config, found[0][1:])
+    return found
+
+
+def check_padding(config: Dataset, size: Sequence[int]) -> None:
+    """Refuse what cannot be done to images of this size (height, width).
+
+    Raises:
+        InvalidInput: reflection by as many pixels as the image has, or more.
+    """
+    if config.padding == "reflect" and config.pad >= min(size):
+        raise InvalidInput(f"pad: {config.pad} pixels cannot be reflected in images of {size[0]}x{size[1]}; at most {min(size) - 1}")
 
 
 def _torchvision(config: Dataset, root: Path, download: bool) -> Arrays:
@@ -81,8 +98,8 @@ def _npz(config: Dataset, root: Path, download: bool) -> Arrays:
             out = [f[k] for k in keys]
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InvalidInput(f"{path}: not a readable npz file: {error}") from None
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise InvalidInput(f"{path}: not a readable npz file: {' '.join(str(error).split())}") from None
     for i, part in ((0, "train"), (2, "test")):
         out[i], out[i + 1] = _images(out[i], f"{path}: x_{part}"), _labels(out[i + 1], f"{path}: y_{part}")
         if len(out[i]) != len(out[i + 1]):
@@ -110,6 +127,8 @@ def _images(x: NDArray, where: str) -> NDArray[np.uint8]:
 def _labels(y: NDArray, where: str) -> NDArray[np.int64]:
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         raise InvalidInput(f"{where} has shape {y.shape} and type {y.dtype}; labels are integers of shape (N,)")
+    if y.size and (y.min() < 0 or y.max() >= 2**31):
+        raise InvalidInput(f"{where} holds labels {y.min()} to {y.max()}; labels count from 0")
     return y.astype(np.int64)
 
 

@@ -50,7 +50,7 @@ def _cost(trainer: Trainer) -> Cost:
     total = measure.parameters([method])
     return Cost(
         peak_memory_bytes=p.peak or None,
-        memory_source="cuda allocator" if trainer.device.type == "cuda" else "cpu allocator",
+        memory_source=("cuda allocator" if trainer.device.type == "cuda" else "cpu allocator") if p.peak else None,
         step_seconds=epoch / trainer.steps if epoch else None,
         epoch_seconds=epoch,
         train_seconds=p.seconds,

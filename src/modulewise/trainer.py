@@ -75,14 +75,14 @@ def build(cell: Cell, image: tuple[int, int, int], task: Any) -> tuple[Method, l
     """The method of a cell on its network, cut; and the cut points.
 
     Raises:
-        InvalidInput: unknown network, or K larger than it allows.
+        InvalidInput: unknown network, K larger than it allows, or a method that cannot be trained so.
     """
     where = str(cell)
     with drawn_from(cell.seed, "trunk"):
         network = nets.build(cell.network, image, task.outputs, where)
     cuts = partition.resolve(network, cell.partition, cell.modules, where)
     with drawn_from(cell.seed, "helpers"):
-        return methods.build(cell.method, cut(network, cuts, task), cell.options), cuts
+        return methods.build(cell.method, cut(network, cuts, task), cell.options, cell.training.schedule, where), cuts
 
 
 class Trainer:
@@ -283,6 +283,8 @@ class Trainer:
             torch.set_rng_state(rng)
             self.phase = -1
             p.epochs = max(1, int(t.seconds / (self.steps * statistics.median(clocks[2:]))))
+        p.epochs = sum(self.schedule.phases(self.cell.modules, p.epochs))
+        if t.seconds:
             self._save()
 
     def _save(self) -> None:

@@ -182,3 +182,17 @@ def test_memory_and_even_are_different_partitions() -> None:
     assert resolve(net, "memory", 4) != resolve(net, "even", 4)
     assert resolve(net, "even", 4) == even(55, 4)
     assert resolve(net, ["1.6", "1.14", "2.8"], 4) == [8, 16, 28]
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=8), st.data())
+def test_of_the_best_cuts_by_cost_takes_the_most_even(costs: list[int], draw: st.DataObject) -> None:
+    k = draw.draw(st.integers(1, len(costs)))
+
+    def modules(cuts: tuple[int, ...]) -> list[int]:
+        return [sum(costs[a:b]) for a, b in pairwise([0, *cuts, len(costs)])]
+
+    every = [modules(cuts) for cuts in combinations(range(1, len(costs)), k - 1)]
+    smallest = min(max(m) for m in every)
+    evenest = min(sum(c * c for c in m) for m in every if max(m) == smallest)
+    found = modules(tuple(by_cost(costs, k)))
+    assert (max(found), sum(c * c for c in found)) == (smallest, evenest)

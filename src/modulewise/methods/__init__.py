@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ..errors import InvalidInput
 from ..method import Method
 from ..network import Trunk
 from ..options import class_name
@@ -18,10 +19,25 @@ def method_class(name: str) -> type[Method]:
     return getattr(importlib.import_module(f"{__name__}.{name}"), class_name(name))
 
 
-def build(name: str, trunk: Trunk, options: dict[str, Any]) -> Method:
+def build(name: str, trunk: Trunk, options: dict[str, Any], schedule: str = "joint", where: str = "method") -> Method:
     """Build a method on a trunk.
 
+    Args:
+        name: of the method.
+        trunk: the network, cut.
+        options: what the recipe sets.
+        schedule: that it will run under.
+        where: for the message.
+
     Raises:
-        TypeError: an unknown option; the configuration has refused it long before.
+        InvalidInput: the method does not cut and the trunk is cut, it cannot run under the schedule, or it refuses its options.
     """
-    return method_class(name)(trunk, **options)
+    cls = method_class(name)
+    if cls.single and len(trunk.modules) > 1:
+        raise InvalidInput(f"{where}: {name} does not cut the network; valid modules: 1, got {len(trunk.modules)}")
+    if cls.joint_only and schedule != "joint":
+        raise InvalidInput(f"{where}: {name} runs under schedule joint only, got {schedule}")
+    try:
+        return cls(trunk, **options)
+    except ValueError as error:
+        raise InvalidInput(f"{where}: {error}") from None
