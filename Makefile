@@ -9,16 +9,16 @@ READY  := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/ready,.ready-$(subst /
 BIN     = $(dir $(PYTHON))
 RUN     = PATH="$(abspath $(BIN)):$$PATH" 
 
-.PHONY: demo test test-all check ui new schemas lock help clean
+.PHONY: demo test test-all check ui new schemas readme lock help clean
 
 demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, nothing to download
 	@$(RUN) snakemake --profile profiles/local --configfile config/demo.yaml
 
 test: $(READY)  ## all tests but the slow ones
-	@$(RUN) python -m pytest -m "not slow and not gpu"
+	@$(RUN) python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-all: $(READY)  ## the slow ones too
-	@$(RUN) python -m pytest
+	@$(RUN) python -m pytest -n 2 --dist loadfile
 
 check: $(READY)  ## lint, format, types, import rules, spelling, workflow lint
 	@$(RUN) sh -e tests/check.sh
@@ -31,6 +31,9 @@ new: $(READY)  ## make new METHOD=name: a method file, a recipe and a test row t
 
 schemas: $(READY)  ## regenerate workflow/schemas from config.py
 	@$(RUN) modulewise schema
+
+readme: $(READY)  ## publish the last demo's table and figure, in README.md too
+	@$(RUN) python docs/publish_demo.py
 
 lock:  ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \

@@ -127,7 +127,7 @@ def _images(x: NDArray, where: str) -> NDArray[np.uint8]:
 def _labels(y: NDArray, where: str) -> NDArray[np.int64]:
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         raise InvalidInput(f"{where} has shape {y.shape} and type {y.dtype}; labels are integers of shape (N,)")
-    if y.size and (y.min() < 0 or y.max() >= 2**31):
+    if y.size and y.max() >= 2**31:
         raise InvalidInput(f"{where} holds labels {y.min()} to {y.max()}; labels count from 0")
     return y.astype(np.int64)
 
