@@ -5,9 +5,9 @@ export DO_NOT_TRACK := true
 # An interpreter of your own that already has torch: make demo PYTHON=/path/to/python
 PYTHON ?= .venv/bin/python
 BASE   ?= python3
-READY  := $(if $(filter .venv/bin/python,$(PYTHON)),.venv/ready,.ready-$(subst /,_,$(PYTHON)))
-BIN     = $(dir $(PYTHON))
-RUN     = PATH="$(abspath $(BIN)):$$PATH" 
+USED   := $(if $(findstring /,$(PYTHON)),$(PYTHON),$(shell command -v $(PYTHON)))
+READY  := $(if $(filter .venv/bin/python,$(USED)),.venv/ready,.ready-$(subst /,_,$(USED)))
+RUN    := PATH="$(abspath $(dir $(USED))):$$PATH"
 
 .PHONY: demo test test-all check ui new schemas readme lock help clean
 
@@ -53,5 +53,5 @@ clean:  ## remove the virtual environment and caches, never results
 	@touch $@
 
 .ready-%: pyproject.toml
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[mlflow,dev]'
+	@$(USED) -m pip install --quiet --disable-pip-version-check -e '.[mlflow,dev]'
 	@touch $@

@@ -1,7 +1,6 @@
 # The workflow fans out, the package trains one cell, the report reads files.
 #   snakemake -n                                                  what would run (config/sweep.yaml)
 #   snakemake --profile profiles/local --configfile config/demo.yaml
-#   snakemake --profile slurm                                     on a cluster
 from snakemake.utils import min_version
 
 min_version("9.20")

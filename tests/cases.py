@@ -72,7 +72,7 @@ class Row:
         return Cell(
             dataset="fake",
             network=self.network,
-            recipe=self.case.method,
+            recipe=self.case.method.replace("_", "-"),
             modules=modules or self.case.modules,
             seed=seed,
             method=self.case.method,

@@ -138,6 +138,7 @@ class Trainer:
             Interrupted: asked to stop; the state is saved.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "cell.json").write_text(self.cell.model_dump_json(indent=1) + "\n")
         with device.claim(self.device) as exclusive:
             with drawn_from(self.cell.seed, "steps"):
                 self._resume()

@@ -1,0 +1,5 @@
+"""`python -m modulewise` is `modulewise`."""
+
+from .cli import main
+
+main()

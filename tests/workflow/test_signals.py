@@ -1,0 +1,81 @@
+"""Stopped by any signal at any moment and started again, a run on the CPU ends with the weights of one that was never stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from modulewise import record, result
+
+REPO = Path(__file__).parents[2]
+SAVED = 75
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    """A small run in a folder; it checkpoints after every step."""
+    words = "train --dataset fake --network resnet8 --recipe contsup-r1e --modules 3 --epochs 12 --threads 1 --keep-weights --save-every 0"
+    command = [sys.executable, "-m", "modulewise", *words.split(), "--config", str(REPO / "config"), "--out", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONPATH": ""})
+
+
+def trained(folder: Path, more_than: int) -> None:
+    """Wait until the run has committed more epochs than that."""
+    deadline = time.monotonic() + 90
+    while record.read(folder).committed <= more_than:
+        assert time.monotonic() < deadline, "the run makes no progress"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing stops."""
+    folder = tmp_path_factory.mktemp("straight")
+    with start(folder) as run:
+        out, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, out
+    return folder
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM, signal.SIGKILL, signal.SIGUSR2]], ids=["term-kill-usr2"])
+def test_stopped_and_continued(signals: list[signal.Signals], straight: Path, tmp_path: Path) -> None:
+    moment = random.Random(0)
+    for sig in signals:
+        with start(tmp_path) as run:
+            trained(tmp_path, record.read(tmp_path).committed)
+            time.sleep(moment.random() * 0.1)
+            run.send_signal(sig)
+            out, _ = run.communicate(timeout=60)
+        assert run.returncode == (-sig if sig == signal.SIGKILL else SAVED), out
+        assert not (tmp_path / "result.json").exists()
+        assert ("resumes when started again" in out) == (sig != signal.SIGKILL)
+    with start(tmp_path) as run:
+        out, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, out
+    mine, its = (torch.load(f / "weights.pt", weights_only=True)["method"] for f in (tmp_path, straight))
+    assert mine.keys() == its.keys()
+    assert all(torch.equal(mine[name], its[name]) for name in its)
+    assert result.load(tmp_path / "result.json").origin.starts == len(signals) + 1
+    assert numbers(tmp_path) == numbers(straight)
+    assert {p.name for p in tmp_path.iterdir()} == {"cell.json", "record.jsonl", "train.log", "result.json", "weights.pt"}
+
+
+def numbers(folder: Path) -> dict[tuple[str, int], float]:
+    """Everything the record says that does not depend on the clock."""
+    folded = record.read(folder)
+    assert folded.torn == 0 and folded.end is not None
+    return {k: v for k, (v, _) in folded.metrics.items() if not k[0].startswith(("time/", "throughput/", "memory/"))}
+
+
+def test_the_folder_holds_the_resolved_cell(straight: Path) -> None:
+    cell = json.loads((straight / "cell.json").read_text())
+    assert cell == json.loads((straight / "result.json").read_text())["cell"]
+    assert (cell["recipe"], cell["training"]["momentum"], cell["options"]["context"]) == ("contsup-r1e", 0.9, "R1E")
