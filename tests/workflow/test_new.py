@@ -39,7 +39,7 @@ def test_a_new_method_passes_the_contract(clone: Path) -> None:
         "tests/cases.py",
     }
     assert yaml.safe_load((clone / "config/recipes.yaml").read_text())["recipes"]["local-mean"]["method"] == "local_mean"
-    tests = run(clone, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/contract", "-k", "local_mean")
+    tests = run(clone, "-m", "pytest", "-p", "no:cacheprovider", "tests/contract", "-k", "local_mean")
     assert tests.returncode == 0, tests.stdout
     assert " passed" in tests.stdout
 
