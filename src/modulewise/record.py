@@ -80,28 +80,6 @@ def read(folder: Path) -> Folded:
         except (ValueError, KeyError, TypeError, AttributeError):
             out.torn += 1
     return out
-    for line in path.read_bytes().split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            event = json.loads(line)
-            kind, at = event["ev"], event["t"]
-        except (ValueError, KeyError, TypeError):
-            out.torn += 1
-            continue
-        if kind == "start":
-            out.starts.append(event)
-            out.end = None
-            if "epoch" in event:
-                out.metrics = {k: v for k, v in out.metrics.items() if k[1] < event["epoch"]}
-                out.committed = min(out.committed, event["epoch"] - 1)
-        elif kind == "metrics":
-            out.metrics.update({(n, event["epoch"]): (float(v), at) for n, v in event["values"].items()})
-        elif kind == "commit":
-            out.committed = max(out.committed, event["epoch"])
-        elif kind == "end":
-            out.end = event
-    return out
 
 
 def _take(out: Folded, event: dict[str, Any]) -> None:

@@ -63,4 +63,4 @@ onsuccess:
 
 
 onerror:
-    shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q} || true")
+    shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q}")
