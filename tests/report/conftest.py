@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +56,10 @@ class Site:
         (cell,) = [c for c in found if all(getattr(c.training, k) == v for k, v in training.items())]
         return cell
 
-    def run(self, cell: Cell, error: float | None, status: str = "done", reason: str | None = None, **values: Any) -> Path:
-        """Write a finished run; `values` go to its cost or origin by name. Returns its folder."""
+    def run(
+        self, cell: Cell, error: float | None, status: str = "done", reason: str | None = None, *, best: float | None = None, **values: Any
+    ) -> Path:
+        """Write a finished run, `best` its lowest error; `values` go to its cost or origin by name. Returns its folder."""
         folder = self.runs / cell.path
         folder.mkdir(parents=True)
         cost = Cost(
@@ -78,6 +82,7 @@ class Site:
             epochs=3,
             planned_epochs=3,
             test_last=error,
+            test_best_epoch=error if best is None else best,
             module_errors=[None if error is None else error + 5.0] * (cell.modules - 1) + [error],
             cuts=list(range(1, cell.modules)),
             cost=cost,
@@ -96,6 +101,15 @@ class Site:
     def report(self) -> str:
         """Build the report and return the page."""
         return build(self.sweep, self.book, self.cells, self.runs, self.root / "out").read_text()
+
+    def words(self) -> str:
+        """Build the report and return its words, without tags."""
+        return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.report())))
+
+    def fill(self, recipe: str, modules: int, errors: list[float], **values: Any) -> None:
+        """Write a finished run per error, seeds counted from 0."""
+        for seed, error in enumerate(errors):
+            self.run(self.cell(recipe, modules, seed), error, **values)
 
     def table(self, name: str = "headline_fake_resnet8") -> pd.DataFrame:
         """A table of the report, read back."""

@@ -23,6 +23,7 @@ STATES = ("done", "running", "missing", "diverged", "out_of_memory", "damaged")
 
 NUMBERS = {
     "error": "test_last",
+    "error_best": "test_best_epoch",
     "epochs": "epochs",
     "planned_epochs": "planned_epochs",
     "memory": "cost.peak_memory_bytes",
@@ -78,7 +79,7 @@ def read(sweep: Sweep, book: Book, cells: list[Cell], runs: Path) -> Frame:
             raise ValueError(f"{cell.path}: no cell of sweep {sweep.sweep}")
         state, long_reason, found = _state(cell, runs / cell.path)
         reason = textwrap.shorten(long_reason, 240, placeholder=" …")
-        row: dict[str, Any] = {k: getattr(cell, k) for k in ("path", "dataset", "network", "recipe", "modules", "seed")}
+        row: dict[str, Any] = {k: getattr(cell, k) for k in ("path", "dataset", "network", "recipe", "method", "modules", "seed")}
         row |= {"label": labels[cell.recipe], "settings": settings[cell.path], "batch_size": cell.training.batch_size}
         row |= {"state": state, "reason": reason} | {k: _get(found, v) for k, v in (NUMBERS | TEXTS).items()}
         row["exclusive"] = bool(found and found.origin.exclusive)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from ..config import Book, Cell, Sweep
 from ..fingerprint import source_hash
-from . import figures, stats, tables
+from . import figures, published, references, stats, tables, verdicts
 from .frame import STATES, Frame, read
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -39,7 +39,7 @@ FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame], Figure | None], str]] =
     ),
 }
 """Name -> what draws it and its caption; one of each per data set, network and settings."""
-OURS = ("headline", "runs", "unfinished", *FIGURES)
+OURS = ("headline", "published", "runs", "unfinished", *FIGURES)
 """How the names of our files in `tables/` and `figures/` begin: what an earlier report left under these names is removed."""
 
 
@@ -57,10 +57,13 @@ def build(sweep: Sweep, book: Book, cells: list[Cell], runs: Path, out: Path) ->
         The path of `report.html`.
 
     Raises:
+        InvalidInput: the published numbers beside the recipes are not as they must be.
         OSError: the folder cannot be written.
     """
+    numbers = references.load(book.recipes_file.with_name(references.FILE))
     frame = read(sweep, book, cells, runs)
     rows = stats.headline(frame)
+    beside = published.compare(frame, rows, cells, book, numbers)
     files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(frame.runs)}
     left = tables.unfinished(frame)
     _add(files, "unfinished", left, tables.to_plain(left))
@@ -70,10 +73,12 @@ def build(sweep: Sweep, book: Book, cells: list[Cell], runs: Path, out: Path) ->
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "facts": _facts(frame),
         "left": left,
-        "sections": list(_sections(frame, rows, files)) if (frame.runs["state"] == "done").any() else [],
+        "sections": list(_sections(frame, rows, beside, files)) if (frame.runs["state"] == "done").any() else [],
         "recipes": {name: book.recipes.recipes[name] for name in frame.labels},
         "rerun": _rerun(sweep, book, cells, runs),
         "provisional": stats.PROVISIONAL,
+        "references": sorted({f"{r.dataset} {r.network}" for r in numbers}),
+        "most_seeds": verdicts.MOST_SEEDS,
     }
     env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     env.lstrip_blocks = True
@@ -82,13 +87,17 @@ def build(sweep: Sweep, book: Book, cells: list[Cell], runs: Path, out: Path) ->
     return out / "report.html"
 
 
-def _sections(frame: Frame, rows: pd.DataFrame, files: dict[str, bytes]) -> Iterator[dict[str, Any]]:
+def _sections(frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, files: dict[str, bytes]) -> Iterator[dict[str, Any]]:
     """What the page shows per data set and network; adds the files of its tables and figures."""
     baseline = frame.labels[frame.baseline] if frame.baseline else "baseline"
     for number, ((dataset, network), mine) in enumerate(rows.groupby(stats.SECTION, sort=False)):
         name = f"{dataset}_{network}"
         table = tables.headline(mine, baseline)
         _add(files, f"headline_{name}", table, mine)
+        theirs = beside[(beside[stats.SECTION] == [dataset, network]).all(axis=1)] if len(beside) else beside
+        compared = published.show(theirs) if len(theirs) else None
+        if compared:
+            _add(files, f"published_{name}", compared, theirs)
         shown = []
         done = frame.runs.query("state == 'done' and dataset == @dataset and network == @network")
         for setting, settings in enumerate(mine["settings"].unique()):
@@ -101,7 +110,7 @@ def _sections(frame: Frame, rows: pd.DataFrame, files: dict[str, bytes]) -> Iter
                 files |= {f"figures/{stem}.{suffix}": content for suffix, content in made.items()}
                 svg = Markup(figures.inline(made["svg"], f"s{number}-{setting}-{kind}"))
                 shown.append({"svg": svg, "caption": caption, "settings": settings, "stem": stem})
-        yield {"dataset": dataset, "network": network, "id": name, "table": table, "figures": shown}
+        yield {"dataset": dataset, "network": network, "id": name, "table": table, "published": compared, "figures": shown}
 
 
 def _add(files: dict[str, bytes], stem: str, table: tables.Table, numbers: pd.DataFrame) -> None:

@@ -23,6 +23,8 @@ class Item(NamedTuple):
 
     text: str
     notes: tuple[str, ...] = ()
+    again: str = ""
+    """What the row above says already; the page shows it where a filter hides that row."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,13 @@ class Table:
         columns: (title, alignment `l` or `r`).
         rows: as many items as columns.
         starts: numbers of the rows that begin a group.
+        filters: title -> a word per row, for the page to choose rows by.
     """
 
     columns: list[tuple[str, str]]
     rows: list[list[Item]]
     starts: list[int] = field(default_factory=list)
+    filters: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def notes(self) -> dict[str, str]:
@@ -58,6 +62,7 @@ def headline(rows: pd.DataFrame, baseline: str) -> Table:
     columns += [("Memory", "r"), ("Step time", "r"), ("Helpers’ FLOPs", "r"), ("Inference MACs", "r"), ("Parameters", "r")]
     columns += [("Remarks", "l")]
     table = Table(([("Settings", "l")] if several else []) + columns, [])
+    table.filters.update({"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]})
     before = None
     for _, row in rows.iterrows():
         begins = (row["settings"], row["recipe"]) != before
@@ -67,7 +72,7 @@ def headline(rows: pd.DataFrame, baseline: str) -> Table:
         names = [Item(row["settings"] or "recipe’s own")] if several else []
         names.append(Item(row["label"]))
         if not begins:
-            names = [Item("")] * len(names)
+            names = [Item("", again=name.text) for name in names]
         table.rows.append([*names, *_figures(row)])
     return table
 

@@ -1,0 +1,198 @@
+"""Our runs beside published numbers: what can be compared, the difference, the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ..config import Book, Cell
+from .frame import Frame
+from .references import Reference
+from .stats import PROVISIONAL, ROW, mean
+from .tables import NONE, Item, Table, number
+from .verdicts import LEVEL, MOST_SEEDS, Sample, holm, seeds_needed, to_std, verdict, welch
+
+NUMERICS = {"precision", "tf32", "channels_last", "deterministic"}
+"""Settings that say how to compute, not what: runs that differ in them are compared."""
+BUDGET = {"epochs", "flops", "seconds"}
+COLUMN = {"last": "error", "unknown": "error", "best_on_test": "error_best"}
+"""How the published epoch was chosen -> our error that is compared with it."""
+
+
+class Match(NamedTuple):
+    """A published number, our done runs it is about, and what the table says of both before any verdict."""
+
+    reference: Reference
+    done: pd.DataFrame
+    facts: dict[str, Any]
+
+
+def compare(frame: Frame, rows: pd.DataFrame, cells: list[Cell], book: Book, references: list[Reference]) -> pd.DataFrame:
+    """One row per published number that cells of the sweep meet, in the headline's order.
+
+    Args:
+        frame: the runs.
+        rows: of `stats.headline`.
+        cells: the sweep's cells.
+        book: the recipes they are made of.
+        references: the published numbers.
+
+    Returns:
+        Errors in percent, differences in points, NaN where nothing can be said; `reason` says why a number is not comparable.
+        `verdict` is by our error of the last epoch (of the best on test if the paper chose that); `verdict_best` by our best epoch.
+    """
+    by_path = {cell.path: cell for cell in cells}
+    exhibits: dict[tuple[str, str], list[Match]] = {}
+    for key in rows[ROW].itertuples(index=False, name=None) if len(rows) else ():
+        mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
+        cell = by_path[mine["path"].iloc[0]]
+        for reference in references:
+            if all(getattr(reference, k) == getattr(cell, k) for k in ("dataset", "network", "recipe", "modules")):
+                match = _match(dict(zip(ROW, key, strict=True)), mine, cell, book, reference)
+                exhibits.setdefault((cell.dataset, cell.network), []).append(match)
+    out = []
+    for matches in exhibits.values():
+        judged = _judge(matches, [COLUMN[m.reference.selection] for m in matches])
+        best = _judge(matches, ["error_best"] * len(matches))
+        for match, mine_, best_ in zip(matches, judged, best, strict=True):
+            out.append(match.facts | mine_ | {f"{k}_best": v for k, v in best_.items()})
+    return pd.DataFrame(out)
+
+
+def _match(key: dict[str, Any], mine: pd.DataFrame, cell: Cell, book: Book, reference: Reference) -> Match:
+    done = mine[mine["state"] == "done"]
+    facts = key | {"label": mine["label"].iloc[0], "planned": len(mine)}
+    for column in ("error", "error_best"):
+        of = mean(done[column])
+        facts |= {f"{column}_mean": of.mean, f"{column}_std": of.std}
+    facts["failed"] = int(mine["state"].isin(["diverged", "out_of_memory"]).sum())
+    names = ("value", "spread", "spread_kind", "n", "selection", "epochs", "split")
+    facts |= {f"published_{name}": getattr(reference, name) for name in names}
+    facts |= {name: getattr(reference, name) for name in ("tolerance", "source", "note")}
+    return Match(reference, done, facts | {"reason": "; ".join(_obstacles(done, cell, book, reference))})
+
+
+def _judge(matches: list[Match], columns: list[str]) -> list[dict[str, Any]]:
+    """Differences and verdicts of one exhibit, each by a column of our runs."""
+    nothing = dict.fromkeys(("difference", "low", "high", "p", "p_holm", "seeds_needed"), math.nan) | {"verdict": ""}
+    out, samples, tested = [], {}, {}
+    for place, (match, column) in enumerate(zip(matches, columns, strict=True)):
+        ours, theirs = Sample(*mean(match.done[column])[:3]), _published(match.reference)
+        out.append(nothing | {"n": ours.n, "difference": ours.mean - match.reference.value})
+        if match.facts["reason"]:
+            out[-1]["verdict"] = "not comparable"
+        elif theirs and ours.n > 1:
+            samples[place], tested[place] = (ours, theirs), welch(ours, theirs)
+    adjusted = holm([d.p for d in tested.values()])
+    for (place, difference), p in zip(tested.items(), adjusted, strict=True):
+        tolerance, half = matches[place].reference.tolerance, difference.half(1 - 2 * LEVEL)
+        word = verdict(difference, p, tolerance)
+        out[place] |= {"low": difference.value - half, "high": difference.value + half, "p": difference.p, "p_holm": p, "verdict": word}
+        if word == "inconclusive":
+            out[place]["seeds_needed"] = seeds_needed(*samples[place], tolerance, len(tested)) or math.inf
+    return out
+
+
+def _published(reference: Reference) -> Sample | None:
+    """The published sample; None if its mean has no known interval."""
+    if reference.n is None or reference.n < 2 or reference.spread is None or reference.spread_kind == "unknown":
+        return None
+    return Sample(reference.n, reference.value, to_std(reference.spread, reference.spread_kind, reference.n))
+
+
+def _obstacles(done: pd.DataFrame, cell: Cell, book: Book, reference: Reference) -> Iterator[str]:
+    """Why the numbers are not comparable."""
+    epochs = sorted({int(e) for e in done["planned_epochs"].dropna()} or {cell.training.epochs})
+    if reference.epochs is None:
+        yield "the published number of epochs is unknown"
+    elif epochs != [reference.epochs]:
+        yield f"ours trained {' or '.join(map(str, epochs))} epochs, the published {reference.epochs}"
+    if reference.split != "test":
+        yield f"published for the {reference.split} split, ours are on the test set"
+    if cell.training.train_images:
+        yield f"ours trained on {cell.training.train_images} images"
+    if cell.data.validation:
+        yield f"ours held out {cell.data.validation} training images"
+    own = book.cell(cell.dataset, cell.network, cell.recipe, cell.modules, cell.seed).training.model_dump()
+    ours = cell.training.model_dump()
+    changed = sorted(k for k in own if own[k] != ours[k] and k not in NUMERICS | BUDGET | {"train_images"})
+    if changed:
+        yield f"the sweep changes {', '.join(changed)}"
+    if reference.spread is None or reference.spread_kind == "unknown":
+        yield "no spread is published" if reference.spread is None else "the kind of the published spread is unknown"
+    if reference.n is None or reference.n < 2:
+        yield "the published number of runs is unknown" if reference.n is None else "a single run is published"
+
+
+def show(rows: pd.DataFrame) -> Table:
+    """The comparison of one data set and network as people read it.
+
+    Args:
+        rows: of `compare`, one data set and network.
+    """
+    several, choice = rows["settings"].nunique() > 1, (rows["published_selection"] != "last").any()
+    columns = [("Settings", "l")] * several + [("Recipe", "l"), ("K", "r"), ("Ours,\u00a0%", "r"), ("n", "r")]
+    columns += [("Ours at best epoch,\u00a0%", "r")] * bool(choice) + [("Published,\u00a0%", "r"), ("n", "r")]
+    columns += [("Difference, points [90 %]", "r"), ("Tolerance", "r"), ("Verdict", "l")]
+    table = Table(columns, [], filters={"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]})
+    before = None
+    for _, row in rows.iterrows():
+        names = [Item(row["settings"] or "recipe’s own")] * several + [Item(row["label"])]
+        if (now := (row["settings"], row["recipe"])) == before:
+            names = [Item("", again=name.text) for name in names]
+        else:
+            table.starts.append(len(table.rows))
+        before = now
+        failed = (f"{row['failed']} of {row['planned']} runs failed and are left out, which flatters ours",) if row["failed"] else ()
+        n = str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}"
+        items = [*names, Item(str(row["modules"])), Item(_plus_minus(row["error_mean"], row["error_std"]), failed), Item(n)]
+        items += [Item(_plus_minus(row["error_best_mean"], row["error_best_std"]))] * bool(choice)
+        items += _theirs(row)
+        items += [Item(_difference(row)), Item(f"± {row['tolerance']:g}"), _verdict(row)]
+        table.rows.append(items)
+    return table
+
+
+def _theirs(row: pd.Series) -> list[Item]:
+    kind = {"none": "", "unknown": " (?)"}.get(row["published_spread_kind"], f" {row['published_spread_kind']}")
+    spread = "" if pd.isna(row["published_spread"]) else f" ± {number(row['published_spread'])}{kind}"
+    source = row["source"] + (f" ({row['note']})" if row["note"] else "")
+    n = "?" if pd.isna(row["published_n"]) else f"{row['published_n']:.0f}"
+    return [Item(number(row["published_value"]) + spread, (source,)), Item(n)]
+
+
+def _difference(row: pd.Series) -> str:
+    if pd.isna(row["difference"]):
+        return NONE
+    interval = "" if pd.isna(row["low"]) else f" [{number(row['low'], sign=True)}, {number(row['high'], sign=True)}]"
+    return number(row["difference"], sign=True) + interval
+
+
+def _verdict(row: pd.Series) -> Item:
+    """The verdict in words: in parentheses while provisional, with a footnote on the epoch that was compared."""
+    word, notes = row["verdict"], [row["reason"]] if row["reason"] else []
+    if not word:
+        return Item("no run yet" if row["n"] == 0 else "one seed: no interval")
+    if word == "inconclusive":
+        needed = f"> {MOST_SEEDS}" if math.isinf(row["seeds_needed"]) else f"{row['seeds_needed']:.0f}"
+        word = f"inconclusive: {needed} seeds needed"
+    if row["verdict"] != "not comparable":
+        if row["published_selection"] == "unknown":
+            other = row["verdict_best"]
+            same = "the same verdict" if other == row["verdict"] else f"the verdict “{other}”"
+            notes.append(f"selection unknown: the paper does not say which epoch it prints; our best epoch would give {same}")
+        elif row["published_selection"] == "best_on_test":
+            notes.append("the paper prints the best epoch on test: the difference is to our best epoch")
+        if row["verdict"] == "reproduced" and row["p_holm"] < LEVEL:
+            notes.append(f"inside the tolerance, yet {'worse' if row['difference'] > 0 else 'better'}: the difference is not zero")
+        word = f"({word})" if row["n"] < PROVISIONAL else word
+    return Item(word, tuple(notes))
+
+
+def _plus_minus(centre: float, std: float) -> str:
+    if math.isnan(centre):
+        return NONE
+    return number(centre) + ("" if math.isnan(std) else f" ± {number(std)}")

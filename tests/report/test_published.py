@@ -1,0 +1,204 @@
+"""Our runs beside published numbers: the file, what is compared, what the page says."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from modulewise.config import Book
+from modulewise.errors import InvalidInput
+from modulewise.report import references
+from modulewise.report.references import Reference, load
+
+ROOT = Path(__file__).parents[2]
+HEADER = "dataset,network,recipe,modules,metric,value,spread,spread_kind,n,selection,epochs,split,tolerance,source,note"
+DGL = "fake,resnet8,dgl,2,test_error,11.0,0.2,sd,5,last,3,test,0.5,a paper,"
+
+
+def write(s: Any, *rows: str) -> None:
+    (s.root / "config/references.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+
+
+def row_of(s: Any, recipe: str = "dgl", modules: int = 2) -> pd.Series:
+    table = s.table("published_fake_resnet8")
+    (row,) = [r for _, r in table.iterrows() if (r["recipe"], r["modules"]) == (recipe, modules)]
+    return row
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("tolerance,source", "tolerence,source", "line 1: unknown column 'tolerence'; did you mean 'tolerance'?"),
+        ("split,tolerance", "tolerance,tolerance", "line 1: column tolerance stands there twice"),
+        (",sd,", ",std,", "line 2: spread_kind: input should be 'sd', 'se', 'ci95', 'none' or 'unknown', got 'std'"),
+        (",0.2,sd", ",,sd", "a spread needs a spread_kind"),
+        (",11.0,", ",-1,", "line 2: value: input should be greater than or equal to 0"),
+        (",11.0,", ",nan,", "line 2: value: "),
+        ("fake,resnet8,dgl", "fake,resnet8", "line 2: not as many fields as line 1 names columns"),
+        ("dgl,2,", "dgl,two,", "line 2: modules: "),
+        (",a paper,", ",,", "line 2: source: missing"),
+        ("a paper,", '"a paper,', "no valid CSV"),
+        (DGL, f"{DGL}\n{DGL}", "line 3: the same number as line 2: fake, resnet8, dgl, 2, test_error, a paper"),
+    ],
+)
+def test_wrong_references_are_told_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "references.csv"
+    content = f"{HEADER}\n{DGL}\n"
+    assert old in content
+    path.write_text(content.replace(old, new, 1))
+    with pytest.raises(InvalidInput) as caught:
+        load(path)
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_no_references(tmp_path: Path) -> None:
+    assert load(tmp_path / "none.csv") == []
+
+
+def test_ours_are_consistent() -> None:
+    """Every published number belongs to a cell that the configuration makes, at that cell's epochs; the numbers' order is plausible."""
+    book = Book(ROOT / "config/recipes.yaml", ROOT / "config/datasets.yaml")
+    ours = load(ROOT / "config" / references.FILE)
+    assert len(ours) == 74
+    by_cell: dict[tuple[str, str, str, int], Reference] = {}
+    for r in ours:
+        cell = book.cell(r.dataset, r.network, r.recipe, r.modules, 0)
+        assert cell.training.epochs == r.epochs
+        assert r.spread is not None and 0 < r.spread < 0.1 * r.value
+        assert (r.dataset, r.network, r.recipe, r.modules) not in by_cell
+        by_cell[r.dataset, r.network, r.recipe, r.modules] = r
+    for (dataset, network, recipe, modules), r in by_cell.items():
+        base = by_cell[dataset, network, "backprop", 1]
+        assert r.value > base.value - 2 * (base.spread or 0)
+        if recipe == "dgl":
+            assert r.value < by_cell[dataset, network, "greedy", modules].value
+        if recipe in ("infopro", "infopro-softmax"):
+            assert r.value < by_cell[dataset, network, "dgl", modules].value
+    for dataset, network in {k[:2] for k in by_cell}:
+        for recipe in {k[2] for k in by_cell}:
+            rising = [by_cell[k] for k in sorted(k for k in by_cell if k[:3] == (dataset, network, recipe))]
+            assert all(a.value < b.value for a, b in pairwise(rising))
+
+
+def test_the_table_beside_published_numbers(site: Any) -> None:
+    s = site()
+    write(s, DGL, "fake,resnet8,greedy,2,test_error,11.0,0.1,se,4,last,3,test,0.5,a paper,by hand", "other,resnet8,dgl,2" + DGL[18:])
+    s.fill("dgl", 2, [10.8, 11.0, 11.2, 11.0])
+    s.fill("greedy", 2, [14.0, 14.2, 13.8, 14.0])
+    words = s.words()
+    assert "DGL & co_1 2 11.00 ± 0.16 4 11.00 ± 0.20 sd a 5 +0.00 [−0.23, +0.23] ± 0.5 reproduced" in words
+    assert "Greedy 2 14.00 ± 0.16 4 11.00 ± 0.10 se b 4 +3.00" in words
+    assert "b a paper (by hand)" in words
+    assert "at best epoch" not in words.split("Verdicts on published numbers")[0]
+    assert row_of(s, "greedy")["verdict"] == "worse"
+    assert row_of(s)["p_holm"] == pytest.approx(1.0)
+    assert row_of(s, "greedy")["p_holm"] == pytest.approx(2 * row_of(s, "greedy")["p"])
+    latex = (s.root / "out/tables/published_fake_resnet8.tex").read_text()
+    assert r"$\pm$ 0.5 & reproduced \\" in latex
+    assert len(s.table("published_fake_resnet8")) == 2
+
+
+def test_few_seeds_are_provisional(site: Any) -> None:
+    s = site()
+    write(s, DGL, DGL.replace("dgl,2", "dgl,4"), DGL.replace("dgl,2", "greedy,2"), DGL.replace("dgl,2", "backprop,1"))
+    s.fill("dgl", 2, [11.0, 11.01])
+    s.fill("dgl", 4, [11.0])
+    s.fill("greedy", 2, [10.6, 11.7, 11.2])
+    words = s.words()
+    assert "± 0.5 (reproduced)" in words
+    assert "± 0.5 one seed: no interval" in words
+    assert "± 0.5 no run yet" in words
+    needed = row_of(s, "greedy")["seeds_needed"]
+    assert needed > 3
+    assert f"± 0.5 inconclusive: {needed:.0f} seeds needed" in words
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (",last,3,", ",last,160,", "ours trained 3 epochs, the published 160"),
+        (",last,3,", ",last,,", "the published number of epochs is unknown"),
+        (",3,test,", ",3,validation,", "published for the validation split, ours are on the test set"),
+        (",0.2,sd,5", ",0.2,unknown,5", "the kind of the published spread is unknown"),
+        (",0.2,sd,5", ",,none,5", "no spread is published"),
+        (",0.2,sd,5", ",0.2,sd,", "the published number of runs is unknown"),
+        (",0.2,sd,5", ",0.2,sd,1", "a single run is published"),
+    ],
+)
+def test_what_is_not_comparable_says_why(site: Any, old: str, new: str, reason: str) -> None:
+    s = site()
+    write(s, DGL.replace(old, new))
+    s.fill("dgl", 2, [11.0, 11.1, 11.2])
+    words = s.words()
+    row = row_of(s)
+    assert (row["verdict"], row["reason"]) == ("not comparable", reason)
+    assert row["difference"] == pytest.approx(0.1)
+    assert pd.isna(row["p"])
+    assert f" {reason} As CSV" in words or f" {reason} By the rule" in words
+
+
+def test_other_settings_and_fewer_images_are_not_comparable(site: Any) -> None:
+    grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["dgl"], "modules": [2], "seeds": 3}
+    s = site(
+        {
+            "sweep": "x",
+            "grids": [
+                grid | {"training": {"lr": 0.1}},
+                grid | {"training": {"train_images": 64}},
+                grid | {"training": {"precision": "bf16"}},
+            ],
+        }
+    )
+    write(s, DGL)
+    for seed in range(3):
+        for settings in ({"lr": 0.1}, {"train_images": 64}, {"precision": "bf16"}):
+            s.run(s.cell("dgl", 2, seed, **settings), 11.0 + seed / 10)
+    s.report()
+    table = s.table("published_fake_resnet8").fillna("")
+    assert list(table["reason"]) == ["the sweep changes lr", "ours trained on 64 images", ""]
+    assert list(table["verdict"]) == ["not comparable", "not comparable", "reproduced"]
+
+
+def test_the_epoch_that_was_published(site: Any) -> None:
+    s = site()
+    write(s, DGL.replace("last", "unknown"), DGL.replace("dgl,2", "dgl,4").replace("last", "best_on_test"))
+    for k in (2, 4):
+        for seed, error in enumerate([12.9, 13.0, 13.1]):
+            s.run(s.cell("dgl", k, seed), error, best=error - 2)
+    words = s.words()
+    unknown, best = row_of(s), row_of(s, modules=4)
+    assert (unknown["verdict"], unknown["verdict_best"], unknown["difference"]) == ("worse", "reproduced", pytest.approx(2.0))
+    assert (best["verdict"], best["difference"]) == ("reproduced", pytest.approx(0.0))
+    assert "13.00 ± 0.10 3 of 4 11.00 ± 0.10 11.00 ± 0.20 sd" in words
+    assert "selection unknown: the paper does not say which epoch it prints; our best epoch would give the verdict “reproduced”" in words
+    assert "the paper prints the best epoch on test: the difference is to our best epoch" in words
+
+
+def test_failed_runs_and_small_differences_are_told(site: Any) -> None:
+    s = site()
+    write(s, DGL.replace("0.2,sd", "0.01,sd"))
+    s.fill("dgl", 2, [11.10, 11.11, 11.12])
+    s.run(s.cell("dgl", 2, 3), 90.0, status="diverged")
+    words = s.words()
+    assert "1 of 4 runs failed and are left out, which flatters ours" in words
+    assert row_of(s)["verdict"] == "reproduced"
+    assert "inside the tolerance, yet worse: the difference is not zero" in words
+
+
+def test_without_a_match_the_page_says_what_to_do(site: Any) -> None:
+    s = site()
+    s.fill("dgl", 2, [11.0])
+    assert "there is no references.csv beside the recipes" in s.words()
+    write(s, DGL.replace("fake", "mnist"))
+    words = s.words()
+    assert "references.csv beside the recipes has some for mnist resnet8" in words
+    assert "Verdicts on published numbers" not in words
+    assert not list((s.root / "out/tables").glob("published*"))
+    assert re.search(r"How to read this", words)
