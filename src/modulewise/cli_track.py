@@ -65,7 +65,7 @@ def keep_tracking(
         passes = passes or tracking.passes(runs, uri, artifacts, sweep, once)
         try:
             counts = next(passes)
-            if counts.unchanged + counts.failed < counts.runs:
+            if counts.reports or counts.unchanged + counts.failed < counts.runs:
                 print(time.strftime("%H:%M:%S "), counts, flush=True)
             if not counts.failed:
                 said.clear()

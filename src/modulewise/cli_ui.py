@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import tracking
+from . import tracking, tracking_report
 from .cli_track import keep_tracking
 from .errors import InvalidInput
 
@@ -32,7 +32,8 @@ def ui(
 ) -> None:
     """Show all runs in the browser and keep them up to date; Ctrl-C ends it."""
     uri, artifacts = tracking.address(runs)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for name in (signal.SIGTERM, signal.SIGHUP):  # the latter is the terminal being closed
+        signal.signal(name, _interrupt)
     server = None
     try:
         print(tracking.mirror(runs, uri, artifacts), flush=True)
@@ -43,11 +44,8 @@ def ui(
         server = _serve(uri, artifacts, free, log)
         _wait(server, free, log)
         print("\nOpen in a browser (Ctrl-C ends it):")
-        experiments = tracking.open_store(uri, artifacts).experiments
-        for name, number in sorted(experiments.items()):
-            print(f"  {name}: {link(free, number)}")
-        if not experiments:
-            print(f"  http://{HOST}:{free} (no runs yet)")
+        for what, where in _links(uri, artifacts, free).items():
+            print(f"  {what}: {where}")
         print(f"From another machine: ssh -L {free}:{HOST}:{free} {socket.gethostname()}\n", flush=True)
         keep_tracking(runs, uri, artifacts, None, every, lambda: _alive(server, log))
     except KeyboardInterrupt:
@@ -63,6 +61,14 @@ def ui(
 def link(port: int, experiment: str) -> str:
     """The address of an experiment's chart view."""
     return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+
+
+def _links(uri: str, artifacts: Path | None, port: int) -> dict[str, str]:
+    """What there is to look at, by name: the chart view of every experiment and the sweeps' reports."""
+    store = tracking.open_store(uri, artifacts)
+    charts = {name: link(port, number) for name, number in sorted(store.experiments.items()) if name != tracking_report.EXPERIMENT}
+    reports = tracking_report.link(store, f"http://{HOST}:{port}")
+    return {**charts, **{f"report of {sweep}": page for sweep, page in reports.items()}} or {"no runs yet": f"http://{HOST}:{port}"}
 
 
 def _serve(uri: str, artifacts: Path | None, port: int, log: Path) -> subprocess.Popen[bytes]:
@@ -99,7 +105,7 @@ def _alive(server: subprocess.Popen[bytes], log: Path) -> None:
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
     """End the server and its workers, all of its process group."""
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
     for name in (signal.SIGTERM, signal.SIGKILL):
         until = time.monotonic() + 10

@@ -10,43 +10,46 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import logging
 import math
-import os
-import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import record, result
+from . import record, result, tracking_plot, tracking_report
 from .errors import InvalidInput
-from .tracking_view import KEY, Point, Wanted, wanted
+from .tracking_store import (
+    PIN,
+    SQLITE,
+    STORES_REMEMBERED,
+    Store,
+    StoreDeleted,
+    Unreachable,
+    address,
+    attach,
+    experiment_id,
+    keep_pins,
+    masked,
+    one_line,
+    open_store,
+    read_pins,
+)
+from .tracking_view import KEY, SCHEMA, SUMMARY, Point, Wanted, wanted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PIN = ".mlflow_run"
-"""File in a run folder: the ids of the run in the stores it was sent to, and what of it they hold."""
+__all__ = ["PIN", "Counts", "StoreDeleted", "Unreachable", "address", "mirror", "open_store", "passes"]
+
 LOCK = ".mlflow.lock"
-STORES_REMEMBERED = 4
 LOOK_AGAIN = 120.0
 """Seconds until it is looked up again which runs a store holds; a run deleted there stays away for so long at most."""
-SQLITE = "sqlite:///"
 BATCH = 800
 """Points per request; MLflow takes 1,000 points, parameters and tags together, of the latter two 100 each."""
-
-
-class Unreachable(Exception):
-    """The store does not answer, or not as a store should; its text is one line."""
-
-
-class StoreDeleted(Unreachable):
-    """The database file was deleted under our feet; this process holds on to the old one and must be started again."""
+PLOT = "plots/learning.png"
 
 
 @dataclass
@@ -58,69 +61,11 @@ class Counts:
     points: int = 0
     unchanged: int = 0
     failed: int = 0
+    reports: int = 0
 
     def __str__(self) -> str:
         done = f"tracked {self.runs} runs: {self.new} new, {self.points} metrics sent, {self.unchanged} unchanged"
-        return f"{done}, {self.failed} failed"
-
-
-@dataclass
-class Store:
-    """An MLflow store as the last look at it found it."""
-
-    client: MlflowClient
-    artifacts: Path | None
-    """Where experiments made here put their files; `None` leaves it to the server."""
-    experiments: dict[str, str] = field(default_factory=dict)
-    """Name to id."""
-    runs: set[str] = field(default_factory=set)
-    """Ids of runs that are there and not deleted."""
-    swept: set[str] = field(default_factory=set)
-    """Ids of those that carry the tag `sweep`."""
-    first: dict[tuple[str | None, int], str] = field(default_factory=dict)
-    """Key and start time to the run that was found first."""
-    twins: set[str] = field(default_factory=set)
-    """Ids of runs of which there are copies."""
-
-
-def address(runs: Path, uri: str | None = None) -> tuple[str, Path | None]:
-    """Where to mirror to: URI and folder of artifacts.
-
-    Args:
-        runs: folder of the run folders, such as `results/runs`.
-        uri: an MLflow tracking URI; the local store beside `runs` if not given.
-    """
-    local = runs.resolve().parent / "mlflow"
-    uri = uri or f"{SQLITE}{local / 'mlflow.db'}"
-    return uri, None if uri.startswith(("http://", "https://", "databricks")) else local / "artifacts"
-
-
-def open_store(uri: str, artifacts: Path | None) -> Store:
-    """Connect and look which runs are there; one at a time: two that create the same database at once break it.
-
-    Raises:
-        InvalidInput: MLflow is not installed.
-        Unreachable: nothing answers, or no MLflow.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    try:
-        from mlflow import MlflowClient
-    except ImportError:
-        raise InvalidInput("MLflow is not installed: pip install 'modulewise[mlflow]'") from None
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    if uri.startswith(SQLITE):
-        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        store = Store(MlflowClient(uri), artifacts)
-        for experiment in store.client.search_experiments(filter_string="name LIKE 'modulewise-%'", max_results=1000):
-            store.experiments[experiment.name] = experiment.experiment_id
-        _look(store, list(store.experiments.values()))
-    except Exception as error:
-        raise Unreachable(f"cannot use MLflow at {_masked(uri)}: {_line(error)}") from None
-    return store
+        return f"{done}, {self.failed} failed" + (f", reports sent: {self.reports}" if self.reports else "")
 
 
 def mirror(runs: Path, uri: str, artifacts: Path | None, sweep: str | None = None, say: Callable[[str], None] = print) -> Counts:
@@ -154,6 +99,7 @@ def passes(runs: Path, uri: str, artifacts: Path | None, sweep: str | None = Non
             if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
                 raise StoreDeleted(f"{uri.removeprefix(SQLITE)} was deleted; start again to fill a new one")
             counts = _mirror_runs(runs, store, sweep, say, uri)
+            _mirror_reports(store, runs.resolve().parent / "reports", counts, say)
         yield counts
 
 
@@ -166,17 +112,27 @@ def _mirror_runs(runs: Path, store: Store, sweep: str | None, say: Callable[[str
             _mirror_run(store, path.parent, sweep, counts)
         except Exception as error:
             counts.failed += 1
-            say(f"failed: {path.parent.relative_to(runs)}: {_line(error)}")
+            say(f"failed: {path.parent.relative_to(runs)}: {one_line(error)}")
             try:
                 store.client.search_experiments(max_results=1)
             except Exception:
-                raise Unreachable(f"MLflow at {_masked(uri)} went away; track again to send the rest") from None
+                raise Unreachable(f"MLflow at {masked(uri)} went away; track again to send the rest") from None
     return counts
+
+
+def _mirror_reports(store: Store, folder: Path, counts: Counts, say: Callable[[str], None]) -> None:
+    """Send the sweeps' reports that are new or changed."""
+    for page in sorted(folder.glob(f"*/{tracking_report.FILE}")):
+        try:
+            counts.reports += tracking_report.send(store, page)
+        except Exception as error:
+            counts.failed += 1
+            say(f"failed: {page}: {one_line(error)}")
 
 
 def _mirror_run(store: Store, folder: Path, sweep: str | None, counts: Counts) -> None:
     """Send what is missing of one run."""
-    seen, pins = _sizes(folder), _pins(folder)
+    seen, pins = _sizes(folder), read_pins(folder)
     pin = next((p for p in pins if p["run"] in store.runs), {})
     known = pin.get("seen") == seen and pin["run"] not in store.twins
     if known and (not sweep or pin["run"] in store.swept):
@@ -196,10 +152,10 @@ def _mirror_run(store: Store, folder: Path, sweep: str | None, counts: Counts) -
     pin = pin if pin.get("run") == run.info.run_id else {"run": run.info.run_id}
     others = [p for p in pins if p["run"] != pin["run"]][: STORES_REMEMBERED - 1]
     # Until all is sent the pin says nothing of what the store holds: after a crash the next pass compares point by point.
-    _keep(folder, [{"run": pin["run"]}, *others])
+    keep_pins(folder, [{"run": pin["run"]}, *others])
     sent = _send(store, run, want, missing or [], sweep, pin.get("files", {}))
     digest = _digest(want.points)
-    _keep(folder, [{"run": pin["run"], "seen": seen, "points": len(want.points), "digest": digest, "files": sent.files}, *others])
+    keep_pins(folder, [{"run": pin["run"], "seen": seen, "points": len(want.points), "digest": digest, "files": sent.files}, *others])
     store.runs.add(pin["run"])
     counts.new += created
     counts.points += len(missing or [])
@@ -229,10 +185,10 @@ def _send(store: Store, run: Run, want: Wanted, points: list[Point], sweep: str 
         client.log_batch(run_id, metrics, params if i == 0 else [], tags if i == 0 else [])
     contents = {"cell.json": want.cell.encode()} | {p.name: p.read_bytes() for p in want.files}
     hashes = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
+    if want.ended is not None:
+        hashes[PLOT] = _digest(want.points)  # of what it shows: drawing takes longer than all the rest
     for name in (n for n, h in hashes.items() if had.get(n) != h):
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / name).write_bytes(contents[name])
-            client.log_artifact(run_id, str(Path(folder) / name))
+        attach(client, run_id, name, contents[name] if name in contents else tracking_plot.learning(want))
     moved = run.info.status != want.status or (want.ended is not None and run.info.end_time != want.ended)
     if moved and want.ended is not None:
         client.set_terminated(run_id, want.status, want.ended)
@@ -252,7 +208,7 @@ def _missing(client: MlflowClient, run: Run, want: Wanted, pin: dict[str, Any]) 
     for name in run.data.metrics:
         for m in client.get_metric_history(run.info.run_id, name):
             at = (name, m.step)
-            ours = at in want.known or name.startswith(("result/", "cost/"))
+            ours = at in want.known or name.startswith(SUMMARY)
             if ours and (at in have or at not in want.known or not _same(m.value, want.known[at])):
                 return None
             have[at] = m.value
@@ -261,7 +217,7 @@ def _missing(client: MlflowClient, run: Run, want: Wanted, pin: dict[str, Any]) 
 
 def _find(store: Store, want: Wanted, pinned: set[str]) -> Run | None:
     """The run of a record; copies left by lost replies are deleted."""
-    place = _experiment(store, want.experiment)
+    place = experiment_id(store, want.experiment)
     found = [
         r for r in store.client.search_runs([place], f"tags.`{KEY}` = '{want.key}'", max_results=100) if r.info.start_time == want.begun
     ]
@@ -273,44 +229,8 @@ def _find(store: Store, want: Wanted, pinned: set[str]) -> Run | None:
 
 
 def _create(store: Store, want: Wanted) -> Run:
-    place = _experiment(store, want.experiment)
+    place = experiment_id(store, want.experiment)
     return store.client.create_run(place, start_time=want.begun, run_name=want.name, tags={KEY: want.key})
-
-
-def _experiment(store: Store, name: str) -> str:
-    """Id of an experiment, made if need be; one that was deleted is brought back."""
-    if name not in store.experiments:
-        there = store.client.get_experiment_by_name(name)
-        if there is None:
-            place = (store.artifacts / name).as_uri() if store.artifacts else None
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            try:
-                store.experiments[name] = store.client.create_experiment(name, place, tags)
-                return store.experiments[name]
-            except Exception:
-                there = store.client.get_experiment_by_name(name)
-                if there is None:
-                    raise
-        if there.lifecycle_stage == "deleted":
-            store.client.restore_experiment(there.experiment_id)
-        store.experiments[name] = there.experiment_id
-        _look(store, [there.experiment_id])
-    return store.experiments[name]
-
-
-def _look(store: Store, experiments: list[str]) -> None:
-    """Note which runs the experiments hold."""
-    token = None
-    while experiments:
-        page = store.client.search_runs(experiments, max_results=1000, page_token=token)
-        for run in page:
-            twin = store.first.setdefault((run.data.tags.get(KEY), run.info.start_time), run.info.run_id)
-            store.twins |= {twin, run.info.run_id} if twin != run.info.run_id and KEY in run.data.tags else set()
-        store.runs |= {r.info.run_id for r in page}
-        store.swept |= {r.info.run_id for r in page if "sweep" in r.data.tags}
-        token = page.token
-        if not token:
-            return
 
 
 def _same(a: float, b: float) -> bool:
@@ -322,23 +242,9 @@ def _digest(points: list[Point]) -> str:
 
 
 def _sizes(folder: Path) -> list[int]:
-    """Size and time of the files a mirrored run depends on."""
+    """Size and time of the files a mirrored run depends on, and what version of the mirror shows them."""
     stats = [p.stat() for p in (folder / record.FILE, folder / result.FILE) if p.exists()]
-    return [n for s in stats for n in (s.st_size, s.st_mtime_ns)]
-
-
-def _pins(folder: Path) -> list[dict[str, Any]]:
-    """What is remembered of the run in each store, the last used first."""
-    try:
-        return [p for p in json.loads((folder / PIN).read_text()) if isinstance(p["run"], str)]
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
-
-
-def _keep(folder: Path, pins: list[dict[str, Any]]) -> None:
-    tmp = folder / f"{PIN}.tmp"
-    tmp.write_text(json.dumps(pins))
-    tmp.replace(folder / PIN)
+    return [SCHEMA, *(n for s in stats for n in (s.st_size, s.st_mtime_ns))]
 
 
 @contextmanager
@@ -351,15 +257,3 @@ def _alone(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
             say(f"another mirror of {runs} is at work; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _line(error: Exception) -> str:
-    """An error as one short line, without passwords."""
-    text = _masked(" ".join(str(error).split())) or type(error).__name__
-    if "Max retries exceeded" in text:
-        return "no answer"
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def _masked(text: str) -> str:
-    return re.sub(r"//[^@/\s]*@", "//***@", text)

@@ -21,6 +21,10 @@ from .options import options_model
 
 KEY = "run.key"
 """The tag that names a cell, in every store."""
+SCHEMA = 2
+"""Rises when the same folder gives other contents; runs mirrored before are then looked into again."""
+SUMMARY = ("result/", "usage/", "cost/")
+"""Sections of single figures; `usage` was called `cost` and stood above the errors, of which the chart view makes an alphabet."""
 STATUS = {"done": "FINISHED", "diverged": "FAILED", "out_of_memory": "FAILED"}
 
 Point = tuple[str, int, float, int]
@@ -109,7 +113,7 @@ def wanted(folder: Path) -> Wanted | None:
 def _summary(final: dict[str, Any]) -> dict[str, float]:
     """Single figures of a finished run; at step 0, where MLflow draws bars instead of curves."""
     figures = {f"result/{k}": final.get(k) for k in ("test_last", "test_best_epoch", "val_last")}
-    figures |= {f"cost/{k}": v for k, v in final["cost"].items()}
+    figures |= {f"usage/{k}": v for k, v in final["cost"].items()}
     return {k: float(v) for k, v in figures.items() if isinstance(v, int | float)}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from modulewise import cli_track, record, tracking
+from modulewise import cli_track, record, tracking, tracking_view
 from modulewise.config import Cell
 from modulewise.record import Record
 from modulewise.result import Cost, Origin, Result
@@ -109,7 +109,7 @@ def points_of(uri: str, run: Any) -> dict[tuple[str, int], list[tuple[float, int
 
 def assert_equal(uri: str, run: Any, folder: Path) -> None:
     """The curves of a run are those of its record: every settled point once, with its value and time, and no other."""
-    curves = {at: got for at, got in points_of(uri, run).items() if not at[0].startswith(("result/", "cost/"))}
+    curves = {at: got for at, got in points_of(uri, run).items() if not at[0].startswith(tracking_view.SUMMARY)}
     assert curves == {at: [point] for at, point in record.read(folder).settled().items()}
 
 
@@ -135,9 +135,9 @@ def test_a_finished_run_as_a_whole(tmp_path: Path, store: tuple[str, Path], data
     assert "slurm.job_id" not in run.data.tags
     assert "12.50 %" in run.data.tags["mlflow.note.content"] and "3 MiB" in run.data.tags["mlflow.note.content"]
     assert all("/" in name for name in run.data.metrics), "without a slash a chart has no section"
-    assert run.data.metrics["result/test_last"] == 12.5 and run.data.metrics["cost/peak_memory_bytes"] == 3 * 2**20
+    assert run.data.metrics["result/test_last"] == 12.5 and run.data.metrics["usage/peak_memory_bytes"] == 3 * 2**20
     client = mlflow.MlflowClient(store[0])
-    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"cell.json", "result.json", "train.log"}
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"cell.json", "result.json", "train.log", "plots"}
     got = client.download_artifacts(run.info.run_id, "cell.json", str(tmp_path))
     assert Cell.model_validate_json(Path(got).read_text()) == cell
 

@@ -6,6 +6,7 @@ localrules:
 rule track:
     input:
         RESULTS,
+        REPORT,  # attached to MLflow as well
     output:
         TRACKED,
     log:
