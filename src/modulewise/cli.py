@@ -11,7 +11,7 @@ import typer
 
 import modulewise
 
-from .errors import InvalidInput
+from .errors import InvalidInput, resource
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -28,10 +28,15 @@ for _file in pkgutil.iter_modules(modulewise.__path__):
 
 
 def main() -> None:
-    """Run a verb; wrong input ends with one line and exit status 2."""
+    """Run a verb; wrong input ends with one line and exit status 2, a full or read-only disk with one line and 1."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
         app()
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if (line := resource(error)) is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(1)

@@ -23,12 +23,19 @@ def check(
     made, _, cells = load_sweep(config, root, where)
     distinct: dict[tuple[object, ...], Cell] = {}
     for cell in cells:
-        distinct.setdefault((cell.dataset, cell.network, cell.recipe, cell.modules), cell)
+        key = (cell.dataset, cell.network, cell.recipe, cell.modules, cell.training.schedule, cell.training.train_images)
+        distinct.setdefault(key, cell)
     from . import preflight
 
-    shapes = {c.dataset: preflight.image(c, data) for c in distinct.values()}
+    shapes = {}
+    for name, cell in {c.dataset: c for c in distinct.values()}.items():
+        try:
+            shapes[name] = preflight.image(cell, data)
+        except InvalidInput as error:
+            raise InvalidInput(f"{root / made.datasets}: datasets.{name}: {error}") from None
     for cell in distinct.values():
         try:
+            preflight.subset(cell)
             preflight.build(cell, *shapes[cell.dataset])
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}") from None

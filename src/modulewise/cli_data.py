@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .config import Dataset, Datasets, read_yaml
-from .errors import choose, parse
+from .config import Dataset, Datasets
+from .errors import InvalidInput, choose, parse
+from .reading import read_json, read_yaml
 
 
 def data(
@@ -27,11 +27,18 @@ def data(
             raise choose(dataset, entries, "data set", str(file))
         found = entries[dataset]
     else:
-        found = parse(Dataset, json.loads(entry), f"data set {dataset}")
+        found = parse(Dataset, read_json(entry, "--entry"), f"data set {dataset}")
     from . import sources
 
-    line = sources.describe(sources.arrays(found, root, download=True))
-    print(f"{dataset}: {line}")
+    try:
+        made = sources.arrays(found, root, download=True)
+        sources.check_fit(found, made[0].shape[1:])
+    except InvalidInput as error:
+        raise InvalidInput(f"data set {dataset}: {error}") from None
+    line = sources.describe(made)
     if mark:
         mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(line + "\n")
+        aside = mark.with_name(mark.name + ".tmp")
+        aside.write_text(line + "\n")
+        aside.replace(mark)
+    print(f"{dataset}: {line}")

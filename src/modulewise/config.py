@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .errors import InvalidInput, choose, parse
-from .options import method_names, options_model
+from .options import NUMBER, Count, Int, NonNegative, Positive, method_names, options_model
+from .reading import read_json, read_yaml
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=100)]
 """A name that stands in paths: letters, digits, dots and dashes."""
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63), NUMBER]
+Side = Annotated[int, Field(ge=1, le=2**14), NUMBER]
+"""Channels, height or width of an image."""
 
 
 class Frozen(BaseModel):
@@ -32,25 +34,25 @@ class Frozen(BaseModel):
 class Training(Frozen):
     """Optimiser, schedule, budget and numerics of a run; the defaults are InfoPro's CIFAR-10 recipe (arXiv 2101.10832)."""
 
-    epochs: Annotated[int, Field(ge=1)] = 160
-    flops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    epochs: Annotated[int, Field(ge=1, le=10**9), NUMBER] = 160
+    flops: Positive | None = None
     """Budget in training FLOPs, helpers counted; takes the place of `epochs`."""
-    seconds: Seconds | None = None
+    seconds: Positive | None = None
     """Budget in seconds of training steps on the device at hand; takes the place of `epochs`."""
-    batch_size: Annotated[int, Field(ge=2)] = 1024
-    train_images: Annotated[int, Field(ge=2)] | None = None
+    batch_size: Annotated[int, Field(ge=2, le=10**9), NUMBER] = 1024
+    train_images: Annotated[int, Field(ge=2), NUMBER] | None = None
     """Train on so many images, drawn per seed with equal shares per class; all of them if not given."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.8
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    lr: NonNegative = 0.8
+    momentum: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.9
     nesterov: bool = True
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
+    weight_decay: NonNegative = 1e-4
     schedule: Literal["joint", "sequential"] = "joint"
     """Who moves when: all modules on every batch, or one after the other, the epochs shared out among them."""
     lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
     """`cosine` to zero, `step` (x0.1 at 1/2 and 3/4 of the epochs) or `constant`; each after the warm-up."""
-    warmup_epochs: Annotated[int, Field(ge=0)] = 10
-    warmup_lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    warmup_epochs: Annotated[int, Field(ge=0, le=10**9), NUMBER] = 10
+    warmup_lr: NonNegative = 0.01
     precision: Literal["fp32", "bf16"] = "fp32"
     tf32: bool = False
     channels_last: bool = False
@@ -73,19 +75,19 @@ class Dataset(Frozen):
     torchvision_class: Literal["CIFAR10", "CIFAR100", "SVHN", "STL10", "MNIST", "FashionMNIST"] | None = None
     path: str | None = None
     """Of an npz file or an ImageFolder root holding train/ and test/; no part of a cell's identity."""
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[Side, Side, Side] | None = None
     """Channels, height, width; an npz file says it itself."""
-    classes: Annotated[int, Field(ge=2)] | None = None
-    mean: tuple[float, ...] | None = None
+    classes: Annotated[int, Field(ge=2, le=2**20), NUMBER] | None = None
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False), NUMBER], ...] | None = None
     """Per channel in [0, 1]; from the training images if not given."""
-    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-    pad: Annotated[int, Field(ge=0)] = 0
+    std: tuple[Positive, ...] | None = None
+    pad: Annotated[int, Field(ge=0, le=2**14), NUMBER] = 0
     """Pad by so many pixels, then crop at random to the original size."""
     padding: Literal["zeros", "reflect"] = "zeros"
     flip: bool = False
-    validation: Annotated[int, Field(ge=0)] = 0
+    validation: Annotated[int, Field(ge=0), NUMBER] = 0
     """Hold out so many training images, the same for every seed, for selection."""
-    train_size: Annotated[int, Field(ge=2)] = 512
+    train_size: Annotated[int, Field(ge=2, le=2**24), NUMBER] = 512
     """Of `fake` only: number of training images; a quarter as many for testing."""
 
     @model_validator(mode="after")
@@ -105,9 +107,9 @@ class Cell(Frozen):
     dataset: Name
     network: Name
     recipe: Name
-    modules: Annotated[int, Field(ge=1)]
+    modules: Count
     """K, the number of gradient-isolated modules."""
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     method: str
     options: dict[str, Any] = {}
     """Options of the method that differ from their defaults."""
@@ -158,7 +160,7 @@ class When(Frozen):
 
     dataset: str | list[str] | None = None
     network: str | list[str] | None = None
-    modules: int | list[int] | None = None
+    modules: Int | list[Int] | None = None
 
     def holds(self, dataset: str, network: str, modules: int) -> bool:
         """Whether the conditions hold for this cell."""
@@ -235,8 +237,8 @@ class Grid(Frozen):
     datasets: Annotated[list[str], Field(min_length=1)]
     networks: Annotated[list[str], Field(min_length=1)]
     recipes: Annotated[list[str], Field(min_length=1)]
-    modules: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
-    seeds: Annotated[int, Field(ge=1)] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    modules: Annotated[list[Count], Field(min_length=1)]
+    seeds: Annotated[int, Field(ge=1, le=10_000), NUMBER] | Annotated[list[Seed], Field(min_length=1)]
     """Their number, or a list."""
     training: dict[str, Any] = {}
     """Settings of this grid; they win over the recipe's."""
@@ -352,20 +354,6 @@ def _settings(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in base.items() if k not in drop} | change
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
-
-    Raises:
-        InvalidInput: the file is missing, unreadable or no YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror or error}") from None
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
-
-
 def load_sweep(config: dict[str, Any] | Path, root: Path, where: str = "config") -> tuple[Sweep, Book, list[Cell]]:
     """Parse a sweep and resolve all its cells.
 
@@ -388,7 +376,4 @@ def sweep_argument(text: str) -> tuple[dict[str, Any] | Path, str]:
     """A sweep given on the command line: the path of a file, or JSON text. Returns it with its name for messages."""
     if not text.lstrip().startswith("{"):
         return Path(text), text
-    try:
-        return json.loads(text), "configuration"
-    except ValueError as error:
-        raise InvalidInput(f"--sweep: no valid JSON: {error}") from None
+    return read_json(text, "--sweep"), "configuration"

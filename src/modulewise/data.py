@@ -95,13 +95,9 @@ def load(config: Dataset, root: Path, training: Training | None = None, seed: in
     arrays = sources.arrays(config, root)
     train, test = (Split(torch.from_numpy(x), torch.from_numpy(y)) for x, y in (arrays[:2], arrays[2:]))
     classes = config.classes or int(max(train.y.max(), test.y.max())) + 1
-    for name, split in (("train", train), ("test", test)):
-        if len(split) and not 0 <= int(split.y.min()) <= int(split.y.max()) < classes:
-            low, high = int(split.y.min()), int(split.y.max())
-            raise InvalidInput(f"{config.path or config.source}: y_{name} holds labels {low} to {high}; valid: 0 to {classes - 1}")
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()[:12]
+    sources.check_fit(config, train.x.shape[1:])
     mean, std = _statistics(train.x, config)
-    sources.check_padding(config, train.x.shape[2:])
     val = None
     if config.validation:
         if config.validation >= len(train):
@@ -128,8 +124,6 @@ def balanced_order(y: Tensor, g: torch.Generator) -> Tensor:
 def _statistics(x: Tensor, config: Dataset) -> tuple[Tensor, Tensor]:
     channels = x.shape[1]
     if config.mean is not None and config.std is not None:
-        if not len(config.mean) == len(config.std) == channels:
-            raise InvalidInput(f"mean and std need {channels} values each, one a channel")
         mean, std = torch.tensor(config.mean), torch.tensor(config.std)
     else:
         flat = x.transpose(0, 1).reshape(channels, -1).double() / 255

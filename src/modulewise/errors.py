@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import json
+import re
 import types
 import typing
 from collections.abc import Iterable
@@ -13,8 +16,50 @@ from pydantic import BaseModel, ValidationError
 M = typing.TypeVar("M", bound=BaseModel)
 
 
+RESOURCES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "make room",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that can be written",
+    errno.EPERM: "choose a folder that can be written",
+    errno.EIO: "look after the disk",
+    errno.ENOTDIR: "a file stands where a folder should",
+    errno.EEXIST: "a file stands where a folder should",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the limit of open files (ulimit -n)",
+}
+"""What a system may lack through no fault of the program's, and what to do about it."""
+
+
 class InvalidInput(ValueError):
     """Wrong input of the user's; its text is one line that names the place and the valid choices."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip())
+
+
+def resource(error: OSError, where: object = None) -> str | None:
+    """What to say of a full or read-only disk and the like, in one line; `None` of any other error, which is a bug.
+
+    Args:
+        error: what the system said.
+        where: the file or folder that was being written, if the error does not name it.
+    """
+    if error.errno not in RESOURCES:
+        return None
+    place = error.filename if isinstance(error.filename, str) else where
+    return f"{place or 'writing'}: {error.strerror}; {RESOURCES[error.errno]}"
+
+
+def memory_short(error: BaseException) -> str | None:
+    """What to say of an error if it means that the device or the machine has too little memory; `None` of any other."""
+    text = str(error).strip() or type(error).__name__
+    signs = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED", "not enough memory")
+    short = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if short or (isinstance(error, RuntimeError) and any(sign in text for sign in signs)):
+        return text.splitlines()[0]
+    return None
 
 
 def choose(word: Any, valid: Iterable[str], what: str, where: str) -> InvalidInput:
@@ -25,9 +70,9 @@ def choose(word: Any, valid: Iterable[str], what: str, where: str) -> InvalidInp
         "sweep.yaml: grids[0]: unknown recipe 'dlg'; did you mean 'dgl'? valid: dgl, greedy"
     """
     names = sorted(valid)
-    near = difflib.get_close_matches(str(word), names, n=1)
+    near = difflib.get_close_matches(str(word)[:100], names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return InvalidInput(f"{where}: unknown {what} {str(word)!r}; {hint}valid: {', '.join(names) or 'none'}")
+    return InvalidInput(f"{where}: unknown {what} {_short(str(word))}; {hint}valid: {', '.join(names) or 'none'}")
 
 
 def parse(model: type[M], data: Any, where: str) -> M:
@@ -50,17 +95,48 @@ def parse(model: type[M], data: Any, where: str) -> M:
 def _line(model: type[BaseModel], data: Any, error: ValidationError, where: str) -> InvalidInput:
     """The most telling error: an unknown key before a missing one, a wrong value before a wrong type, the deepest place."""
     found = error.errors(include_url=False)
-    first = max(found, key=lambda e: (e["type"] == "extra_forbidden", not e["type"].endswith("_type"), len(e["loc"])))
-    loc = first["loc"]
-    if first["type"] == "extra_forbidden":
-        owner = _owner(model, loc[:-1])
+    first = max(found, key=lambda e: (e["type"] == "extra_forbidden", not _of_another_kind(e), len(e["loc"])))
+    loc, kind, got = first["loc"], first["type"], first.get("input")
+    owner = _owner(model, loc[:-1] if kind == "extra_forbidden" else loc)
+    if kind == "extra_forbidden":
         return choose(loc[-1], owner.model_fields if owner else [], "key", _place(where, loc[:-1], data))
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    got = first.get("input")
-    shown = "" if first["type"] in ("missing", "value_error") or isinstance(got, dict | list) else f", got {got!r}"
-    if first["type"] == "missing":
+    if kind == "missing":
         return InvalidInput(f"{_place(where, loc[:-1], data, loc[-1])}: missing")
-    return InvalidInput(f"{_place(where, loc, data)}: {message[:1].lower()}{message[1:]}{shown}")
+    place = _place(where, loc, data)
+    if kind in ("model_type", "dict_type") and got is None:
+        return InvalidInput(f"{place}: empty{_keys(owner)}")
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if kind in ("model_type", "dict_type"):
+        message = "input should be a mapping of keys to values" + _keys(owner)
+    hint = ""
+    if kind == "literal_error" and isinstance(got, str):
+        near = difflib.get_close_matches(got[:100], re.findall(r"'([^']*)'", first["ctx"]["expected"]), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+    elif kind == "string_type" and isinstance(got, int | float):
+        hint = f"; write it in quotes: {str(got)!r}"
+    elif kind in ("list_type", "tuple_type") and isinstance(got, str | int | float):
+        hint = f"; write a list: [{got if isinstance(got, str) else json.dumps(got)}]"
+    shown = "" if kind in ("missing", "value_error") or isinstance(got, dict | list) else f", got {_short(got)}"
+    return InvalidInput(f"{place}: {message[:1].lower()}{message[1:]}{shown}{hint}")
+
+
+def _of_another_kind(error: Any) -> bool:
+    """Whether the value is of another type than this branch of a union is for."""
+    chosen_from = error["type"] == "literal_error" and not isinstance(error.get("input"), str)
+    return chosen_from or error["type"].endswith("_type")
+
+
+def _keys(owner: type[BaseModel] | None) -> str:
+    return f"; valid keys: {', '.join(owner.model_fields)}" if owner else ""
+
+
+def _short(value: Any) -> str:
+    """A value as the message shows it."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a very long number"
+    return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"
 
 
 def _place(where: str, loc: tuple[int | str, ...], data: Any, last: int | str | None = None) -> str:

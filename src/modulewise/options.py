@@ -10,16 +10,27 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+
+def _no_truth_value(value: Any) -> Any:
+    """YAML's `yes`, `on` and `true` are no numbers, though Python counts with them."""
+    if isinstance(value, bool):
+        raise ValueError(f"input should be a number, got {str(value).lower()}")
+    return value
+
+
+NUMBER = BeforeValidator(_no_truth_value)
+Int = Annotated[int, NUMBER]
+Float = Annotated[float, NUMBER]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER]
+Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
+Count = Annotated[int, Field(ge=1, le=2**20), NUMBER]
 Ends = tuple[NonNegative, NonNegative]
 """A quantity that runs linearly from the first to the last auxiliary module: (first, last)."""
 
-_NAMES = {n: globals()[n] for n in ("Positive", "NonNegative", "Fraction", "Count", "Ends", "Literal")}
+_NAMES = {n: globals()[n] for n in ("Positive", "NonNegative", "Fraction", "Count", "Ends", "Literal")} | {"int": Int, "float": Float}
 _METHODS = Path(__file__).parent / "methods"
 
 

@@ -8,13 +8,32 @@ import torch
 
 from . import methods, nets, partition, sources
 from .config import Cell
+from .errors import InvalidInput
 from .network import cut
 from .task import Classification
 
 
 def image(cell: Cell, data: Path) -> tuple[tuple[int, int, int], int]:
-    """Shape of the cell's images (C, H, W) and number of classes."""
+    """Shape of the cell's images (C, H, W) and number of classes.
+
+    Raises:
+        InvalidInput: the data set's file is missing, or its entry does not fit its images.
+    """
+    sources.check_place(cell.data)
     return sources.shape_and_classes(cell.data, data)
+
+
+def subset(cell: Cell) -> None:
+    """Refuse more images than there are, where their number is known beforehand.
+
+    Raises:
+        InvalidInput: no image is left to train on, or more are asked for than are left.
+    """
+    left, wanted = sources.training_images(cell.data), cell.training.train_images
+    if left is not None and left < 2:
+        raise InvalidInput(f"{cell}: validation: {cell.data.validation} images held out leave {max(left, 0)} to train on")
+    if left is not None and wanted and wanted > left:
+        raise InvalidInput(f"{cell}: train_images: {wanted} asked for, there are {left}")
 
 
 def build(cell: Cell, shape: tuple[int, int, int], classes: int) -> None:

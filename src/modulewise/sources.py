@@ -5,8 +5,8 @@ Every source gives x_train, y_train, x_test, y_test: images uint8 (N C H W), lab
 
 from __future__ import annotations
 
+import errno
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +33,13 @@ def arrays(config: Dataset, root: Path, download: bool = False) -> Arrays:
         "fake": _fake,
     }[config.source](config, root, download)
     name = config.path or config.torchvision_class or config.source
+    for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+        low, high = (int(y.min()), int(y.max())) if len(y) else (0, 0)
+        if low < 0 or (config.classes and high >= config.classes):
+            classes = config.classes or int(max(y_train.max(), y_test.max())) + 1
+            raise InvalidInput(f"{name}: y_{part} holds labels {low} to {high}; valid: 0 to {classes - 1}")
+        if not len(x):
+            raise InvalidInput(f"{name}: x_{part} is empty")
     if config.shape and x_train.shape[1:] != config.shape:
         raise InvalidInput(f"{name}: images are {x_train.shape[1:]}, the entry says shape {config.shape}")
     if len(y_train) < 2:
@@ -50,18 +57,49 @@ def shape_and_classes(config: Dataset, root: Path) -> tuple[tuple[int, int, int]
         x_train, y_train, _, y_test = arrays(config, root)
         c, h, w = x_train.shape[1:]
         found = (c, h, w), config.classes or int(max(y_train.max(), y_test.max())) + 1
-    check_padding(config, found[0][1:])
+    check_fit(config, found[0])
     return found
 
 
-def check_padding(config: Dataset, size: Sequence[int]) -> None:
-    """Refuse what cannot be done to images of this size (height, width).
+def check_fit(config: Dataset, image: Sequence[int]) -> None:
+    """Refuse what cannot be done to images of this shape (C, H, W).
 
     Raises:
-        InvalidInput: reflection by as many pixels as the image has, or more.
+        InvalidInput: reflection by as many pixels as the image has, or more; mean and std that are not one a channel.
     """
-    if config.padding == "reflect" and config.pad >= min(size):
-        raise InvalidInput(f"pad: {config.pad} pixels cannot be reflected in images of {size[0]}x{size[1]}; at most {min(size) - 1}")
+    c, h, w = image
+    if config.padding == "reflect" and config.pad >= min(h, w):
+        raise InvalidInput(f"pad: {config.pad} pixels cannot be reflected in images of {h}x{w}; at most {min(h, w) - 1}")
+    if (config.mean is None) != (config.std is None):
+        raise InvalidInput(f"{'std' if config.std is None else 'mean'}: missing; give mean and std together, or neither")
+    if config.mean is not None and config.std is not None and not len(config.mean) == len(config.std) == c:
+        raise InvalidInput(f"mean and std need {c} values each, one a channel; got {len(config.mean)} and {len(config.std)}")
+
+
+def check_place(config: Dataset) -> None:
+    """Refuse an entry whose file or folder is not there, without reading it.
+
+    Raises:
+        InvalidInput: no such file or folder.
+    """
+    path = _place(config)
+    wanted = {"npz": [path], "imagefolder": [path / "train", path / "test"]}.get(config.source, [])
+    for place in wanted:
+        if not (place.is_file() if config.source == "npz" else place.is_dir()):
+            raise InvalidInput(f"{place}: no such {'file' if config.source == 'npz' else 'folder'}")
+
+
+def training_images(config: Dataset) -> int | None:
+    """Number of training images where it is known without reading them; `None` elsewhere."""
+    whole = {"fake": config.train_size, "digits": 1297}.get(config.source)
+    return None if whole is None else whole - config.validation
+
+
+def _place(config: Dataset) -> Path:
+    try:
+        return Path(config.path or "").expanduser()
+    except RuntimeError as error:
+        raise InvalidInput(f"{config.path}: {error}") from None
 
 
 def _torchvision(config: Dataset, root: Path, download: bool) -> Arrays:
@@ -75,6 +113,8 @@ def _torchvision(config: Dataset, root: Path, download: bool) -> Arrays:
             choice = {"split": part} if by_split else {"train": part == "train"}
             made = getattr(datasets, name)(root=str(root / name), download=download, **choice)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+                raise
             fix = f"fetch it with: modulewise data --dataset NAME (folder {root / name})"
             raise InvalidInput(f"{name}: {' '.join(str(error).split())}; {fix}") from None
         x = np.asarray(made.data, dtype=np.uint8)
@@ -88,7 +128,7 @@ def _torchvision(config: Dataset, root: Path, download: bool) -> Arrays:
 
 
 def _npz(config: Dataset, root: Path, download: bool) -> Arrays:
-    path = Path(config.path or "").expanduser()
+    path = _place(config)
     keys = ("x_train", "y_train", "x_test", "y_test")
     try:
         with np.load(path) as f:
@@ -98,7 +138,9 @@ def _npz(config: Dataset, root: Path, download: bool) -> Arrays:
             out = [f[k] for k in keys]
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except InvalidInput:
+        raise
+    except Exception as error:  # a damaged archive breaks in zipfile, zlib, struct or numpy, each with errors of its own
         raise InvalidInput(f"{path}: not a readable npz file: {' '.join(str(error).split())}") from None
     for i, part in ((0, "train"), (2, "test")):
         out[i], out[i + 1] = _images(out[i], f"{path}: x_{part}"), _labels(out[i + 1], f"{path}: y_{part}")
@@ -143,12 +185,16 @@ def _imagefolder(config: Dataset, root: Path, download: bool) -> Arrays:
         resize = v2.Compose([v2.Grayscale(), resize])
     out, names = [], []
     for part in ("train", "test"):
-        folder = Path(config.path or "").expanduser() / part
+        folder = _place(config) / part
+        images, file = [], folder
         try:
             made = datasets.ImageFolder(str(folder), transform=resize)
-        except (OSError, RuntimeError) as error:
-            raise InvalidInput(f"{folder}: {' '.join(str(error).split())}") from None
-        out += [np.stack([made[i][0].numpy() for i in range(len(made))]), np.asarray(made.targets, dtype=np.int64)]
+            for i, (name, _) in enumerate(made.samples):
+                file = Path(name)
+                images.append(made[i][0].numpy())
+        except (OSError, RuntimeError, ValueError, SyntaxError) as error:  # what pillow says of damaged images
+            raise InvalidInput(f"{file}: {error}") from None
+        out += [np.stack(images), np.asarray(made.targets, dtype=np.int64)]
         names.append(made.classes)
     if names[0] != names[1]:
         raise InvalidInput(f"{config.path}: train/ and test/ hold other class folders: {names[0]} and {names[1]}")
