@@ -1,6 +1,8 @@
 # Two commands matter: `make demo` and `make test`. `make help` lists the rest.
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
+# Every run is a process of its own: without cached bytecode each would compile torch's sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # An interpreter of your own that already has torch: make demo PYTHON=/path/to/python
 PYTHON ?= .venv/bin/python
