@@ -65,10 +65,15 @@ def _cost(trainer: Trainer) -> Cost:
     )
 
 
+def _had_its_core(trainer: Trainer) -> bool:
+    """Whether a run on the CPU computed for at least nine tenths of its training time instead of waiting for a core."""
+    return trainer.progress.busy >= 0.9 * trainer.progress.seconds
+
+
 def _origin(trainer: Trainer) -> Origin:
     return Origin(
         device=device.describe(trainer.device),
-        exclusive=trainer.progress.exclusive,
+        exclusive=trainer.progress.exclusive and (trainer.device.type != "cpu" or _had_its_core(trainer)),
         host=socket.gethostname(),
         starts=len(record.read(trainer.folder).starts),
         commit=device.git_commit(),

@@ -62,6 +62,8 @@ class Progress:
     """Steps of it that are done."""
     seconds: float = 0.0
     """Spent in training steps, this epoch's included."""
+    busy: float = 0.0
+    """Of these, seconds that the training thread was computing rather than waiting for a core."""
     epoch_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     """Metrics of every finished epoch."""
@@ -187,7 +189,7 @@ class Trainer:
     def _epoch(self) -> bool:
         """Train and evaluate one epoch; whether all losses were finite."""
         p = self.progress
-        begun = time.perf_counter()
+        begun = time.perf_counter(), time.thread_time()
         if p.step == 0:
             self.sums, p.epoch_seconds = {}, 0.0
         if self.device.type == "cuda":
@@ -204,7 +206,7 @@ class Trainer:
                 self._save()
                 if self.stop.asked:
                     raise Interrupted
-                begun = time.perf_counter()
+                begun = time.perf_counter(), time.thread_time()
         self._clock(begun)
         losses = {name: value.item() / self.seen for name, value in self.sums.items()}
         if not all(map(math.isfinite, losses.values())):
@@ -218,13 +220,14 @@ class Trainer:
     def _step(self, batch: data.Batch) -> dict[str, Tensor]:
         return self.schedule.step(self.method, batch, self.optimiser, self.phase, self.precision)
 
-    def _clock(self, begun: float) -> None:
-        """Add the time since `begun` to the training time."""
+    def _clock(self, begun: tuple[float, float]) -> None:
+        """Add the time since `begun` (wall, thread) to the training time."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        now = time.perf_counter()
-        self.progress.seconds += now - begun
-        self.progress.epoch_seconds += now - begun
+        wall = time.perf_counter() - begun[0]
+        self.progress.seconds += wall
+        self.progress.epoch_seconds += wall
+        self.progress.busy += time.thread_time() - begun[1]
 
     def _memory(self) -> Any:
         """On a CPU, measures the second step of every phase; on a GPU the allocator keeps count by itself."""
