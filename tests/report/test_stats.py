@@ -142,7 +142,7 @@ def test_grids_with_other_training_settings_are_not_compared(site: Any) -> None:
     assert rows.loc[("epochs=9", "backprop"), "n"] == 0
     assert "no finished baseline run with the same training settings" in page
     assert ">Settings<" in page
-    assert {p.name for p in (s.root / "out/figures").glob("error-ag*.svg")} == {
+    assert {p.name for p in (s.root / "out/figures").glob("error-against-modules*.svg")} == {
         "error-against-modules_fake_resnet8_1.svg",
         "error-against-modules_fake_resnet8_2.svg",
     }

@@ -136,7 +136,9 @@ def show(rows: pd.DataFrame) -> Table:
     several, choice = rows["settings"].nunique() > 1, (rows["published_selection"] != "last").any()
     columns = [("Settings", "l")] * several + [("Recipe", "l"), ("K", "r"), ("Ours,\u00a0%", "r"), ("n", "r")]
     columns += [("Ours at best epoch,\u00a0%", "r")] * bool(choice) + [("Published,\u00a0%", "r"), ("n", "r")]
-    columns += [("Difference, points [90 %]", "r"), ("Tolerance", "r"), ("Verdict", "l")]
+    columns += [("Difference, points [90\u00a0%]", "r"), ("Tolerance", "r"), ("Verdict", "l")]
+    open_ = (rows["verdict"] == "inconclusive").any()
+    columns += [("Seeds needed", "r")] * bool(open_)
     table = Table(columns, [], filters={"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]})
     before = None
     for _, row in rows.iterrows():
@@ -152,6 +154,7 @@ def show(rows: pd.DataFrame) -> Table:
         items += [Item(_plus_minus(row["error_best_mean"], row["error_best_std"]))] * bool(choice)
         items += _theirs(row)
         items += [Item(_difference(row)), Item(f"± {row['tolerance']:g}"), _verdict(row)]
+        items += [Item(_needed(row))] * bool(open_)
         table.rows.append(items)
     return table
 
@@ -176,9 +179,6 @@ def _verdict(row: pd.Series) -> Item:
     word, notes = row["verdict"], [row["reason"]] if row["reason"] else []
     if not word:
         return Item("no run yet" if row["n"] == 0 else "one seed: no interval")
-    if word == "inconclusive":
-        needed = f"> {MOST_SEEDS}" if math.isinf(row["seeds_needed"]) else f"{row['seeds_needed']:.0f}"
-        word = f"inconclusive: {needed} seeds needed"
     if row["verdict"] != "not comparable":
         if row["published_selection"] == "unknown":
             other = row["verdict_best"]
@@ -190,6 +190,12 @@ def _verdict(row: pd.Series) -> Item:
             notes.append(f"inside the tolerance, yet {'worse' if row['difference'] > 0 else 'better'}: the difference is not zero")
         word = f"({word})" if row["n"] < PROVISIONAL else word
     return Item(word, tuple(notes))
+
+
+def _needed(row: pd.Series) -> str:
+    if row["verdict"] != "inconclusive":
+        return ""
+    return f"> {MOST_SEEDS}" if math.isinf(row["seeds_needed"]) else f"{row['seeds_needed']:.0f}"
 
 
 def _plus_minus(centre: float, std: float) -> str:

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,25 @@ from matplotlib.figure import Figure
 
 from ..config import Book, Cell, Sweep
 from ..fingerprint import source_hash
-from . import figures, published, references, stats, tables, verdicts
+from . import drawing, figures, fronts, published, references, stats, tables, verdicts
 from .frame import STATES, Frame, read
 
 TEMPLATES = Path(__file__).parent / "templates"
-FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame], Figure | None], str]] = {
+FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame, list[str]], Figure | None], str]] = {
     "error-against-modules": (
         figures.error_against_modules,
         "Test error of the last epoch against the number of modules K: mean with its 95 % t-interval; with fewer than "
         f"{stats.PROVISIONAL} seeds every seed is an open mark. The baseline is the horizontal line, its interval the band.",
+    ),
+    "error-against-memory": (
+        fronts.error_against_memory,
+        "Test error against peak memory while training; the number beside a mark is K. The grey line is the Pareto front: nothing has "
+        f"both less error and less memory. Open marks: fewer than {stats.PROVISIONAL} seeds. Only runs measured the same way.",
+    ),
+    "error-against-time": (
+        fronts.error_against_time,
+        "Test error against the time of a training step; the number beside a mark is K. The grey line is the Pareto front. "
+        f"Open marks: fewer than {stats.PROVISIONAL} seeds. Only runs that had a device of one model to themselves.",
     ),
     "learning-curves": (
         figures.learning_curves,
@@ -38,7 +49,7 @@ FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame], Figure | None], str]] =
         "The baseline’s error is the horizontal line.",
     ),
 }
-"""Name -> what draws it and its caption; one of each per data set, network and settings."""
+"""Name -> what draws it and its caption; one of each per data set, network and settings, more of many recipes."""
 OURS = ("headline", "published", "runs", "unfinished", *FIGURES)
 """How the names of our files in `tables/` and `figures/` begin: what an earlier report left under these names is removed."""
 
@@ -102,13 +113,17 @@ def _sections(frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, files: dic
         done = frame.runs.query("state == 'done' and dataset == @dataset and network == @network")
         for setting, settings in enumerate(mine["settings"].unique()):
             runs = done[done["settings"] == settings]
-            for kind, (draw, caption) in FIGURES.items():
-                made = figures.files(partial(draw, runs, frame))
+            number_ = str(setting + 1) if mine["settings"].nunique() > 1 else ""
+            parts = figures.parts(runs, frame)
+            for (kind, (draw, caption)), (part, recipes) in product(FIGURES.items(), enumerate(parts, 1)):
+                made = drawing.files(partial(draw, runs, frame, recipes))
                 if made is None:
                     continue
-                stem = f"{kind}_{name}" + (f"_{setting + 1}" if mine["settings"].nunique() > 1 else "")
+                if len(parts) > 1:
+                    caption = f"Part {part} of {len(parts)}: {', '.join(frame.labels[r] for r in recipes)}. {caption}"
+                stem = "_".join(t for t in (kind, name, number_, f"part{part}" * (len(parts) > 1)) if t)
                 files |= {f"figures/{stem}.{suffix}": content for suffix, content in made.items()}
-                svg = Markup(figures.inline(made["svg"], f"s{number}-{setting}-{kind}"))
+                svg = Markup(drawing.inline(made["svg"], f"s{number}-{setting}-{part}-{kind}"))
                 shown.append({"svg": svg, "caption": caption, "settings": settings, "stem": stem})
         yield {"dataset": dataset, "network": network, "id": name, "table": table, "published": compared, "figures": shown}
 

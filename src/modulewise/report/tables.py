@@ -58,7 +58,7 @@ def headline(rows: pd.DataFrame, baseline: str) -> Table:
         baseline: the baseline's label.
     """
     several = rows["settings"].nunique() > 1
-    columns = [("Recipe", "l"), ("K", "r"), ("Test error,\u00a0%", "r"), ("n", "r"), (f"Gap to {baseline}, points [95 %]", "r")]
+    columns = [("Recipe", "l"), ("K", "r"), ("Test error,\u00a0%", "r"), ("n", "r"), (f"Gap to {baseline}, points [95\u00a0%]", "r")]
     columns += [("Memory", "r"), ("Step time", "r"), ("Helpers’ FLOPs", "r"), ("Inference MACs", "r"), ("Parameters", "r")]
     columns += [("Remarks", "l")]
     table = Table(([("Settings", "l")] if several else []) + columns, [])

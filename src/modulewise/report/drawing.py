@@ -1,0 +1,104 @@
+"""What all figures share: how a recipe looks, panels, legends, axes, and files made of a figure.
+
+Colours are Okabe and Ito's, markers and dashes differ too; the legend stands beside the panels, never on the lines.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from .frame import Frame
+
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", ":", "-.")
+STYLE = Path(__file__).parent / "report.mplstyle"
+WIDTHS = {1: 4.2, 2: 3.1, 3: 2.3}
+"""Number of panels side by side -> width of each in inches; with the legend they fill a printed page, a little reduced."""
+LEGEND = 1.8
+"""Width of the legend in inches."""
+TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
+"""Of a logarithmic axis of errors in percent."""
+
+
+class Look(NamedTuple):
+    """How a recipe is drawn, in every figure of a report the same."""
+
+    label: str
+    colour: str
+    marker: str
+    dash: str
+
+
+def looks(frame: Frame) -> dict[str, Look]:
+    """Recipe -> its look: the baseline black, the others by their place in the sweep."""
+    out = {}
+    for n, name in enumerate(r for r in frame.labels if r != frame.baseline):
+        dash = DASHES[n // len(COLOURS) % len(DASHES)]
+        out[name] = Look(frame.labels[name], COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], dash)
+    if frame.baseline:
+        out[frame.baseline] = Look(frame.labels[frame.baseline], "#000000", "", "-")
+    return out
+
+
+def panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure of some panels with a common error axis, and room for the legend at the right."""
+    columns = 2 if count in (2, 4) else min(3, count)
+    rows = -(-count // columns)
+    height = 3.2 if count == 1 else 2.4
+    fig = Figure(figsize=(WIDTHS[columns] * columns + LEGEND, height * rows), layout="constrained")
+    axes = fig.subplots(rows, columns, sharey=True, squeeze=False)
+    for ax in axes.ravel()[count:]:
+        ax.remove()
+    for ax in axes[:, 0]:
+        ax.set_ylabel("test error, %")
+    return fig, list(axes.ravel()[:count])
+
+
+def maybe_log(ax: Axes, values: pd.Series, factor: float = 4) -> None:
+    """A logarithmic axis of errors where they span more than a factor."""
+    if values.min() <= 0 or values.max() / values.min() < factor:
+        return
+    ax.set_yscale("log")
+    ticks = [t for t in TICKS if values.min() * 0.9 <= t <= values.max() * 1.1]
+    ax.yaxis.set_major_locator(FixedLocator(ticks))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def legend(fig: Figure, look: dict[str, Look], names: Sequence[str]) -> None:
+    shown = [look[n] for n in names]
+    handles = [Line2D([], [], color=s.colour, ls=s.dash, marker=s.marker, label=s.label) for s in shown]
+    fig.legend(handles=handles, loc="outside right upper", handlelength=2.6)
+
+
+def files(make: Callable[[], Figure | None]) -> dict[str, bytes] | None:
+    """Draw a figure and return it as `svg` and `pdf`, the same bytes for the same data; None if there is nothing to draw."""
+    with style.context(STYLE):
+        fig = make()
+        if fig is None:
+            return None
+        svg, pdf = io.BytesIO(), io.BytesIO()
+        fig.savefig(svg, format="svg", metadata={"Date": None})
+        fig.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+    return {"svg": svg.getvalue(), "pdf": pdf.getvalue()}
+
+
+def inline(svg: bytes, prefix: str) -> str:
+    """An SVG to stand in a page: without prologue and metadata, its ids made unique by a prefix."""
+    text = svg.decode()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    return re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
