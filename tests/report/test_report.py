@@ -114,7 +114,7 @@ def test_the_page_stands_alone_and_its_ids_are_unique(site: Any) -> None:
         fill(s, recipe, modules, [10.0, 11.0, 12.0])
     page = s.report()
     assert page.count("<svg") == 5
-    assert not re.search(r"""(src|href)=["']https?:|@import|url\(["']?(https?:|//)|<script|<link""", page)
+    assert not re.search(r"""(src|href)=["']https?:|@import|url\(["']?(https?:|//)|<script [^>]|<link|fetch\(|import\(""", page)
     assert not re.search(r"<\?xml|<!DOCTYPE svg|<metadata", page)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,8 +21,12 @@ from .. import record, result
 from ..config import Book, Cell, Sweep
 from ..fingerprint import source_hash
 
-STATES = ("done", "running", "missing", "diverged", "out_of_memory", "damaged")
-"""What a cell can be. Only `done` counts in means; `running` means begun and without a result, now or interrupted."""
+STATES = ("done", "running", "cut_off", "missing", "diverged", "out_of_memory", "damaged")
+"""What a cell can be. Only `done` counts in means. `running` and `cut_off` have begun and left no result; `cut_off` is known to have
+ended: it says so, or its process was on this host and is gone. On another host nobody can tell: it counts as `running`."""
+LOG = "train.log"
+STARTING = 120
+"""Seconds after its last line that a log without a record is taken for a run that is starting."""
 
 NUMBERS = {
     "error": "test_last",
@@ -142,14 +149,44 @@ def _state(cell: Cell, folder: Path) -> tuple[str, str, result.Result | None]:
 
 def _unfinished(folder: Path) -> tuple[str, str, None]:
     if not (folder / record.FILE).exists():
-        return "missing", "not begun", None
+        return _unrecorded(folder / LOG)
     folded = _record(folder)
     epoch = max((epoch for _, epoch in folded.metrics), default=0)
-    planned = folded.starts[-1].get("epochs") if folded.starts else None
+    start: dict[str, Any] = folded.starts[-1] if folded.starts else {}
     last = max([t for _, t in folded.metrics.values()] + [e["t"] for e in folded.starts], default=None)
-    text = f"epoch {epoch}" + (f" of {planned}" if planned else "")
+    text = f"epoch {epoch}" + (f" of {start['epochs']}" if start.get("epochs") else "")
     when = f", last entry {datetime.fromtimestamp(last / 1000, UTC):%Y-%m-%d %H:%M} UTC" if last else ""
+    if folded.end:
+        return "cut_off", f"{text}{when}; its record ends with status {folded.end.get('status')} and there is no result", None
+    if _gone(start.get("host"), start.get("pid")):
+        return "cut_off", f"{text}{when}; its process is gone; the same command continues it", None
     return "running", text + when, None
+
+
+def _unrecorded(log: Path) -> tuple[str, str, None]:
+    """A run without a record: not begun, about to begin, or ended before it could."""
+    try:
+        idle = time.time() - log.stat().st_mtime
+        lines = log.read_text(errors="replace").split("\n")
+    except OSError:
+        return "missing", "not begun", None
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    if idle < STARTING:
+        return "running", "starting" + (f": {last}" if last else ""), None
+    return "cut_off", f"ended before its first epoch; {LOG} ends: {last or 'empty'}", None
+
+
+def _gone(host: Any, pid: Any) -> bool:
+    """Whether a process is known to have ended: only of this host can we tell."""
+    if host != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _record(folder: Path) -> record.Folded:

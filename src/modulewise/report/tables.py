@@ -13,7 +13,7 @@ from .frame import Frame
 NONE = "–"
 OTHERS = {"memory": "ran on another device model", "time": "shared their device or ran on another model"}
 """Why the runs that a cost leaves out cannot be compared."""
-STATE_NAMES = {"out_of_memory": "out of memory"}
+STATE_NAMES = {"out_of_memory": "out of memory", "cut_off": "cut off"}
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {c: f"\\{c}" for c in "{}$&#_%"} | {"±": r"$\pm$", "×": r"$\times$", "−": "$-$", "–": "--", "’": "'", "\u00a0": "~"}
 
@@ -122,7 +122,7 @@ def _cost(row: pd.Series, name: str, absolute: str) -> Item:
 
 def _remarks(row: pd.Series) -> str:
     found = ["provisional"] if row["provisional"] and row["n"] else []
-    states = ("diverged", "out_of_memory", "damaged", "running", "missing", "stale")
+    states = ("diverged", "out_of_memory", "damaged", "cut_off", "running", "missing", "stale")
     return ", ".join(found + [f"{row[s]} {STATE_NAMES.get(s, s)}".replace(" ", "\u00a0") for s in states if row[s]])
 
 
