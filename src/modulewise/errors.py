@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import errno
-import json
 import re
 import types
 import typing
@@ -106,17 +105,19 @@ def _line(model: type[BaseModel], data: Any, error: ValidationError, where: str)
     if kind in ("model_type", "dict_type") and got is None:
         return InvalidInput(f"{place}: empty{_keys(owner)}")
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if kind in ("model_type", "dict_type"):
-        message = "input should be a mapping of keys to values" + _keys(owner)
     hint = ""
-    if kind == "literal_error" and isinstance(got, str):
+    if kind in ("model_type", "dict_type"):
+        message, hint = "input should be a mapping of keys to values", _keys(owner)
+    elif kind == "string_pattern_mismatch":
+        message = "input should be letters, digits, dots and dashes"
+    elif kind == "literal_error" and isinstance(got, str):
         near = difflib.get_close_matches(got[:100], re.findall(r"'([^']*)'", first["ctx"]["expected"]), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
     elif kind == "string_type" and isinstance(got, int | float):
-        hint = f"; write it in quotes: {str(got)!r}"
+        hint = f"; write it in quotes: '{_short(got)}'"
     elif kind in ("list_type", "tuple_type") and isinstance(got, str | int | float):
-        hint = f"; write a list: [{got if isinstance(got, str) else json.dumps(got)}]"
-    shown = "" if kind in ("missing", "value_error") or isinstance(got, dict | list) else f", got {_short(got)}"
+        hint = f"; write a list: [{_short(got)}]"
+    shown = "" if kind == "value_error" else f", got {_short(got)}"
     return InvalidInput(f"{place}: {message[:1].lower()}{message[1:]}{shown}{hint}")
 
 
@@ -132,6 +133,8 @@ def _keys(owner: type[BaseModel] | None) -> str:
 
 def _short(value: Any) -> str:
     """A value as the message shows it."""
+    if isinstance(value, dict | list | tuple | set):
+        return "a mapping" if isinstance(value, dict) else "a list" if value else "an empty list"
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits
