@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .tracking_view import Wanted
 
@@ -48,9 +48,9 @@ def _draw(axes: Axes, want: Wanted, section: str) -> None:
     many = max(int(want.params.get("modules", "1")), len(modules), 2)
     for name in [*modules, *(n for n in curves if n not in modules)]:
         steps, values = zip(*sorted(curves[name]), strict=True)
-        look = {"color": colormaps["viridis"](0.2 + 0.7 * _number(name) / (many - 1)), "lw": 1.1}
+        look: dict[str, Any] = {"color": colormaps["viridis"](0.2 + 0.7 * _number(name) / (many - 1)), "lw": 1.1}
         if name not in modules:
-            look = {"color": "black", "lw": 1.7}
+            look: dict[str, Any] = {"color": "black", "lw": 1.7}
         axes.plot(steps, values, marker="." if len(steps) == 1 else None, label=name.replace("_", " "), **look)
     if len(curves) <= 5:
         axes.legend(fontsize=7, frameon=False)
