@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from ..config import Book, Cell, Sweep
 from ..fingerprint import source_hash
-from . import drawing, figures, fronts, published, references, stats, tables, verdicts
+from . import across, drawing, figures, fronts, published, references, stats, tables, verdicts
 from .frame import STATES, Frame, read
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -50,7 +50,7 @@ FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame, list[str]], Figure | Non
     ),
 }
 """Name -> what draws it and its caption; one of each per data set, network and settings, more of many recipes."""
-OURS = ("headline", "published", "runs", "unfinished", *FIGURES)
+OURS = ("across", "performance-profiles", "headline", "published", "runs", "unfinished", *FIGURES)
 """How the names of our files in `tables/` and `figures/` begin: what an earlier report left under these names is removed."""
 
 
@@ -85,6 +85,7 @@ def build(sweep: Sweep, book: Book, cells: list[Cell], runs: Path, out: Path) ->
         "facts": _facts(frame),
         "left": left,
         "sections": list(_sections(frame, rows, beside, files)) if (frame.runs["state"] == "done").any() else [],
+        "across": _across(frame, files),
         "recipes": {name: book.recipes.recipes[name] for name in frame.labels},
         "rerun": _rerun(sweep, book, cells, runs),
         "provisional": stats.PROVISIONAL,
@@ -126,6 +127,27 @@ def _sections(frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, files: dic
                 svg = Markup(drawing.inline(made["svg"], f"s{number}-{setting}-{part}-{kind}"))
                 shown.append({"svg": svg, "caption": caption, "settings": settings, "stem": stem})
         yield {"dataset": dataset, "network": network, "id": name, "table": table, "published": compared, "figures": shown}
+
+
+def _across(frame: Frame, files: dict[str, bytes]) -> dict[str, Any]:
+    """What the page shows over all tasks, or why not; adds the files."""
+    found = across.tasks(frame)
+    if reason := across.why_not(found, frame):
+        return {"reason": reason}
+    rows, shown = across.improvement(found), []
+    table = across.show(rows, frame)
+    _add(files, "across", table, rows)
+    parts = figures.parts(frame.runs[frame.runs["state"] == "done"], frame)
+    for part, recipes in enumerate(parts, 1):
+        drawn = drawing.files(partial(across.performance_profiles, found, frame, recipes))
+        if drawn is None:
+            continue
+        stem = "performance-profiles" + (f"_part{part}" if len(parts) > 1 else "")
+        files |= {f"figures/{stem}.{suffix}": content for suffix, content in drawn.items()}
+        shown.append(
+            {"svg": Markup(drawing.inline(drawn["svg"], f"a{part}")), "stem": stem, "tasks": len(across.common(found, recipes)[1])}
+        )
+    return {"reason": "", "table": table, "figures": shown, "resamples": across.RESAMPLES}
 
 
 def _add(files: dict[str, bytes], stem: str, table: tables.Table, numbers: pd.DataFrame) -> None:

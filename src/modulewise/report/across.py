@@ -1,0 +1,161 @@
+"""Recipes over many tasks: probability of improvement over the baseline, and performance profiles.
+
+A task is a data set, a network, its settings and K, with enough seeds of the recipe and of the baseline. Intervals are by a stratified
+bootstrap: the seeds of every cell are drawn anew, cells never mix, and the baseline that several tasks share is drawn once for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats
+
+from .drawing import legend, looks, panels
+from .frame import Frame
+from .stats import PROVISIONAL
+from .tables import Item, Table
+
+LEAST_TASKS = 3
+"""Over fewer tasks nothing is said."""
+RESAMPLES = 2000
+STEPS = 120
+"""Points of a profile."""
+Place = tuple[str, str, str]
+"""Data set, network, settings."""
+
+
+class Tasks(NamedTuple):
+    """Errors by seed that have their baseline's beside them: recipe -> (place, K) -> errors; place -> the baseline's errors."""
+
+    own: dict[str, dict[tuple[Place, int], np.ndarray]]
+    base: dict[Place, np.ndarray]
+
+
+def tasks(frame: Frame) -> Tasks:
+    """The tasks of every recipe: cells with enough finished seeds, the baseline's too."""
+    done = frame.runs[frame.runs["state"] == "done"].dropna(subset=["error"])
+    cells = {k: g["error"].to_numpy(float) for k, g in done.groupby(["dataset", "network", "settings", "recipe", "modules"], sort=False)}
+    enough: dict[Any, np.ndarray] = {k: errors for k, errors in cells.items() if len(errors) >= PROVISIONAL}
+    base = {k[:3]: errors for k, errors in enough.items() if k[3] == frame.baseline}
+    own: dict[str, dict[tuple[Place, int], np.ndarray]] = {r: {} for r in frame.labels if r != frame.baseline}
+    for (*place, recipe, modules), errors in enough.items():
+        if recipe in own and tuple(place) in base:
+            own[recipe][tuple(place), modules] = errors
+    return Tasks(own, base)
+
+
+def why_not(found: Tasks, frame: Frame) -> str:
+    """Why there is nothing to say over many tasks; empty if there is."""
+    if frame.baseline is None:
+        return "the sweep has no baseline"
+    most = max((len(t) for t in found.own.values()), default=0)
+    if most >= LEAST_TASKS:
+        return ""
+    return (
+        f"needs {LEAST_TASKS} tasks (data set × network × K) in each of which the recipe and {frame.labels[frame.baseline]} have "
+        f"{PROVISIONAL} finished seeds; no recipe has more than {most}"
+    )
+
+
+def improvement(found: Tasks) -> pd.DataFrame:
+    """Per recipe the probability that a run of it has less error than a run of the baseline on the same task, averaged over tasks.
+
+    Equal errors count half.
+    """
+    rows = []
+    for recipe, mine in found.own.items():
+        if len(mine) < LEAST_TASKS:
+            continue
+        places = list(dict.fromkeys(place for place, _ in mine))
+        pairs = [(n, len(mine) + places.index(place)) for n, (place, _) in enumerate(mine)]
+
+        def probability(*samples: np.ndarray, axis: int = -1, pairs: list[tuple[int, int]] = pairs) -> np.ndarray:
+            return sum(_less(samples[a], samples[b]) for a, b in pairs) / len(pairs)
+
+        value, low, high = _bootstrap([*mine.values(), *(found.base[p] for p in places)], probability)
+        rows.append({"recipe": recipe, "tasks": len(mine), "probability": float(value), "low": float(low), "high": float(high)})
+    return pd.DataFrame(rows)
+
+
+def profile(found: Tasks, recipe: str, over: Sequence[tuple[Place, int]], at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share of a recipe's runs with at most some error relative to the baseline's mean; every task counts the same.
+
+    Args:
+        found: the tasks.
+        recipe: one that has all of `over`.
+        over: the tasks to average over.
+        at: relative errors.
+
+    Returns:
+        The shares, and their 95 % intervals' lower and upper ends, for each of `at`.
+    """
+    places = list(dict.fromkeys(place for place, _ in over))
+
+    def shares(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        out = []
+        for n, (place, _) in enumerate(over):
+            scale = samples[len(over) + places.index(place)].mean(axis=-1, keepdims=True)
+            out.append([(samples[n] / scale <= x).mean(axis=-1) for x in at])
+        return np.mean(out, axis=0)
+
+    return _bootstrap([*(found.own[recipe][t] for t in over), *(found.base[p] for p in places)], shares)
+
+
+def _less(a: np.ndarray, b: np.ndarray) -> Any:
+    a, b = a[..., :, None], b[..., None, :]
+    return ((a < b) + (a == b) / 2).mean(axis=(-2, -1))
+
+
+def _bootstrap(cells: Sequence[np.ndarray], statistic: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A statistic of some cells, with the ends of its 95 % percentile interval."""
+    made = stats.bootstrap(
+        cells,
+        statistic,
+        paired=False,
+        vectorized=True,
+        axis=-1,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    )
+    return statistic(*cells), np.asarray(made.confidence_interval.low), np.asarray(made.confidence_interval.high)
+
+
+def common(found: Tasks, recipes: list[str]) -> tuple[list[str], list[tuple[Place, int]]]:
+    """The recipes that have enough tasks, and the tasks they all have."""
+    names = [r for r in recipes if len(found.own.get(r, {})) >= LEAST_TASKS]
+    return names, [t for t in found.own[names[0]] if all(t in found.own[r] for r in names)] if names else []
+
+
+def performance_profiles(found: Tasks, frame: Frame, recipes: list[str]) -> Figure | None:
+    """The profiles of some recipes over the tasks they have in common; None if these are too few."""
+    names, shared = common(found, recipes)
+    if len(shared) < LEAST_TASKS:
+        return None
+    scores = [found.own[r][t] / found.base[t[0]].mean() for r in names for t in shared]
+    at = np.linspace(min(s.min() for s in scores), max(s.max() for s in scores), STEPS)
+    (fig, (ax,)), look = panels(1), looks(frame)
+    for n, recipe in enumerate(names):
+        shares, low, high = profile(found, recipe, shared, at)
+        ax.fill_between(at, low, high, color=look[recipe].colour, alpha=0.12, lw=0)
+        ax.plot(at, shares, color=look[recipe].colour, ls=look[recipe].dash, marker=look[recipe].marker, markevery=(3 * n, 25), ms=3.5)
+    ax.axvline(1, color="black", lw=0.8)
+    ax.set_xlabel(f"error / mean error of {frame.labels[frame.baseline or '']}")
+    ax.set_ylabel("share of runs")
+    ax.set_ylim(0, 1.02)
+    legend(fig, look, names)
+    return fig
+
+
+def show(rows: pd.DataFrame, frame: Frame) -> Table:
+    """The probabilities of improvement as people read them."""
+    baseline = frame.labels[frame.baseline or ""]
+    table = Table([("Recipe", "l"), ("Tasks", "r"), (f"P(less error than {baseline}) [95\u00a0%]", "r")], [])
+    for _, row in rows.iterrows():
+        text = f"{row['probability']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        table.rows.append([Item(frame.labels[row["recipe"]]), Item(str(row["tasks"])), Item(text)])
+    return table
