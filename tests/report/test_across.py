@@ -70,7 +70,7 @@ def test_enough_tasks_are_shown(site: Any) -> None:
     words = s.words()
     assert "Recipe Tasks P(less error than Backprop) [95 %] DGL & co_1 3 1.00 [1.00, 1.00]" in words
     assert "Performance profiles over 3 tasks" in words
-    assert (s.root / "out/figures/performance-profiles.svg").exists()
+    assert (s.root / "out/figures/performance-profiles_all.svg").exists()
     assert list(s.table("across")["recipe"]) == ["dgl"]
     f = frame.read(s.sweep, s.book, s.cells, s.runs)
     fig = across.performance_profiles(across.tasks(f), f, ["dgl", "greedy"])

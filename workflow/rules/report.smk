@@ -7,11 +7,19 @@ rule report:
     input:
         RESULTS,
     output:
-        report(
+        page=report(
             REPORT,
             caption="../report/report.rst",
             category="Comparison",
             labels={"sweep": SWEEP.sweep},
+        ),
+        # Snakemake empties this folder before the rule runs again: everything in it is made anew.
+        figures=report(
+            directory(f"results/reports/{SWEEP.sweep}/figures"),
+            patterns=["{figure,[a-z-]+}_{of}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}", "of": "{of}"},
         ),
     log:
         f"results/logs/report/{SWEEP.sweep}.log",
@@ -21,6 +29,6 @@ rule report:
         sweep=CONFIG,
         root=ROOT,
     message:
-        "report: {output}"
+        "report: {output.page}"
     shell:
         "modulewise report --sweep {params.sweep:q} --root {params.root:q} 2>&1 | tee {log}"

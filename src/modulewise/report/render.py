@@ -142,7 +142,7 @@ def _across(frame: Frame, files: dict[str, bytes]) -> dict[str, Any]:
         drawn = drawing.files(partial(across.performance_profiles, found, frame, recipes))
         if drawn is None:
             continue
-        stem = "performance-profiles" + (f"_part{part}" if len(parts) > 1 else "")
+        stem = "performance-profiles_all" + (f"_part{part}" if len(parts) > 1 else "")
         files |= {f"figures/{stem}.{suffix}": content for suffix, content in drawn.items()}
         shown.append(
             {"svg": Markup(drawing.inline(drawn["svg"], f"a{part}")), "stem": stem, "tasks": len(across.common(found, recipes)[1])}
