@@ -233,6 +233,10 @@ def test_large_numbers(number: float, shown: str) -> None:
     assert tables.count(number) == shown
 
 
+def test_what_latex_would_print_as_something_else() -> None:
+    assert tables.escape("> 100 | a<b") == r"$>$ 100 \textbar{} a$<$b"
+
+
 @pytest.mark.parametrize(("number", "shown"), [(-0.001, "+0.00"), (-0.5, "−0.50"), (1.237, "+1.24")])
 def test_signed_numbers(number: float, shown: str) -> None:
     assert tables.number(number, sign=True) == shown

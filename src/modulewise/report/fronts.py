@@ -140,7 +140,7 @@ def _label(fig: Figure, ax: Axes, x: np.ndarray, y: np.ndarray, labels: list[tup
     marks = ax.transData.transform(np.column_stack([x, y])) * 72 / fig.dpi  # in points
     taken = [(a - 3.5, b - 3.5, a + 3.5, b + 3.5) if labels[n][1] else (a - 1, b - 1, a + 1, b + 1) for n, (a, b) in enumerate(marks)]
     for place, ((text, colour), (a, b)) in enumerate(zip(labels, marks, strict=True)):
-        width, others = 4.2 * len(text), taken[:place] + taken[place + 1 :]
+        width, others = 4.2 * len(text) + 1.5, taken[:place] + taken[place + 1 :]
         for dx, dy in AROUND if colour else ():
             centre = a + dx * (4.5 + width / 2), b + dy * 6.5
             box = (centre[0] - width / 2, centre[1] - 3, centre[0] + width / 2, centre[1] + 3)

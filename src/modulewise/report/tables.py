@@ -15,7 +15,17 @@ OTHERS = {"memory": "ran on another device model", "time": "shared their device 
 """Why the runs that a cost leaves out cannot be compared."""
 STATE_NAMES = {"out_of_memory": "out of memory", "cut_off": "cut off"}
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_LATEX |= {c: f"\\{c}" for c in "{}$&#_%"} | {"±": r"$\pm$", "×": r"$\times$", "−": "$-$", "–": "--", "’": "'", "\u00a0": "~"}
+_LATEX |= {c: f"\\{c}" for c in "{}$&#_%"} | {
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    "–": "--",
+    "’": "'",
+    "\u00a0": "~",
+}
 
 
 class Item(NamedTuple):
