@@ -8,20 +8,35 @@ from typing import Any
 
 import torch
 
-from .errors import InvalidInput
+from .errors import InvalidInput, memory_short
 
 FILE = "checkpoint.pt"
 WEIGHTS = "weights.pt"
 
 
 def save(folder: Path, content: dict[str, Any], name: str = FILE) -> None:
-    """Write atomically: a process killed at any moment leaves the old file or the new one."""
+    """Write atomically: a process killed at any moment, or a full disk, leaves the old file or the new one.
+
+    Raises:
+        OSError: the disk is full or read-only; nothing of the new file is left.
+    """
     tmp = folder / (name + ".tmp")
-    with tmp.open("wb") as f:
-        torch.save(content, f)
-        f.flush()
-        os.fsync(f.fileno())
-    tmp.replace(folder / name)
+    try:
+        with tmp.open("wb") as f:
+            torch.save(content, f)
+            f.flush()
+            os.fsync(f.fileno())
+        tmp.replace(folder / name)
+    except Exception as error:
+        tmp.unlink(missing_ok=True)
+        raise _of_the_disk(error) or error from None
+
+
+def _of_the_disk(error: BaseException | None) -> OSError | None:
+    """The system's error beneath one that torch made of it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
@@ -34,6 +49,11 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(content, dict) or not {"cell", "progress", "method"} <= content.keys():
+            raise ValueError
+        return content
     except Exception as error:
+        if isinstance(error, OSError) or memory_short(error):  # the file may well be sound
+            raise
         raise InvalidInput(f"{path}: damaged ({type(error).__name__}); remove it to train this cell from the start") from None

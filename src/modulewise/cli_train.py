@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from .config import Book, Cell
-from .errors import InvalidInput, parse
+from .errors import InvalidInput, memory_short, parse, resource
+from .reading import read_json
 
 RESUME_LATER = 75
 """Exit status of a run that saved its state because it was asked to stop."""
@@ -30,7 +31,7 @@ def train(
     data: Annotated[Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")] = Path("data"),
     results: Annotated[Path, typer.Option(help="folder that runs/ lies in")] = Path("results"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
     save_every: Annotated[float, typer.Option(envvar="MODULEWISE_SAVE_EVERY", help="seconds between checkpoints")] = 300.0,
     keep_weights: Annotated[bool, typer.Option(help="leave weights.pt beside the result")] = False,
 ) -> None:
@@ -40,14 +41,32 @@ def train(
     if (folder / "result.json").exists():
         print(f"{what}  finished already: {folder / 'result.json'}; remove it to train again")
         return
-    from . import data as data_module
     from . import device as device_module
-    from .trainer import Interrupted, Stop, Trainer, clock
 
     import torch  # isort: skip
 
     if threads:
         torch.set_num_threads(threads)
+    on = device_module.pick(device)
+    try:
+        status = _run(what, folder, data, on, save_every, keep_weights)
+    except OSError as error:
+        if (line := resource(error, folder)) is None:
+            raise
+        again = (
+            "the run resumes from its last checkpoint" if (folder / "checkpoint.pt").exists() else "the run begins anew when started again"
+        )
+        print(f"error: {what}: {line}; {again}", file=sys.stderr)
+        sys.exit(1)
+    if status:
+        sys.exit(status)
+
+
+def _run(cell: Cell, folder: Path, data: Path, on: Any, save_every: float, keep_weights: bool) -> int:
+    """Train a cell in its folder, with a log; the exit status."""
+    from . import data as data_module
+    from .trainer import Interrupted, Stop, Trainer, clock
+
     stop = Stop()
 
     def ask(*_: Any) -> None:
@@ -55,19 +74,26 @@ def train(
 
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(name, ask)
-    loaded = data_module.load(what.data, data, what.training, what.seed)
+    try:
+        loaded = data_module.load(cell.data, data, cell.training, cell.seed)
+        trainer = Trainer(cell, loaded, folder, on, save_every, stop=stop, keep_weights=keep_weights)
+    except (RuntimeError, MemoryError) as error:
+        if (short := memory_short(error)) is None:
+            raise
+        print(f"error: {cell}: too little memory to hold the data and the net: {short}", file=sys.stderr)
+        return 1
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "train.log").open("a", buffering=1) as log:
-        say = Speaker(log)
-        trainer = Trainer(what, loaded, folder, device_module.pick(device), save_every, say, stop, keep_weights)
+        say = trainer.say = Speaker(log)
         try:
             result = trainer.fit()
         except Interrupted:
-            say(f"{what}  asked to stop; saved, resumes when started again", always=True)
-            sys.exit(RESUME_LATER)
+            say(f"{cell}  asked to stop; saved, resumes when started again", always=True)
+            return RESUME_LATER
         took = clock(result.cost.train_seconds or 0)
-        error = "no error" if result.test_last is None else f"error {result.test_last:.2f} %"
-        say(f"{what}  {result.status}  {error}  {took}" + (f"  ({result.reason})" if result.reason else ""), always=True)
+        error_said = "no error" if result.test_last is None else f"error {result.test_last:.2f} %"
+        say(f"{cell}  {result.status}  {error_said}  {took}" + (f"  ({result.reason})" if result.reason else ""), always=True)
+    return 0
 
 
 class Speaker:
@@ -101,11 +127,8 @@ def _cell(
     epochs: int | None,
 ) -> Cell:
     if cell:
-        try:
-            return parse(Cell, Cell.model_validate_json(cell), "--cell")
-        except ValueError as error:
-            raise InvalidInput(f"--cell: {' '.join(str(error).split())}") from None
+        return parse(Cell, read_json(cell, "--cell"), "--cell")
     if not (dataset and network and recipe):
         raise InvalidInput("train: give --dataset, --network and --recipe, or --cell")
     book = Book(config / "recipes.yaml", config / "datasets.yaml")
-    return book.cell(dataset, network, recipe, modules, seed, {"epochs": epochs} if epochs else {}, "train")
+    return book.cell(dataset, network, recipe, modules, seed, {} if epochs is None else {"epochs": epochs}, "train")

@@ -12,7 +12,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch import Tensor
 from . import checkpoint, data, device, measure, methods, nets, partition
 from .config import Cell
 from .data import Data
-from .errors import InvalidInput
+from .errors import InvalidInput, memory_short
 from .fingerprint import source_hash
 from .method import Method
 from .network import cut
@@ -37,6 +37,7 @@ from .streams import drawn_from, seed_of
 from .summary import summarise
 
 SCHEDULES: dict[str, ModuleType] = {"joint": joint, "sequential": sequential}
+Ended = tuple[Status, str | None]  # how a run ended, and why
 
 
 class Interrupted(Exception):
@@ -122,12 +123,9 @@ class Trainer:
         self.seen = min(self.steps * self.training.batch_size, len(loaded.train))
         phases = [self.schedule.trained(cell.modules, i) for i in range(len(self.schedule.phases(cell.modules, 1)))]
         self.flops = measure.flops(self.method, loaded.image, min(self.training.batch_size, len(loaded.train)), phases)
-        self.method.to(on)
-        if self.training.channels_last:
-            self.method.to(memory_format=torch.channels_last)
-        self.data = loaded.to(on)
-        bf16 = partial(torch.autocast, on.type, torch.bfloat16)
-        self.precision: Precision = bf16 if self.training.precision == "bf16" else nullcontext
+        self.data = loaded
+        bf16 = self.training.precision == "bf16"
+        self.precision: Precision = partial(torch.autocast, on.type, torch.bfloat16) if bf16 else nullcontext
         self.progress = Progress()
         self.sums: dict[str, Tensor] = {}
         self.phase = -1
@@ -143,36 +141,34 @@ class Trainer:
         (self.folder / "cell.json").write_text(self.cell.model_dump_json(indent=1) + "\n")
         with device.claim(self.device) as exclusive:
             with drawn_from(self.cell.seed, "steps"):
-                self._resume()
+                ended = _within_memory(self._place)
                 self.progress.exclusive &= exclusive
-                self.record = Record(self.folder)
-                self.record.write("start", **self._origin_of_start())
-                try:
-                    status, reason = self._train()
-                finally:
-                    self.record.close()
-            return self._finish(status, reason)
+                with closing(Record(self.folder)) as self.record:
+                    self.record.write("start", **self._origin_of_start())
+                    ended = ended or _within_memory(self._train) or ("done", None)
+            return self._finish(*ended)
 
-    def _train(self) -> tuple[Status, str | None]:
+    def _place(self) -> None:
+        """Bring weights and images to the device, and the run to where its checkpoint stands."""
+        self.method.to(self.device)
+        if self.training.channels_last:
+            self.method.to(memory_format=torch.channels_last)
+        self.data = self.data.to(self.device)
+        self._resume()
+
+    def _train(self) -> Ended | None:
         p = self.progress
-        try:
-            if not p.epochs:
-                self._plan()
-            while p.epoch <= p.epochs:
-                self._enter_phase()
-                if not self._epoch():
-                    return "diverged", f"the loss is not finite in epoch {p.epoch}"
-                p.epoch, p.step = p.epoch + 1, 0
-                if p.epoch > p.epochs or time.monotonic() - self.last_save > self.save_every:
-                    self._save()
-                    self.record.commit(p.epoch - 1)
-        except torch.OutOfMemoryError as error:
-            return "out_of_memory", str(error).splitlines()[0]
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):
-                raise
-            return "out_of_memory", str(error).splitlines()[0]
-        return "done", None
+        if not p.epochs:
+            self._plan()
+        while p.epoch <= p.epochs:
+            self._enter_phase()
+            if not self._epoch():
+                return "diverged", f"the loss is not finite in epoch {p.epoch}"
+            p.epoch, p.step = p.epoch + 1, 0
+            if p.epoch > p.epochs or time.monotonic() - self.last_save > self.save_every:
+                self._save()
+                self.record.commit(p.epoch - 1)
+        return None
 
     def _enter_phase(self) -> None:
         """Make the optimiser of the phase the current epoch belongs to, if it is another one than before."""
@@ -195,7 +191,6 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         for batch in data.batches(self.data, self.training, self.cell.seed, p.epoch, p.step):
-            values = {}
             with self._memory():
                 values = self._step(batch)
             for name, value in values.items():
@@ -321,8 +316,8 @@ class Trainer:
         torch.set_rng_state(state["rng"].cpu())
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
-        done = len(self.progress.history)
-        self.say(f"{self.cell}  resumed in epoch {self.progress.epoch} after step {self.progress.step}, {done} epochs done")
+        p = self.progress
+        self.say(f"{self.cell}  resumed in epoch {p.epoch} after step {p.step}, {len(p.history)} epochs done")
 
     def _finish(self, status: Status, reason: str | None) -> Result:
         result = summarise(self, status, reason)
@@ -370,6 +365,16 @@ class _CpuMemory:
     def __exit__(self, *error: Any) -> None:
         self.block.__exit__(*error)
         self.trainer.progress.peak = max(self.trainer.progress.peak, self.before + self.growth.bytes)
+
+
+def _within_memory(act: Callable[[], Ended | None]) -> Ended | None:
+    """How the run ended in `act`, if it did: also for want of memory."""
+    try:
+        return act()
+    except (RuntimeError, MemoryError) as error:
+        if reason := memory_short(error):
+            return "out_of_memory", reason
+        raise
 
 
 def _numerics(cell: Cell) -> None:
