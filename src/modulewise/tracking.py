@@ -89,14 +89,15 @@ def mirror(runs: Path, uri: str, artifacts: Path | None, sweep: str | None = Non
 
 def passes(runs: Path, uri: str, artifacts: Path | None, sweep: str | None = None, say: Callable[[str], None] = print) -> Iterator[Counts]:
     """A pass like `mirror` whenever the next one is asked for; what is in the store is looked up only now and then."""
-    looked, store = 0.0, None
+    looked, store, file = 0.0, None, None
     while True:
         if not runs.is_dir():
             raise InvalidInput(f"{runs}: no such folder; --runs names the one that run folders lie in")
         with _alone(runs, say):
             if store is None or time.monotonic() - looked > LOOK_AGAIN:
                 looked, store = time.monotonic(), open_store(uri, artifacts)
-            if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+            file = file or _inode(uri)
+            if _inode(uri) != file:
                 raise StoreDeleted(f"{uri.removeprefix(SQLITE)} was deleted; start again to fill a new one")
             counts = _mirror_runs(runs, store, sweep, say, uri)
             _mirror_reports(store, runs.resolve().parent / "reports", counts, say)
@@ -231,6 +232,12 @@ def _find(store: Store, want: Wanted, pinned: set[str]) -> Run | None:
 def _create(store: Store, want: Wanted) -> Run:
     place = experiment_id(store, want.experiment)
     return store.client.create_run(place, start_time=want.begun, run_name=want.name, tags={KEY: want.key})
+
+
+def _inode(uri: str) -> int | None:
+    """What tells a database file from another that came in its place; this process would go on writing to the first."""
+    path = Path(uri.removeprefix(SQLITE))
+    return (path.stat().st_ino if path.exists() else None) if uri.startswith(SQLITE) else 0
 
 
 def _same(a: float, b: float) -> bool:

@@ -50,7 +50,7 @@ def _draw(axes: Axes, want: Wanted, section: str) -> None:
         steps, values = zip(*sorted(curves[name]), strict=True)
         look: dict[str, Any] = {"color": colormaps["viridis"](0.2 + 0.7 * _number(name) / (many - 1)), "lw": 1.1}
         if name not in modules:
-            look: dict[str, Any] = {"color": "black", "lw": 1.7}
+            look |= {"color": "black", "lw": 1.7}
         axes.plot(steps, values, marker="." if len(steps) == 1 else None, label=name.replace("_", " "), **look)
     if len(curves) <= 5:
         axes.legend(fontsize=7, frameon=False)

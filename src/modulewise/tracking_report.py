@@ -43,7 +43,10 @@ def link(store: Store, base: str) -> dict[str, str]:
     """Sweep to the address of its report; `base` is that of the server."""
     place = store.experiments.get(EXPERIMENT)
     found = store.client.search_runs([place], max_results=50) if place else []
-    return {r.info.run_name: f"{base}/#/experiments/{place}/runs/{r.info.run_id}/artifacts/{ARTIFACT}" for r in found}
+    return {
+        r.info.run_name: f"{base}/#/experiments/{place}/runs/{r.info.run_id}/artifacts/{ARTIFACT}?workflowType=machine_learning"
+        for r in found
+    }
 
 
 def _key(page: Path) -> str:

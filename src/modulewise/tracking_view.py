@@ -89,6 +89,7 @@ def wanted(folder: Path) -> Wanted | None:
         "slurm.job_id": last.get("slurm_job"),
         "source": last.get("source"),
         "uncommitted": "yes" if commit.endswith("+") else None,
+        "mlflow.user": _owner(folder / record.FILE),
         "mlflow.source.name": "modulewise train",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit.rstrip("+"),
@@ -108,6 +109,14 @@ def wanted(folder: Path) -> Wanted | None:
         cell=json.dumps(last["cell"], indent=1) + "\n",
         files=tuple(p for p in (path, folder / "train.log") if ended and p.exists()),
     )
+
+
+def _owner(path: Path) -> str | None:
+    """Who trained: whose file it is, not who mirrors it."""
+    try:
+        return path.owner()
+    except (KeyError, OSError):  # a user of another host or container
+        return None
 
 
 def _summary(final: dict[str, Any]) -> dict[str, float]:

@@ -130,7 +130,7 @@ def test_a_finished_run_as_a_whole(tmp_path: Path, store: tuple[str, Path], data
     assert not [k for k in run.data.params if k.startswith("data.")]
     tags = {"run.key": f"modulewise/{dataset}/resnet20/greedy-sgd/K2/s0/{cell.id}", "K": "2", "sweep": "demo"}
     tags |= {"status": "done", "host": "node7", "attempts": "1", "source": "fedcba", "device": "a CPU"}
-    tags |= {"mlflow.source.name": "modulewise train", "mlflow.source.git.commit": "0123456789ab"}
+    tags |= {"mlflow.user": folder.owner(), "mlflow.source.name": "modulewise train", "mlflow.source.git.commit": "0123456789ab"}
     assert tags.items() <= run.data.tags.items()
     assert "slurm.job_id" not in run.data.tags
     assert "12.50 %" in run.data.tags["mlflow.note.content"] and "3 MiB" in run.data.tags["mlflow.note.content"]
@@ -270,13 +270,16 @@ def test_a_deleted_store_is_filled_again_and_switching_stores_works(tmp_path: Pa
         assert str(tracking.mirror(tmp_path / "runs", *back)).endswith("0 new, 0 metrics sent, 1 unchanged, 0 failed")
 
 
-def test_a_store_deleted_while_following(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_store_deleted_while_following(tmp_path: Path, store: tuple[str, Path], dataset: str, replaced: bool) -> None:
     """The process would go on writing to a file that has no name any more."""
     whole(cell_of(dataset), tmp_path)
     file = Path(store[0].removeprefix("sqlite:///"))
     passes = tracking.passes(tmp_path, *store)
     assert [next(passes).new, next(passes).unchanged] == [1, 1]
     file.rename(file.with_suffix(".away"))
+    if replaced:
+        file.write_bytes(file.with_suffix(".away").read_bytes())
     try:
         with pytest.raises(tracking.StoreDeleted, match=r"mlflow\.db was deleted; start again"):
             next(passes)
