@@ -33,7 +33,7 @@ def row_of(s: Any, recipe: str = "dgl", modules: int = 2) -> pd.Series:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("tolerance,source", "tolerence,source", "line 1: unknown column 'tolerence'; did you mean 'tolerance'?"),
+        ("tolerance,source", "toleranc,source", "line 1: unknown column 'toleranc'; did you mean 'tolerance'?"),
         ("split,tolerance", "tolerance,tolerance", "line 1: column tolerance stands there twice"),
         (",sd,", ",std,", "line 2: spread_kind: input should be 'sd', 'se', 'ci95', 'none' or 'unknown', got 'std'"),
         (",0.2,sd", ",,sd", "a spread needs a spread_kind"),
