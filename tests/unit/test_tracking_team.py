@@ -67,7 +67,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         os.chown(folder, who.pw_uid, who.pw_gid)
         user = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
     run: Any = {"check": True, "cwd": folder, "capture_output": True, **user}
-    subprocess.run([f"{bin_}/initdb", "-D", f"{folder}/data", "-U", "mlflow", "--auth=trust", "--no-sync"], **run)
+    subprocess.run(
+        [f"{bin_}/initdb", "-D", f"{folder}/data", "-U", "mlflow", "--auth-local=trust", "--auth-host=reject", "--no-sync"], **run
+    )
     words = [f"{bin_}/postgres", "-D", f"{folder}/data", "-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(words, cwd=folder, stdout=log, stderr=log, **user)
