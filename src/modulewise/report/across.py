@@ -57,7 +57,7 @@ def why_not(found: Tasks, frame: Frame) -> str:
         return ""
     return (
         f"needs {LEAST_TASKS} tasks (data set × network × K) in each of which the recipe and {frame.labels[frame.baseline]} have "
-        f"{PROVISIONAL} finished seeds; no recipe has more than {most}"
+        f"{PROVISIONAL} finished seeds; no recipe has {f'more than {most}' if most else 'any'}"
     )
 
 

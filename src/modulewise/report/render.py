@@ -46,7 +46,7 @@ FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame, list[str]], Figure | Non
     "error-over-depth": (
         figures.error_over_depth,
         "Test error of every module’s own head at the last epoch: the mean over seeds with marks, every seed thin. "
-        "The baseline’s error is the horizontal line.",
+        "The baseline’s error is the horizontal line. Heads that give no class scores have no mark.",
     ),
 }
 """Name -> what draws it and its caption; one of each per data set, network and settings, more of many recipes."""
