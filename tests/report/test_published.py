@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from modulewise.cli import app
 from modulewise.config import Book
 from modulewise.errors import InvalidInput
 from modulewise.report import references
@@ -56,6 +58,15 @@ def test_wrong_references_are_told_in_one_line(tmp_path: Path, old: str, new: st
     assert str(caught.value).startswith(str(path))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_tells_it_too(site: Any) -> None:
+    s = site()
+    write(s, DGL.replace(",sd,", ",std,"))
+    answer = CliRunner().invoke(app, ["report", "--sweep", s.sweep.model_dump_json(), "--root", str(s.root), "--out", str(s.root / "out")])
+    assert isinstance(answer.exception, InvalidInput)
+    assert str(answer.exception).startswith(f"{s.root}/config/references.csv: line 2: spread_kind")
+    assert not (s.root / "out").exists()
 
 
 def test_no_file_no_references(tmp_path: Path) -> None:
