@@ -77,6 +77,8 @@ def _run(cell: Cell, folder: Path, data: Path, on: Any, save_every: float, keep_
     try:
         loaded = data_module.load(cell.data, data, cell.training, cell.seed)
         trainer = Trainer(cell, loaded, folder, on, save_every, stop=stop, keep_weights=keep_weights)
+    except InvalidInput as error:
+        raise InvalidInput(str(error).replace("--dataset NAME", f"--dataset {cell.dataset}")) from None
     except (RuntimeError, MemoryError) as error:
         if (short := memory_short(error)) is None:
             raise

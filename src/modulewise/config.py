@@ -121,7 +121,7 @@ class Cell(Frozen):
     @model_validator(mode="after")
     def _known_options(self) -> Cell:
         if self.method not in method_names():
-            raise ValueError(str(choose(self.method, method_names(), "method", "method")))
+            raise ValueError(str(choose(self.method, method_names(), "method", "")))
         given = parse(options_model(self.method), self.options, "options").model_dump(mode="json", exclude_defaults=True)
         object.__setattr__(self, "options", given)
         if isinstance(self.partition, tuple) and len(self.partition) != self.modules - 1:
@@ -205,7 +205,7 @@ class Recipe(Frozen):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in method_names():
-            raise ValueError(str(choose(value, method_names(), "method", "methods")))
+            raise ValueError(str(choose(value, method_names(), "method", "")))
         return value
 
 

@@ -71,7 +71,7 @@ def choose(word: Any, valid: Iterable[str], what: str, where: str) -> InvalidInp
     names = sorted(valid)
     near = difflib.get_close_matches(str(word)[:100], names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return InvalidInput(f"{where}: unknown {what} {_short(str(word))}; {hint}valid: {', '.join(names) or 'none'}")
+    return InvalidInput(f"{f'{where}: ' if where else ''}unknown {what} {_short(str(word))}; {hint}valid: {', '.join(names) or 'none'}")
 
 
 def parse(model: type[M], data: Any, where: str) -> M:
@@ -108,6 +108,11 @@ def _line(model: type[BaseModel], data: Any, error: ValidationError, where: str)
     hint = ""
     if kind in ("model_type", "dict_type"):
         message, hint = "input should be a mapping of keys to values", _keys(owner)
+    elif kind in ("int_parsing", "float_parsing", "int_from_float"):
+        message = message.split(",")[0]
+    elif kind in ("too_short", "too_long"):
+        least, n = kind == "too_short", first["ctx"]["min_length" if kind == "too_short" else "max_length"]
+        message = f"input should have at {'least' if least else 'most'} {n} item{'s' if n > 1 else ''}"
     elif kind == "string_pattern_mismatch":
         message = "input should be letters, digits, dots and dashes"
     elif kind == "literal_error" and isinstance(got, str):

@@ -116,7 +116,8 @@ def _torchvision(config: Dataset, root: Path, download: bool) -> Arrays:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
                 raise
             fix = f"fetch it with: modulewise data --dataset NAME (folder {root / name})"
-            raise InvalidInput(f"{name}: {' '.join(str(error).split())}; {fix}") from None
+            said = str(error).replace("You can use download=True to download it", "").strip(" .")
+            raise InvalidInput(f"{name}: {said}; {fix}") from None
         x = np.asarray(made.data, dtype=np.uint8)
         if x.ndim == 3:
             x = x[:, None]

@@ -193,7 +193,7 @@ def line(s: Standing) -> str:
     at = f"epoch {s.epoch}/{s.epochs or '?'}" if s.epoch or s.state == "running" else ""
     error = f"error {s.error:.2f} %" if s.error is not None else ""
     left = f"{clock(s.left)} left" if s.left is not None else ""
-    return "  ".join(filter(None, [str(s.cell), at, error, left, s.why]))
+    return "  ".join(filter(None, [str(s.cell), s.why, at, error, left]))
 
 
 def table(found: Sequence[Standing], width: int = 80, rows: int = 9) -> list[str]:
