@@ -141,7 +141,7 @@ def test_interrupted_and_continued(tmp_path: Path) -> None:
     assert run.returncode != 0, out
     assert not list(tmp_path.glob("results/runs/**/result.json"))
     assert len(list(tmp_path.glob("results/runs/**/checkpoint.pt"))) == 2
-    assert "running" in (tmp_path / "results/reports/tiny/report.html").read_text().lower()
+    assert "<strong>0 of 2 cells done</strong> · 2 cut off" in (tmp_path / "results/reports/tiny/report.html").read_text()
     again = snakemake(tmp_path, "--configfile", str(path), "--until", "train")
     assert again.returncode == 0, again.stdout + again.stderr
     other = snakemake(straight, "--configfile", str(path), "--until", "train")

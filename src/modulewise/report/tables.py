@@ -114,6 +114,8 @@ def _gap(row: pd.Series) -> Item:
     if row["gap_n"] == 0:
         return Item(NONE, notes)
     text = number(row["gap_mean"], sign=True)
+    if row["gap_n"] > 1 and row["gap_std"] == 0:
+        return Item(text, (*notes, "all seeds differ by the same amount: no interval can be given"))
     if row["gap_n"] > 1:
         text += f" [{number(row['gap_low'], sign=True)}, {number(row['gap_high'], sign=True)}]"
     return Item(text, notes)
