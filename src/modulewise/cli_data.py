@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Annotated
 
 import typer
@@ -28,10 +33,13 @@ def data(
         found = entries[dataset]
     else:
         found = parse(Dataset, read_json(entry, "--entry"), f"data set {dataset}")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # torchvision's bar, which a log would hold a thousand times
     from . import sources
 
     try:
-        made = sources.arrays(found, root, download=True)
+        with growing(dataset, root / (found.torchvision_class or ""), sys.stderr.isatty()):
+            made = sources.arrays(found, root, download=True)
         sources.check_fit(found, made[0].shape[1:])
     except InvalidInput as error:
         raise InvalidInput(f"data set {dataset}: {error}") from None
@@ -42,3 +50,31 @@ def data(
         aside.write_text(line + "\n")
         aside.replace(mark)
     print(f"{dataset}: {line}")
+
+
+@contextmanager
+def growing(name: str, folder: Path, terminal: bool, every: float = 30.0) -> Iterator[None]:
+    """While a download goes on, say in a log now and then how much there is; on a terminal torchvision shows a bar.
+
+    Args:
+        name: of the data set.
+        folder: that the files appear in.
+        terminal: whether somebody watches.
+        every: seconds between two lines.
+    """
+    done = Event()
+
+    def say() -> None:
+        while not done.wait(every):
+            size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+            print(f"{name}: at work, {size / 1e6:.0f} MB in {folder}", flush=True)
+
+    teller = Thread(target=say, daemon=True)
+    if not terminal:
+        teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if not terminal:
+            teller.join()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from test_check_mutations import FILES
 
 from cases import Case, Row, images
 from modulewise import cli, data
+from modulewise.cli_data import growing
 from modulewise.config import Book, Dataset, Recipes, Sweep
 from modulewise.errors import InvalidInput, parse
 from modulewise.reading import read_yaml
@@ -193,6 +196,7 @@ def nothing(files: Files) -> None:
 CHECK = "check --sweep sweep.yaml --data data --runs runs"
 TRAIN = "train --config . --data data --results results --dataset made --network mlp3x8 --recipe local --modules 2"
 ONE = ("sweep", "grids", 0)
+MADE = ("datasets", "datasets", "made")
 CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "a key that does not exist": (put(*ONE, "network", to=["mlp3x8"]), CHECK),
     "a key that is missing": (lambda f: f["sweep.yaml"]["grids"][0].pop("seeds"), CHECK),
@@ -241,7 +245,7 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
         CHECK,
     ),
     "a data set that was not downloaded": (
-        put("datasets", "datasets", "made", to={"source": "torchvision", "torchvision_class": "MNIST"} | {"shape": [1, 28, 28], "classes": 10}),
+        put(*MADE, to={"source": "torchvision", "torchvision_class": "MNIST", "shape": [1, 28, 28], "classes": 10}),
         TRAIN,
     ),
     "more reflection than image": (lambda f: f["datasets.yaml"]["datasets"]["made"].update(pad=8, padding="reflect"), CHECK),
@@ -285,10 +289,10 @@ def answer(what: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 HEAD = """# What wrong input is told
 
-One line that names the file, the key and the valid choices, exit status 2, nothing written. What stands in the files, `modulewise check` says
-before the first job. A full or read-only disk is one line too, with status 1, and the run resumes from its last checkpoint when started again.
-A loss that is not finite and too little memory are results, `diverged` and `out_of_memory`. Made by `tests/unit/test_bad_input.py`, which
-holds it true.
+One line that names the file, the key and the valid choices, exit status 2, nothing written. What stands in the files, `modulewise check`
+says before the first job. A full or read-only disk is one line too, with status 1, and the run resumes from its last checkpoint when
+started again. A loss that is not finite and too little memory are results, `diverged` and `out_of_memory`.
+Made by `tests/unit/test_bad_input.py`, which holds it true.
 
 | input | answer |
 | --- | --- |
@@ -340,3 +344,24 @@ def test_anchors_and_merge_keys_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
     assert read_yaml(path) == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
+
+
+def test_a_cell_that_cannot_be_built_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Row(Case("greedy"), "resnet8").cell(modules=9)
+    monkeypatch.setattr(sys, "argv", ["modulewise", "train", "--cell", cell.to_json(), "--out", str(tmp_path / "run"), "--device", "cpu"])
+    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    for name, handler in before.items():
+        signal.signal(name, handler)
+    assert left.value.code == 2 and not (tmp_path / "run").exists()
+
+
+def test_a_log_says_how_far_a_download_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "part").write_bytes(b"x" * 3_000_000)
+    with growing("mnist", tmp_path, terminal=False, every=0.01):
+        time.sleep(0.2)
+    assert f"mnist: at work, 3 MB in {tmp_path}\n" in capsys.readouterr().out
+    with growing("mnist", tmp_path, terminal=True, every=0.01):
+        time.sleep(0.1)
+    assert capsys.readouterr().out == ""
