@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from . import references
 from .config import Cell, load_sweep, sweep_argument
 from .errors import InvalidInput
 
@@ -20,7 +21,8 @@ def check(
 ) -> None:
     """Build every distinct net and method of a sweep without data: a bad option dies in seconds, not after the first jobs."""
     config, where = sweep_argument(sweep)
-    made, _, cells = load_sweep(config, root, where)
+    made, book, cells = load_sweep(config, root, where)
+    references.load(book.recipes_file.with_name(references.FILE))
     distinct: dict[tuple[object, ...], Cell] = {}
     for cell in cells:
         key = (cell.dataset, cell.network, cell.recipe, cell.modules, cell.training.schedule, cell.training.train_images)

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from modulewise import references
 from modulewise.cli import app
 from modulewise.config import Book
 from modulewise.errors import InvalidInput
-from modulewise.report import references
-from modulewise.report.references import Reference, load
+from modulewise.references import Reference, load
 
 ROOT = Path(__file__).parents[2]
 HEADER = "dataset,network,recipe,modules,metric,value,spread,spread_kind,n,selection,epochs,split,tolerance,source,note"

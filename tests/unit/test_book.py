@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from modulewise.cli_check import check
 from modulewise.config import Book, Cell, Sweep, When, load_sweep
 from modulewise.errors import InvalidInput
 
+ROOT = Path(__file__).parents[2]
 DATASETS: dict[str, Any] = {"datasets": {name: {"source": "fake", "shape": [3, 8, 8], "classes": 4} for name in ("red", "blue")}}
 
 
@@ -278,3 +282,16 @@ def test_the_repositorys_own_sweeps_are_valid() -> None:
     root = Path(__file__).parents[2]
     for path in sorted((root / "config").glob("papers/*.yaml")):
         assert load_sweep(path, root)[2], path
+
+
+def test_a_wrong_published_number_is_found_before_the_first_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("recipes.yaml", "datasets.yaml", "references.csv"):
+        shutil.copy(ROOT / "config" / name, tmp_path)
+    grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["dgl"], "modules": [2], "seeds": 1}
+    sweep = {"sweep": "s", "recipes": "recipes.yaml", "datasets": "datasets.yaml", "grids": [grid]}
+    check(json.dumps(sweep), tmp_path)
+    assert "1 cells" in capsys.readouterr().out
+    text = (tmp_path / "references.csv").read_text().replace(",sd,", ",stdev,", 1)
+    (tmp_path / "references.csv").write_text(text)
+    with pytest.raises(InvalidInput, match=r"references\.csv: line \d+: spread_kind"):
+        check(json.dumps(sweep), tmp_path)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..config import Book, Cell
+from ..references import Reference
 from .frame import Frame
-from .references import Reference
 from .stats import PROVISIONAL, ROW, mean
 from .tables import NONE, Item, Table, number
 from .verdicts import LEVEL, MOST_SEEDS, Sample, holm, seeds_needed, to_std, verdict, welch

@@ -17,9 +17,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from .. import references
 from ..config import Book, Cell, Sweep
 from ..fingerprint import source_hash
-from . import across, drawing, figures, fronts, published, references, stats, tables, verdicts
+from . import across, drawing, figures, fronts, published, stats, tables, verdicts
 from .frame import STATES, Frame, read
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Frozen, Name
-from ..errors import InvalidInput, choose, parse
+from .config import Frozen, Name
+from .errors import InvalidInput, choose, parse
 
 FILE = "references.csv"
 
