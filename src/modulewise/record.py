@@ -7,6 +7,7 @@ Every event carries `t`, milliseconds since 1970.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -29,9 +30,14 @@ class Record:
             os.write(self._fd, b"\n")
 
     def write(self, ev: str, **values: Any) -> None:
-        """Append one event."""
+        """Append one event.
+
+        Raises:
+            OSError: the disk is full; a line that was cut short is torn and read as such.
+        """
         line = json.dumps({"ev": ev, "t": int(time.time() * 1000), **values}, separators=(",", ":")) + "\n"
-        os.write(self._fd, line.encode())
+        if os.write(self._fd, line.encode()) < len(line.encode()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), FILE)
 
     def metrics(self, epoch: int, values: dict[str, float]) -> None:
         """Record metrics of an epoch (1-based)."""

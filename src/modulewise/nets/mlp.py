@@ -20,8 +20,8 @@ EXAMPLES = ["mlp2", "mlp3", "mlp4x512"]
 def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
     """An MLP on flattened images."""
     depth, width = int(match[1]), int(match[2] or 256)
-    if depth < 1 or width < 1:
-        raise ValueError("at least one hidden layer of one unit")
+    if not (1 <= depth <= 1000 and 1 <= width <= 100_000):
+        raise ValueError("1 to 1000 hidden layers of 1 to 100000 units")
     sizes = [math.prod(image)] + [width] * depth
     stages: list[tuple[str, nn.Module]] = []
     for i, (a, b) in enumerate(itertools.pairwise(sizes), start=1):

@@ -22,8 +22,8 @@ _PLAN = ((1, False), (2, True), (2, False), (4, True), (4, True), (4, True))  # 
 def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
     """A VGG8b."""
     base = int(match[1] or 128)
-    if base < 1:
-        raise ValueError("at least one channel")
+    if not 1 <= base <= 4096:
+        raise ValueError("1 to 4096 channels")
     stages: list[tuple[str, nn.Module]] = []
     c, h, w = image
     for i, (multiple, pool) in enumerate(_PLAN, start=1):
