@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,22 +33,34 @@ def ui(
 ) -> None:
     """Show all runs in the browser and keep them up to date; Ctrl-C ends it."""
     uri, artifacts = tracking.address(runs)
-    for name in (signal.SIGTERM, signal.SIGHUP):  # the latter is the terminal being closed
-        signal.signal(name, _interrupt)
-    server = None
+    asked: list[int] = []
+
+    def interrupt(number: int, _: Any) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    def go_on() -> None:
+        if asked:  # an exception is lost if the signal comes while an object is being deleted
+            raise KeyboardInterrupt
+        if server is not None:
+            _alive(server, log)
+
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: the terminal was closed
+        if signal.getsignal(name) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(name, interrupt)
+    server, log = None, runs.resolve().parent / "mlflow" / "server.log"
     try:
         print(tracking.mirror(runs, uri, artifacts), flush=True)
         free = _free(port)
         if free != port:
             print(f"port {port} is taken; using {free}")
-        log = runs.resolve().parent / "mlflow" / "server.log"
         server = _serve(uri, artifacts, free, log)
-        _wait(server, free, log)
+        _wait(go_on, free, log)
         print("\nOpen in a browser (Ctrl-C ends it):")
         for what, where in _links(uri, artifacts, free).items():
             print(f"  {what}: {where}")
         print(f"From another machine: ssh -L {free}:{HOST}:{free} {socket.gethostname()}\n", flush=True)
-        keep_tracking(runs, uri, artifacts, None, every, lambda: _alive(server, log))
+        keep_tracking(runs, uri, artifacts, None, every, go_on)
     except KeyboardInterrupt:
         print("stopped; everything is kept")
     except tracking.Unreachable as error:
@@ -81,7 +94,7 @@ def _serve(uri: str, artifacts: Path | None, port: int, log: Path) -> subprocess
         return subprocess.Popen(command, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
-def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait(go_on: Callable[[], None], port: int, log: Path) -> None:
     """Until the server answers.
 
     Raises:
@@ -91,7 +104,7 @@ def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        _alive(server, log)
+        go_on()
         with suppress(urllib.error.URLError, OSError), direct.open(f"http://{HOST}:{port}/health", timeout=5):
             return
         time.sleep(0.3)
@@ -127,7 +140,3 @@ def _free(port: int) -> int:
             probe.bind((HOST, candidate))
             return candidate
     raise InvalidInput(f"--port: no free port from {port} on")
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt

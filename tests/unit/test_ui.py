@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 from test_tracking import whole
 
-from modulewise import tracking
+from modulewise import cli_ui, tracking
 from modulewise.config import Cell
 
 pytest.importorskip("mlflow")
@@ -173,6 +174,28 @@ def test_ended_while_the_server_starts(runs: Path, terminal: Callable[..., Termi
     assert children
     assert it.end(name) == 0
     assert it.text.endswith("stopped; everything is kept\n") and not alive(children)
+
+
+def test_an_interrupt_that_is_swallowed_ends_it_all_the_same(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python drops an exception that a signal raises while an object is being deleted."""
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def busy(*_: Any) -> tracking.Counts:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        return tracking.Counts()
+
+    monkeypatch.setattr(tracking, "mirror", busy)
+    monkeypatch.setattr(cli_ui, "_serve", lambda *_: None)
+    try:
+        cli_ui.ui(port=5000, runs=runs, every=1.0)
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+    assert capsys.readouterr().out.endswith("stopped; everything is kept\n")
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
