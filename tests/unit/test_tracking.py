@@ -93,9 +93,8 @@ def whole(cell: Cell, runs: Path) -> Path:
 
 
 def runs_of(uri: str, dataset: str) -> list[Any]:
-    client = mlflow.MlflowClient(uri)
-    experiment = client.get_experiment_by_name(f"modulewise-{dataset}")
-    return list(client.search_runs([experiment.experiment_id])) if experiment else []
+    experiment = mlflow.MlflowClient(uri).get_experiment_by_name(f"modulewise-{dataset}")
+    return list(mlflow.MlflowClient(uri).search_runs([experiment.experiment_id])) if experiment else []
 
 
 def points_of(uri: str, run: Any) -> dict[tuple[str, int], list[tuple[float, int]]]:
@@ -195,9 +194,8 @@ def test_torn_lines_are_skipped(tmp_path: Path, store: tuple[str, Path], dataset
     log, folder = begin(cell, tmp_path)
     log.metrics(2, values_of(cell, 2) | {"train_loss/module_0": math.inf, "train_loss/module_1": math.nan})
     log.commit(2)
-    counts = tracking.mirror(tmp_path, *store)
+    assert tracking.mirror(tmp_path, *store).failed == 0 and record.read(folder).torn == 1
     (run,) = runs_of(store[0], dataset)
-    assert record.read(folder).torn == 1 and counts.failed == 0
     points = points_of(store[0], run)
     assert points["test_error/overall", 2][0][0] == 25 and len(points) == 9
     assert points["train_loss/module_0", 2][0][0] == sys.float_info.max and math.isnan(points["train_loss/module_1", 2][0][0])
@@ -278,9 +276,9 @@ def test_a_store_deleted_while_following(tmp_path: Path, store: tuple[str, Path]
     passes = tracking.passes(tmp_path, *store)
     assert [next(passes).new, next(passes).unchanged] == [1, 1]
     file.rename(file.with_suffix(".away"))
-    if replaced:
-        file.write_bytes(file.with_suffix(".away").read_bytes())
     try:
+        if replaced:
+            file.write_bytes(file.with_suffix(".away").read_bytes())
         with pytest.raises(tracking.StoreDeleted, match=r"mlflow\.db was deleted; start again"):
             next(passes)
     finally:
@@ -290,8 +288,7 @@ def test_a_store_deleted_while_following(tmp_path: Path, store: tuple[str, Path]
 def test_one_bad_run_does_not_stop_the_others(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
     bad, good = whole(cell_of(dataset, seed=0), tmp_path), whole(cell_of(dataset, seed=1), tmp_path)
     (bad / "result.json").write_text("{")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / record.FILE).touch()
+    Record(tmp_path / "empty").close()
     lines: list[str] = []
     counts = tracking.mirror(tmp_path, *store, say=lines.append)
     assert (counts.runs, counts.new, counts.failed, counts.unchanged) == (3, 1, 1, 1)
@@ -327,8 +324,7 @@ def test_without_mlflow_it_says_how_to_install_it(
     monkeypatch.setattr(sys, "argv", ["modulewise", "track", "--runs", str(tmp_path)])
     with pytest.raises(SystemExit) as left:
         cli.main()
-    assert left.value.code == 2
-    assert capsys.readouterr().err == "error: MLflow is not installed: pip install 'modulewise[mlflow]'\n"
+    assert left.value.code == 2 and capsys.readouterr().err == "error: MLflow is not installed: pip install 'modulewise[mlflow]'\n"
 
 
 @pytest.fixture
