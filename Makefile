@@ -39,7 +39,7 @@ readme: $(READY)  ## publish the last demo's table and figure, in README.md too
 
 lock:  ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	    --all-extras --constraint constraints.txt --quiet --output-file requirements.lock pyproject.toml
+	    --extra mlflow --extra dev --constraint constraints.txt --quiet --output-file requirements.lock pyproject.toml
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12

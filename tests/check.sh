@@ -1,8 +1,8 @@
 #!/bin/sh
 # Lint, format, types, import rules, spelling, workflow lint. Called by `make check`.
 set -e
-ruff check src tests docs
-ruff format --check src tests docs
+ruff check src tests docs benchmarks
+ruff format --check src tests docs benchmarks
 snakefmt --check --line-length 140 Snakefile workflow
 mypy
 PYTHONPATH=src lint-imports --no-logo

@@ -65,7 +65,8 @@ def train(
 def _run(cell: Cell, folder: Path, data: Path, on: Any, save_every: float, keep_weights: bool) -> int:
     """Train a cell in its folder, with a log; the exit status."""
     from . import data as data_module
-    from .trainer import Interrupted, Stop, Trainer, clock
+    from .result import clock
+    from .trainer import Interrupted, Stop, Trainer
 
     stop = Stop()
 

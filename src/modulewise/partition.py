@@ -35,8 +35,8 @@ def by_cost(costs: Sequence[float], k: int) -> list[int]:
         k: number of modules.
 
     Example:
-        >>> by_cost([4, 4, 1, 1, 1, 1], 2)
-        [2]
+        >>> by_cost([8, 4, 1, 1, 1, 1], 2)
+        [1]
     """
     n = len(costs)
     _possible(n, k)

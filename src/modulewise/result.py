@@ -102,3 +102,18 @@ def load(path: Path) -> Result:
         ValueError: the file is damaged or was written by an incompatible version.
     """
     return Result.model_validate_json(path.read_text())
+
+
+def clock(seconds: float) -> str:
+    """A duration for people.
+
+    Example:
+        >>> [clock(s) for s in (42, 185, 1500, 7800, 400000)]
+        ['42 s', '3 min 5 s', '25 min', '2 h 10 min', '4 d 15 h']
+    """
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60} s" if s < 600 else f"{s // 60} min"
+    return f"{s // 3600} h {s % 3600 // 60} min" if s < 172800 else f"{s // 86400} d {s % 86400 // 3600} h"

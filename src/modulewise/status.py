@@ -178,21 +178,11 @@ def counts(found: Sequence[Standing]) -> str:
     return f"{len(found)} cells: {', '.join(shown)}"
 
 
-def clock(seconds: float) -> str:
-    """A duration in a few letters: `42 s`, `3 min`, `2 h 10 min`, `4 d`."""
-    s = round(seconds)
-    if s < 60:
-        return f"{s} s"
-    if s < 3600:
-        return f"{s // 60} min"
-    return f"{s // 3600} h {s % 3600 // 60} min" if s < 86400 * 2 else f"{s // 86400} d"
-
-
 def line(s: Standing) -> str:
     """A cell that is under way or in trouble, in a line."""
     at = f"epoch {s.epoch}/{s.epochs or '?'}" if s.epoch or s.state == "running" else ""
     error = f"error {s.error:.2f} %" if s.error is not None else ""
-    left = f"{clock(s.left)} left" if s.left is not None else ""
+    left = f"{result.clock(s.left)} left" if s.left is not None else ""
     return "  ".join(filter(None, [str(s.cell), s.why, at, error, left]))
 
 

@@ -31,7 +31,7 @@ from .method import Method
 from .network import cut
 from .optimiser import Optimiser, learning_rate
 from .record import Record
-from .result import Result, Status
+from .result import Result, Status, clock
 from .schedules import Precision, joint, sequential
 from .streams import drawn_from, seed_of
 from .summary import summarise
@@ -193,8 +193,8 @@ class Trainer:
         for batch in data.batches(self.data, self.training, self.cell.seed, p.epoch, p.step):
             with self._memory():
                 values = self._step(batch)
-            for name, value in values.items():
-                self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.float() * len(batch.y)
+            self._add(values, len(batch.y))
+            del values  # nothing of this step is alive in the next
             p.step += 1
             if self.stop.asked or time.monotonic() - self.last_save > self.save_every:
                 self._clock(begun)
@@ -211,6 +211,11 @@ class Trainer:
         p.times.append(p.epoch_seconds)
         self._evaluate(losses)
         return True
+
+    def _add(self, values: dict[str, Tensor], images: int) -> None:
+        """Add a step's mean losses to the epoch's sums."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.float() * images
 
     def _step(self, batch: data.Batch) -> dict[str, Tensor]:
         return self.schedule.step(self.method, batch, self.optimiser, self.phase, self.precision)
@@ -387,13 +392,3 @@ def _numerics(cell: Cell) -> None:
     if cell.training.deterministic or torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(cell.training.deterministic)
     torch.manual_seed(seed_of(cell.seed, "global"))
-
-
-def clock(seconds: float) -> str:
-    """A duration for people: `42 s`, `3 min 5 s`, `2 h 10 min`."""
-    s = round(seconds)
-    if s < 60:
-        return f"{s} s"
-    if s < 3600:
-        return f"{s // 60} min {s % 60} s"
-    return f"{s // 3600} h {s % 3600 // 60} min"

@@ -63,4 +63,4 @@ onsuccess:
 
 
 onerror:
-    shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q}")
+    shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q}; modulewise track --sweep {SWEEP.sweep}")
