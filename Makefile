@@ -49,7 +49,7 @@ clean:  ## remove the virtual environment and caches, never results
 
 .venv/ready: requirements.lock pyproject.toml
 	@echo "installing into .venv (once; torch is large)"
-	@test -x .venv/bin/python || $(BASE) -m venv .venv
+	@.venv/bin/python -m pip --version > /dev/null 2>&1 || $(BASE) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

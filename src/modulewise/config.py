@@ -63,6 +63,8 @@ class Training(Frozen):
     def _one_budget(self) -> Training:
         if self.flops is not None and self.seconds is not None:
             raise ValueError("give one budget: epochs, flops or seconds")
+        if self.seconds is not None and self.schedule == "sequential":
+            raise ValueError("a budget in seconds needs schedule joint; give epochs or flops")
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
             raise ValueError("nesterov needs a momentum above 0; set nesterov: false")
         return self

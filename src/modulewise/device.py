@@ -82,6 +82,17 @@ def claim(device: torch.device) -> Iterator[bool]:
             os.close(fd)
 
 
+def set_numerics(tf32: bool, deterministic: bool) -> None:
+    """Set the process's numerics: TF32 products on a GPU, deterministic kernels."""
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if deterministic or torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(deterministic)
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, of the libraries that decide the numbers, and of this package."""
     names = ("modulewise", "torch", "torchvision", "numpy")

@@ -25,7 +25,7 @@ def learning_rate(training: Training, epoch: int, epochs: int) -> float:
     if training.lr_schedule == "cosine" and epochs > 1:
         rate = 0.5 * training.lr * (1 + math.cos(math.pi * epoch / epochs))
     elif training.lr_schedule == "step":
-        rate = training.lr * 0.1 ** ((epoch > epochs / 2) + (epoch > 3 * epochs / 4))
+        rate = training.lr * 0.1 ** ((epoch >= epochs / 2) + (epoch >= 3 * epochs / 4))
     else:
         rate = training.lr
     w = training.warmup_epochs if epochs >= 2 * training.warmup_epochs else epochs // 10

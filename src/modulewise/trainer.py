@@ -11,7 +11,7 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -116,7 +116,8 @@ class Trainer:
         self.cell, self.folder, self.device, self.say = cell, folder, on, say
         self.save_every, self.stop, self.keep_weights = save_every, stop or Stop(), keep_weights
         self.training = cell.training
-        _numerics(cell)
+        device.set_numerics(cell.training.tf32, cell.training.deterministic)
+        torch.manual_seed(seed_of(cell.seed, "global"))
         self.method, self.cuts = build(cell, loaded.image, loaded.task)
         self.schedule = SCHEDULES[self.training.schedule]
         self.steps = data.batches_per_epoch(len(loaded.train), self.training.batch_size)
@@ -129,6 +130,7 @@ class Trainer:
         self.progress = Progress()
         self.sums: dict[str, Tensor] = {}
         self.phase = -1
+        self.warm = False
         self.last_save = time.monotonic()
 
     def fit(self) -> Result:
@@ -142,10 +144,14 @@ class Trainer:
         with device.claim(self.device) as exclusive:
             with drawn_from(self.cell.seed, "steps"):
                 ended = _within_memory(self._place)
+                if ended and (self.folder / checkpoint.FILE).exists():
+                    raise InvalidInput(f"{self.folder}: {ended[1]}; the checkpoint is kept, start the run again when there is room")
                 self.progress.exclusive &= exclusive
                 with closing(Record(self.folder)) as self.record:
                     self.record.write("start", **self._origin_of_start())
                     ended = ended or _within_memory(self._train) or ("done", None)
+            if ended[0] == "out_of_memory" and self.device.type == "cuda" and not self.progress.exclusive:
+                raise InvalidInput(f"{self.folder}: {ended[1]}; others use the device too, start the run again when there is room")
             return self._finish(*ended)
 
     def _place(self) -> None:
@@ -177,6 +183,7 @@ class Trainer:
         if phase != self.phase:
             self.phase = phase
             self.optimiser = Optimiser(self.method, self.training)
+            self.warm = False
         self.schedule.begin(self.method, phase)
         before = ends[phase - 1] if phase else 0
         self.phase_epoch = self.progress.epoch - before
@@ -190,7 +197,7 @@ class Trainer:
             self.sums, p.epoch_seconds = {}, 0.0
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        for batch in data.batches(self.data, self.training, self.cell.seed, p.epoch, p.step):
+        for batch in self._batches(p.epoch, p.step):
             with self._memory():
                 values = self._step(batch)
             self._add(values, len(batch.y))
@@ -199,6 +206,7 @@ class Trainer:
             if self.stop.asked or time.monotonic() - self.last_save > self.save_every:
                 self._clock(begun)
                 self._save()
+                self.record.commit(p.epoch - 1)
                 if self.stop.asked:
                     raise Interrupted
                 begun = time.perf_counter(), time.thread_time()
@@ -206,11 +214,15 @@ class Trainer:
         losses = {name: value.item() / self.seen for name, value in self.sums.items()}
         if not all(map(math.isfinite, losses.values())):
             return False
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and (self.warm or p.epoch == p.epochs):  # the first epoch holds cuDNN's search for algorithms
             p.peak = max(p.peak, torch.cuda.max_memory_allocated(self.device))
+        self.warm = True
         p.times.append(p.epoch_seconds)
         self._evaluate(losses)
         return True
+
+    def _batches(self, epoch: int, done: int = 0) -> Iterator[data.Batch]:
+        return data.batches(self.data, self.training, self.cell.seed, epoch, done)
 
     def _add(self, values: dict[str, Tensor], images: int) -> None:
         """Add a step's mean losses to the epoch's sums."""
@@ -277,12 +289,13 @@ class Trainer:
             state = {k: v.clone() for k, v in self.method.state_dict().items()}
             self._enter_phase()
             rng, clocks = torch.get_rng_state(), []
-            for batch in itertools.islice(itertools.cycle(data.batches(self.data, t, self.cell.seed, 1)), 8):
-                begun = time.perf_counter()
+            begun = time.perf_counter()
+            for batch in itertools.islice(itertools.chain.from_iterable(self._batches(e) for e in itertools.count(1)), 8):
                 self._step(batch)
                 if self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)
                 clocks.append(time.perf_counter() - begun)
+                begun = time.perf_counter()
             self.method.load_state_dict(state)
             torch.set_rng_state(rng)
             self.phase = -1
@@ -294,6 +307,8 @@ class Trainer:
     def _save(self) -> None:
         state = {
             "cell": self.cell.id,
+            "device": device.describe(self.device),
+            "data": self.data.digest,
             "progress": asdict(self.progress),
             "method": self.method.state_dict(),
             "optimiser": self.optimiser.inner.state_dict() if self.phase >= 0 else None,
@@ -311,7 +326,11 @@ class Trainer:
             return
         if state["cell"] != self.cell.id:
             raise InvalidInput(f"{self.folder}: holds the checkpoint of another cell ({state['cell']}); train {self.cell.id} elsewhere")
+        if state["data"] != self.data.digest:
+            raise InvalidInput(f"{self.folder}: the images have changed since the run began; remove the folder to train from the start")
         self.progress = Progress(**state["progress"])
+        if state["device"] != device.describe(self.device):  # costs of two devices do not add up
+            self.progress.exclusive, self.progress.peak, self.progress.times = False, 0, []
         self.method.load_state_dict(state["method"])
         self.sums = state["sums"]
         self.phase = state["phase"]
@@ -380,15 +399,3 @@ def _within_memory(act: Callable[[], Ended | None]) -> Ended | None:
         if reason := memory_short(error):
             return "out_of_memory", reason
         raise
-
-
-def _numerics(cell: Cell) -> None:
-    """Set the process's numerics as the cell's training settings ask."""
-    torch.backends.cuda.matmul.allow_tf32 = cell.training.tf32
-    torch.backends.cudnn.allow_tf32 = cell.training.tf32
-    torch.backends.cudnn.benchmark = not cell.training.deterministic
-    if cell.training.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if cell.training.deterministic or torch.are_deterministic_algorithms_enabled():
-        torch.use_deterministic_algorithms(cell.training.deterministic)
-    torch.manual_seed(seed_of(cell.seed, "global"))

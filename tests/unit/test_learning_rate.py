@@ -48,7 +48,7 @@ def test_a_single_epoch_is_not_trained_at_zero() -> None:
 def test_steps_at_half_and_three_quarters() -> None:
     training = Training(lr_schedule="step", lr=1.0, warmup_epochs=0)
     rates = [learning_rate(training, e, 160) for e in range(1, 161)]
-    assert rates == pytest.approx([1.0] * 80 + [0.1] * 40 + [0.01] * 40)
+    assert rates == pytest.approx([1.0] * 79 + [0.1] * 40 + [0.01] * 41)
 
 
 def test_constant() -> None:

@@ -15,4 +15,4 @@ rule data:
     message:
         "data: {wildcards.dataset}"
     shell:
-        "modulewise data --dataset {wildcards.dataset} --entry {params.entry:q} --mark {output} 2>&1 | tee {log}"
+        "modulewise data --dataset {wildcards.dataset} --entry {params.entry:q} --mark {output} 2>&1 | tee -i {log}"

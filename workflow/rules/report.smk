@@ -31,4 +31,4 @@ rule report:
     message:
         "report: {output.page}"
     shell:
-        "modulewise report --sweep {params.sweep:q} --root {params.root:q} 2>&1 | tee {log}"
+        "modulewise report --sweep {params.sweep:q} --root {params.root:q} 2>&1 | tee -i {log}"

@@ -19,4 +19,4 @@ rule track:
         "track: mirror the runs of {params.sweep} into MLflow"
     shell:
         "(modulewise track --sweep {params.sweep} || echo 'warning: MLflow is not complete; try again with: modulewise track') "
-        "2>&1 | tee {log} {output}"
+        "2>&1 | tee -i {log} {output}"

@@ -15,4 +15,4 @@ rule train:
     message:
         "train: {wildcards.dataset} {wildcards.network} {wildcards.recipe} K={wildcards.modules} s{wildcards.seed}"
     shell:
-        "modulewise train --cell {params.cell:q} --out {output.result:q} --threads {threads} 2>&1 | tee {log:q}"
+        "modulewise train --cell {params.cell:q} --out {output.result:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,9 +23,9 @@ def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> T
     Returns:
         Scalar, in nats.
     """
-    z = F.normalize(z, dim=1)
-    similarity = z @ z.T
-    similarity = similarity.to(torch.promote_types(similarity.dtype, torch.float32)) / temperature
+    with nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False):  # never rounded to bf16
+        z = F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
+        similarity = z @ z.T / temperature
     itself = torch.eye(len(y), dtype=torch.bool, device=y.device)
     log_p = F.log_softmax(similarity.masked_fill(itself, float("-inf")), dim=1)
     positive = (y[:, None] == y[None, :]) & ~itself
