@@ -113,9 +113,8 @@ class Trainer:
         stop: Stop | None = None,
         keep_weights: bool = False,
     ) -> None:
-        self.cell, self.folder, self.device, self.say = cell, folder, on, say
+        self.cell, self.training, self.folder, self.device, self.say = cell, cell.training, folder, on, say
         self.save_every, self.stop, self.keep_weights = save_every, stop or Stop(), keep_weights
-        self.training = cell.training
         device.set_numerics(cell.training.tf32, cell.training.deterministic)
         torch.manual_seed(seed_of(cell.seed, "global"))
         self.method, self.cuts = build(cell, loaded.image, loaded.task)
