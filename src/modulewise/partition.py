@@ -8,7 +8,6 @@ import operator
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
 
 from .errors import InvalidInput, choose
 from .network import Network
@@ -130,8 +129,3 @@ def activation_bytes(network: Network, batch: int = 2) -> list[int]:
 def _possible(n: int, k: int) -> None:
     if not 1 <= k <= n:
         raise InvalidInput(f"cannot cut {n} stages into {k} modules; valid: 1 to {n}")
-
-
-def sizes(modules: Sequence[nn.Module]) -> list[int]:
-    """Number of parameters of every module."""
-    return [sum(p.numel() for p in m.parameters()) for m in modules]
