@@ -1,0 +1,391 @@
+"""The executor: submit what is ready, ask once for all jobs, report each job once."""
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
+
+from . import resources, slurm
+from .ledger import Ledger, Place
+
+CLUSTERS = ("slurm", "local", "debug")
+TAIL = 15
+"""Lines of a failed job's log in its message."""
+
+
+class Executor(RemoteExecutor):
+    """Submits through submitit. The queue of a controller lives in its ledger, the fate of a job in the folder of its submission."""
+
+    def __post_init__(self) -> None:
+        s = self.settings = self.workflow.executor_settings
+        if s.cluster not in CLUSTERS:
+            raise WorkflowError(f"submitit-cluster: {s.cluster!r}; valid: {', '.join(CLUSTERS)}")
+        self.on_slurm = s.cluster == "slurm"
+        self.logdir = Path(s.logdir).absolute()
+        self.ledger = Ledger(self.logdir)
+        self.submitting = threading.Lock()
+        self.waiting: list[tuple[list[SubmittedJobInfo], dict[str, Any], int]] = []  # batches that Slurm would not take yet
+        self.retry_at = 0.0
+        self.pause = 0.0
+        self.interval = float(s.status_interval_s)
+        self.next_query = 0.0
+        self.seen: dict[str, slurm.State] = {}
+        self.ended_since: dict[str, float] = {}
+        self.told: set[str] = set()
+        self.members: dict[str, set[int]] = defaultdict(set)  # of every allocation, the jobs that have not ended
+        self.folders: set[Path] = set()
+        self.following: dict[str, Place] = {}
+        if self.on_slurm:
+            self._meet_slurm()
+        for folder in self.ledger.purge(time.time() - s.keep_logs_days * 86400, s.keep_logs):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _meet_slurm(self) -> None:
+        """Learn the site's limits, and what an earlier controller has left running."""
+        # A controller that is itself a Slurm job must not pass on its own allocation.
+        for name in [n for n in os.environ if n.startswith(("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")) and n != "SLURM_CONF"]:
+            del os.environ[name]
+        try:
+            self.site = slurm.site()
+            left, unsure = self.ledger.open()
+            for token in unsure:  # killed within a submission: such jobs lack their pickles and cannot run
+                slurm.cancel(slurm.commented(token))
+                self.ledger.refused(token)
+            states = slurm.states({p.id for p in left.values()}, self.site.accounting)
+        except slurm.QueryFailed as error:
+            raise WorkflowError(f"Slurm does not answer, so nothing was submitted: {error}") from None
+        for key, place in left.items():
+            state = states.get(place.id)
+            if place.exit.exists() or state and state.name in slurm.ENDED:
+                self.ledger.ended(key, place.id, str(state or "ended"), "ended while no controller was there")
+            else:
+                self.following[key] = place
+
+    # submission
+
+    def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
+        """Follow, refuse or submit: jobs of one rule and equal resources go out together."""
+        shapes: dict[str, tuple[list[SubmittedJobInfo], dict[str, Any], int]] = {}
+        followed: dict[str, list[SubmittedJobInfo]] = defaultdict(list)
+        for job in jobs:
+            self.run_job_pre(job)
+            info = SubmittedJobInfo(job, aux={"key": _key(job)})
+            if place := self.following.pop(info.aux["key"], None):
+                self._runs(info, place, alone=False)
+                followed[job.name].append(info)
+                continue
+            try:
+                resources.check(_resources(job), frozenset(self.workflow.global_resources))
+            except resources.Refused as error:
+                self.report_job_error(info, msg=f"not submitted: {error}\n")
+                continue
+            pack = int(job.resources.get("pack") or 1)
+            parameters = resources.parameters(
+                _resources(job), job.threads, self.settings.memory_overhead_mb, pack, self.settings.signal_delay_s
+            )
+            parameters["resumable"] = bool(job.resources.get("resumable"))
+            shape = json.dumps([job.name, parameters, pack], sort_keys=True, default=str)
+            shapes.setdefault(shape, ([], parameters, pack))[0].append(info)
+        for name, infos in followed.items():
+            ids = _span([i.external_jobid for i in infos])
+            self.logger.info(f"following {len(infos)} running job(s) of {name}, submitted by an earlier controller: {ids}")
+            for info in infos:
+                self.report_job_submission(info)
+        with self.submitting:
+            for infos, parameters, pack in shapes.values():
+                limit = 1 if self.settings.no_arrays or not self.on_slurm else min(self.settings.array_limit, self.site.max_array)
+                for i in range(0, len(infos), limit * pack):
+                    self.waiting.append((infos[i : i + limit * pack], parameters, pack))
+            self._submit_waiting()
+        for infos, _, _ in shapes.values():
+            for info in infos:
+                if refused := info.aux.pop("refused", None):
+                    self.report_job_error(info, msg=refused)
+                else:
+                    self.report_job_submission(info)
+
+    def run_job(self, job: JobExecutorInterface) -> None:
+        """Submit one job."""
+        self.run_jobs([job])
+
+    def _submit_waiting(self) -> None:
+        """Submit batches until Slurm asks to wait."""
+        while self.waiting:
+            infos, parameters, pack = self.waiting.pop(0)
+            try:
+                self._submit(infos, parameters, pack)
+                self.pause = 0.0
+            except Exception as error:  # whatever went wrong concerns these jobs only
+                verdict = slurm.refusal(str(error), bool(self.members)) if self.on_slurm else "bad"
+                if verdict == "limit" and len(infos) > pack:
+                    half = (len(infos) // pack + 1) // 2 * pack
+                    self.waiting[:0] = [(infos[:half], parameters, pack), (infos[half:], parameters, pack)]
+                elif verdict == "bad":
+                    for info in infos:
+                        info.aux["refused"] = f"Slurm refused the job: {slurm.words(str(error))}\n"
+                else:
+                    self.waiting.insert(0, (infos, parameters, pack))
+                    self.pause = min(max(2 * self.pause, 5.0), float(self.settings.status_interval_max_s))
+                    self.retry_at = time.time() + self.pause
+                    n = sum(len(w[0]) for w in self.waiting)
+                    self._say_once(f"{n} job(s) wait to be submitted, again in some seconds: {slurm.words(str(error))}", verdict)
+                    return
+        self.told -= {"limit", "busy"}
+
+    def _submit(self, infos: Sequence[SubmittedJobInfo], parameters: dict[str, Any], pack: int) -> None:
+        """One submission: an array of allocations, each of up to `pack` jobs."""
+        import submitit
+
+        from .job import Allocation
+
+        name = infos[0].job.name
+        token = uuid.uuid4().hex[:12]
+        folder = self.logdir / name / f"{time.strftime('%Y%m%d-%H%M%S')}-{token[:6]}"
+        folder.mkdir(parents=True)
+        p = dict(parameters)
+        limit_s, resumable = p["time"] * 60.0, p.pop("resumable")
+        allocations = [
+            Allocation([self.format_job_exec(i.job) for i in infos[n : n + pack]], os.getcwd(), resumable, limit_s, p["signal_delay_s"] * 0.8)
+            for n in range(0, len(infos), pack)
+        ]
+        if self.on_slurm:
+            executor: Any = submitit.SlurmExecutor(folder, max_num_timeout=self.settings.max_requeues)
+            more = {"job_name": f"{self.settings.name_prefix}-{name}", "comment": token, "stderr_to_stdout": True}
+            executor.update_parameters(**p, **more, array_parallelism=self.settings.array_parallelism)
+        elif self.settings.cluster == "local":
+            executor = submitit.LocalExecutor(folder)
+            executor.update_parameters(timeout_min=p["time"], stderr_to_stdout=True)
+        else:
+            executor = submitit.DebugExecutor(folder)
+        self.ledger.submitting(token, name, folder, pack, [{"key": i.aux["key"], "output": [str(o) for o in i.job.output]} for i in infos])
+        try:
+            if len(allocations) == 1:
+                handles = [executor.submit(allocations[0])]
+            else:
+                with executor.batch():
+                    handles = [executor.submit(a) for a in allocations]
+        except BaseException:
+            self.ledger.refused(token)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        ids = [handles[n // pack].job_id for n in range(len(infos))]
+        self.ledger.submitted(token, ids)
+        self.logger.info(f"submitted {len(infos)} job(s) of {name}: {_span(ids)}")
+        for n, info in enumerate(infos):
+            info.aux["handle"] = handles[n // pack]
+            alone = len(allocations[n // pack].commands) == 1
+            self._runs(info, Place(ids[n], n % pack, folder), alone)
+        self.interval, self.next_query = float(self.settings.status_interval_s), 0.0
+
+    def _runs(self, info: SubmittedJobInfo, place: Place, alone: bool) -> None:
+        info.external_jobid = place.id
+        own = place.log(alone=False)
+        info.aux |= {"place": place, "log": place.log(True) if alone or not own.exists() else own}
+        self.members[place.id].add(place.member)
+        self.folders.add(place.folder)
+
+    # status
+
+    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
+        """Exit files first; then one question to Slurm for all that are left, now and then."""
+        if self.waiting and time.time() >= self.retry_at:
+            with self.submitting:
+                await asyncio.to_thread(self._submit_waiting)
+        left = []
+        listed = {folder: _names(folder) for folder in {i.aux["place"].folder for i in active_jobs if "place" in i.aux}}
+        for info in active_jobs:
+            if refused := info.aux.pop("refused", None):
+                self.report_job_error(info, msg=refused)
+            elif "place" not in info.aux:
+                yield info
+            elif not self._settled(info, listed[info.aux["place"].folder]):
+                left.append(info)
+        if len(left) < len(active_jobs):
+            self.interval = float(self.settings.status_interval_s)
+        states = await asyncio.to_thread(self._states, left)
+        for info in left:
+            if self._lost(info, states.get(info.external_jobid)):
+                continue
+            yield info
+
+    def _settled(self, info: SubmittedJobInfo, names: set[str]) -> bool:
+        """Report a job of which the allocation has left word."""
+        place: Place = info.aux["place"]
+        if place.exit.name in names and (status := _text(place.exit)):
+            if status == "0":
+                self._forget(info, "success")
+                self.report_job_success(info)
+            else:
+                self._fail(info, "FAILED", f"the command ended with status {status}")
+            return True
+        if f"{place.id}_0_result.pkl" in names and (why := _result(place.folder / f"{place.id}_0_result.pkl")):
+            self._fail(info, "FAILED", why)
+            return True
+        return False
+
+    def _states(self, infos: Sequence[SubmittedJobInfo]) -> dict[str, slurm.State]:
+        """States of jobs, asked at most once an interval; on a quiet cluster the interval grows."""
+        if not self.on_slurm:
+            return {i.external_jobid: slurm.State("COMPLETED") for i in infos if i.aux["handle"].done()}
+        now = time.time()
+        if not infos or now < self.next_query:
+            return {}
+        self.next_query = now + self.interval
+        try:
+            states = slurm.states({i.external_jobid for i in infos}, self.site.accounting)
+        except slurm.QueryFailed as error:
+            self._say_once(f"no word from Slurm, jobs are taken to run on: {error}", "query")
+            return {}
+        self.told.discard("query")
+        quiet = states == {i: self.seen.get(i) for i in states}
+        self.interval = min(self.interval * 1.5, self.settings.status_interval_max_s) if quiet else float(self.settings.status_interval_s)
+        self.seen = states
+        if any(s.name in slurm.ENDED for s in states.values()):
+            self.next_query = now + min(self.interval, self.settings.lost_job_grace_s / 3)
+        for state in states.values():
+            if state.name == "PENDING" and state.reason in HOPELESS:
+                self._say_once(f"Slurm says of pending jobs: {state.reason} ({HOPELESS[state.reason]})", state.reason)
+        return states
+
+    def _lost(self, info: SubmittedJobInfo, state: slurm.State | None) -> bool:
+        """Report a job that Slurm says has ended, once its allocation has had time to leave word."""
+        id, place = info.external_jobid, info.aux["place"]
+        if state is None:
+            return False
+        if state.name not in slurm.ENDED:
+            self.ended_since.pop(id, None)
+            return False
+        if time.time() - self.ended_since.setdefault(id, time.time()) < (self.settings.lost_job_grace_s if self.on_slurm else 0):
+            return False
+        if not self._settled(info, _names(place.folder)):
+            who = "Slurm has no memory of the job" if state.name == "UNKNOWN" else f"Slurm says {state}"
+            self._fail(info, state.name, who)
+        return True
+
+    def _fail(self, info: SubmittedJobInfo, state: str, why: str) -> None:
+        log = info.aux["log"]
+        own = info.aux["place"].log(alone=False)
+        log = own if own.exists() else log
+        self._forget(info, state, why, str(log))
+        lines = [line for line in _text(log).splitlines() if line.strip()][-TAIL:]
+        said = "".join(f"    {line}\n" for line in lines) or "    (empty)\n"
+        self.report_job_error(info, msg=f"Job {info.external_jobid}: {why}. Its log, {log}, ends:\n{said}", aux_logs=[str(log)])
+
+    def _forget(self, info: SubmittedJobInfo, state: str, why: str = "", log: str = "") -> None:
+        """Write down a job's fate."""
+        place: Place = info.aux["place"]
+        self.ledger.ended(info.aux["key"], place.id, state, why, log)
+        self.ended_since.pop(place.id, None)
+        self.members[place.id].discard(place.member)
+        if not self.members[place.id]:
+            del self.members[place.id]
+
+    def _say_once(self, what: str, about: str) -> None:
+        if about not in self.told:
+            self.told.add(about)
+            self.logger.warning(what)
+
+    # end
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Cancel what was submitted; what was not submitted yet never will be."""
+        with self.submitting:
+            self.waiting.clear()
+        running = [i for i in active_jobs if "place" in i.aux]
+        try:
+            if self.on_slurm:
+                slurm.cancel(sorted({i.external_jobid for i in running} | {p.id for p in self.following.values()}))
+            else:
+                for info in running:
+                    info.aux["handle"].cancel(check=False)
+        except slurm.QueryFailed as error:
+            self.logger.error(f"jobs may still run, cancel them by hand: {error}")
+            return
+        for info in running:
+            self._forget(info, "CANCELLED", "by the controller")
+
+    def shutdown(self) -> None:
+        """Leave of ended submissions only the logs."""
+        super().shutdown()
+        alive = {i.partition("_")[0] for i in self.members}
+        for folder in self.folders:
+            for name in _names(folder):
+                if name.endswith((".pkl", ".exit", ".sh")) and name.lstrip(".").partition("_")[0] not in alive:
+                    (folder / name).unlink(missing_ok=True)
+
+
+HOPELESS = {
+    "PartitionTimeLimit": "runtime exceeds the partition's limit",
+    "PartitionNodeLimit": "more nodes than the partition has, or a partition that is down",
+    "BadConstraints": "no node fits the request",
+    "AssocMaxWallDurationPerJobLimit": "runtime exceeds the account's limit",
+    "QOSMaxWallDurationPerJobLimit": "runtime exceeds the quality of service's limit",
+    "AccountNotAllowed": "the account may not use the partition",
+    "JobHeldUser": "held by you: scontrol release",
+    "JobHeldAdmin": "held by an administrator",
+    "ReqNodeNotAvail": "nodes are down or reserved",
+    "launch_failed_requeued_held": "the start failed: scontrol release, or cancel",
+}
+"""Reasons for which a job waits without end, or nearly, and what they mean."""
+
+
+def _resources(job: JobExecutorInterface) -> dict[str, Any]:
+    return dict(job.resources.items())
+
+
+def _key(job: JobExecutorInterface) -> str:
+    """What tells a job from others across controllers: rule, wildcards and parameters."""
+    jobs = list(getattr(job, "jobs", [job]))
+    what = [encode_target_jobs_cli_args(job.get_target_spec()), sorted(repr(list(map(str, j.params))) for j in jobs)]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _names(folder: Path) -> set[str]:
+    """Names in a folder: reading it anew sees on a network file system what `exists` may not see yet."""
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _result(path: Path) -> str:
+    """Why submitit's part of a job failed; empty if it did not."""
+    import pickle
+
+    try:
+        outcome, value = pickle.loads(path.read_bytes())
+    except (OSError, EOFError, pickle.UnpicklingError):
+        return ""
+    return "" if outcome == "success" else str(value).strip().splitlines()[-1].partition(": ")[2] or str(value).strip()
+
+
+def _span(ids: Sequence[str]) -> str:
+    """Slurm ids in short.
+
+    Example:
+        >>> _span(["7_0", "7_1", "7_2"]), _span(["7"])
+        ('7_0 to 7_2', '7')
+    """
+    distinct = list(dict.fromkeys(ids))
+    return distinct[0] if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"

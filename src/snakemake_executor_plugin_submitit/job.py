@@ -1,0 +1,158 @@
+"""What submitit runs inside an allocation: the command of one Snakemake job, or of several that share it.
+
+Slurm's warning (USR2: the time limit is near, or somebody with more right wants the node) must reach the training program only. So the commands
+start with USR2 ignored, which bash, Snakemake and all their children inherit; a program with its own handler, and only that, reacts to it.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+PACK = "SNAKEMAKE_SUBMITIT_PACK"
+"""Environment variable of the commands: how many share the allocation."""
+
+
+@dataclass
+class Allocation:
+    """A callable for submitit.
+
+    Args:
+        commands: shell commands, run side by side.
+        workdir: where they run.
+        resumable: after a time limit they can go on where they were.
+        limit_s: time limit in seconds.
+        leave_s: seconds they have after the warning.
+    """
+
+    commands: list[str]
+    workdir: str
+    resumable: bool
+    limit_s: float
+    leave_s: float
+    _running: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict, repr=False)
+    _begun: float = 0.0
+    _warned: bool = False
+    _terminated: bool = False
+
+    def __call__(self) -> None:
+        self._begun = time.time()
+        here = submitit.JobEnvironment()
+        self._base = Path(here.paths.folder) / here.job_id
+        if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+            signal.signal(signal.SIGTERM, self._terminate)
+        if len(self.commands) > 1:
+            refuse_exclusive()
+        try:
+            for i, command in enumerate(self.commands):
+                if not self._exit(i).exists():  # an earlier allocation of this job has not brought it to its end
+                    self._running[i] = self._start(i, command)
+            while self._running:
+                time.sleep(0.1)
+                for i, process in list(self._running.items()):
+                    if _ended(process):
+                        self._note(i, process)
+            if self._terminated:  # Slurm kills, and requeues if it was preemption; were we first, it would take the job for failed
+                time.sleep(900)
+        finally:
+            self._kill()
+
+    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
+        """On the warning: let the commands save and leave; what to run after the requeue.
+
+        Raises:
+            RuntimeError: the time limit is reached, and the job cannot resume.
+        """
+        self._warn()
+        # Slurm may warn up to a minute before the time asked for; the warning itself comes `leave_s` and a little before the limit.
+        at_limit = time.time() - self._begun >= self.limit_s - self.leave_s - 90
+        end = time.time() + self.leave_s
+        while time.time() < end and not all(map(_ended, self._running.values())):
+            time.sleep(0.1)
+        if at_limit and not self.resumable:
+            raise RuntimeError(f"reached its time limit of {self.limit_s / 60:.0f} min and cannot resume: give it more runtime")
+        self._kill()
+        return submitit.helpers.DelayedSubmission(Allocation(self.commands, self.workdir, self.resumable, self.limit_s, self.leave_s))
+
+    def _start(self, i: int, command: str) -> "subprocess.Popen[bytes]":
+        environment = {**os.environ, PACK: str(len(self.commands))}
+        output = None if len(self.commands) == 1 else open(f"{self._base}_{i}.log", "ab")  # noqa: SIM115
+        try:
+            return subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=self.workdir,
+                env=environment,
+                stdout=output,
+                stderr=output and subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_ignore_warning,
+            )
+        finally:
+            if output:
+                output.close()
+
+    def _exit(self, i: int) -> Path:
+        return Path(f"{self._base}_{i}.exit")
+
+    def _note(self, i: int, process: "subprocess.Popen[bytes]") -> None:
+        """Leave the exit status of an ended command, unless it left because it was asked to."""
+        status = process.wait()
+        if status and not self._warned:
+            time.sleep(1)  # a warning that reached the command first is about to reach us
+        del self._running[i]
+        if status == 0 or not self._warned:
+            tmp = self._exit(i).with_suffix(".tmp")
+            tmp.write_text(str(status))
+            tmp.replace(self._exit(i))
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            self._signal(signal.SIGUSR2)
+
+    def _terminate(self, *_: Any) -> None:
+        """Preemption without a warning, or cancelled."""
+        self._terminated = True
+        self._warn()
+
+    def _kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        for process in self._running.values():
+            try:
+                os.killpg(process.pid, number)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+
+def _ignore_warning() -> None:
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a process has ended, without reaping it: a handler may interrupt `Popen.poll` while that holds its lock."""
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def refuse_exclusive() -> None:
+    """Refuse to pack jobs on a GPU that lets in one process only.
+
+    Raises:
+        RuntimeError: its compute mode is exclusive.
+    """
+    if not shutil.which("nvidia-smi"):
+        return
+    ask = ["nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader"]
+    said = subprocess.run(ask, capture_output=True, text=True, timeout=60).stdout
+    if "Exclusive" in said or "Prohibited" in said:
+        raise RuntimeError("several jobs were packed on a GPU whose compute mode is exclusive: remove pack from the profile")

@@ -1,0 +1,150 @@
+"""A job's resources, in the words of the official Slurm plugin, as submitit's parameters."""
+
+import difflib
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+WORDS = {
+    "runtime": "minutes, or text such as 2h",
+    "mem_mb": "memory of a node",
+    "mem_mb_per_cpu": "memory of a CPU",
+    "mem_per_cpu": "the same, in MB or with a unit",
+    "cpus_per_task": "CPUs; the rule's threads if not given",
+    "tasks": "1",
+    "nodes": "number of nodes; the command runs on the first",
+    "gpu": "number of GPUs a node",
+    "gpu_model": "their type",
+    "gres": "as sbatch takes it",
+    "slurm_partition": "partition",
+    "slurm_account": "account",
+    "qos": "quality of service",
+    "constraint": "node features",
+    "exclude": "nodes to avoid",
+    "reservation": "reservation",
+    "slurm_extra": "further options of sbatch, --name=value",
+    "resumable": "1: at its time limit the job is requeued and goes on where it was",
+    "pack": "so many jobs share one allocation, and its GPUs",
+}
+"""The valid words, and what they take."""
+
+_SNAKEMAKE = {"_cores", "_nodes", "tmpdir", "mem", "mem_mib", "disk", "disk_mb", "disk_mib", "threads"}
+_BY_WORD = {
+    "slurm_partition": "partition",
+    "slurm_account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "exclude": "exclude",
+    "reservation": "reservation",
+    "runtime": "time",
+    "mem_mb": "mem",
+    "mem_per_cpu": "mem-per-cpu",
+    "mem_mb_per_cpu": "mem-per-cpu",
+    "cpus_per_task": "cpus-per-task",
+    "nodes": "nodes",
+    "gpu": "gpus",
+    "gres": "gres",
+}
+_OURS = {"array", "comment", "error", "job-name", "no-requeue", "open-mode", "output", "requeue", "signal", "wrap"}
+"""Options of sbatch that the plugin sets by itself."""
+
+_SHORT = {"A": "account", "C": "constraint", "J": "job-name", "N": "nodes", "a": "array", "c": "cpus-per-task", "e": "error", "o": "output"}
+_SHORT |= {"p": "partition", "q": "qos", "t": "time", "x": "exclude"}
+
+
+class Refused(ValueError):
+    """A job whose resources make no sense; the message says which, and the valid ones."""
+
+
+def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> None:
+    """Refuse unknown and contradictory resources.
+
+    Args:
+        resources: of one job.
+        known: further names, which the user has limited by `--resources NAME=N`.
+
+    Raises:
+        Refused: one line.
+    """
+    for word in resources:
+        if word not in WORDS and word not in _SNAKEMAKE and word not in known:
+            near = difflib.get_close_matches(word, WORDS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise Refused(f"resource {word!r} is unknown{hint} valid: {', '.join(WORDS)}".replace(" valid", "; valid" if not near else " Valid"))
+    given = {w for w in WORDS if resources.get(w) not in (None, "", 0)}
+    for one, other in (("mem_mb", "mem_per_cpu"), ("mem_mb", "mem_mb_per_cpu"), ("mem_per_cpu", "mem_mb_per_cpu")):
+        if {one, other} <= given:
+            raise Refused(f"resources {one} and {other} contradict one another: give one of them")
+    if "gpu" in given and "gpu" in str(resources.get("gres", "")):
+        raise Refused("resources gpu and gres both ask for GPUs: give one of them")
+    if "gpu_model" in given and "gpu" not in given:
+        raise Refused("resource gpu_model needs gpu, the number of GPUs")
+    for word in ("runtime", "mem_mb", "mem_mb_per_cpu", "cpus_per_task", "nodes", "gpu", "pack"):
+        value = resources.get(word)
+        if value is not None and (isinstance(value, bool) or not str(value).isdigit() or (word not in ("gpu", "mem_mb") and int(value) < 1)):
+            raise Refused(f"resource {word}={value!r}: a whole number is needed, {WORDS[word]}")
+    if int(resources.get("tasks") or 1) != 1:
+        raise Refused(f"resource tasks={resources['tasks']}: valid is 1; several processes are started by the command itself, such as torchrun")
+    for option in extra(resources):
+        if option in _OURS:
+            raise Refused(f"slurm_extra: --{option} is set by the plugin and cannot be given")
+        for word in given & _BY_WORD.keys():
+            if _BY_WORD[word] == option:
+                raise Refused(f"slurm_extra: --{option} contradicts the resource {word}: give one of them")
+
+
+def extra(resources: Mapping[str, Any]) -> dict[str, str | bool]:
+    """The options in `slurm_extra`: `--name=value`, `--name value`, `--switch` or `-p value`.
+
+    Example:
+        >>> extra({"slurm_extra": "--nice=100 --exclusive -p long"})
+        {'nice': '100', 'exclusive': True, 'partition': 'long'}
+    """
+    out: dict[str, str | bool] = {}
+    last = None
+    for word in shlex.split(str(resources.get("slurm_extra") or "")):
+        if word.startswith("-"):
+            name, equals, value = word.lstrip("-").partition("=")
+            last = name if word.startswith("--") else _SHORT.get(name, name)
+            out[last] = value if equals else True
+        elif last is None or out[last] is not True:
+            raise Refused(f"slurm_extra: {word!r} belongs to no option")
+        else:
+            out[last] = word
+    return out
+
+
+def parameters(resources: Mapping[str, Any], threads: int, overhead_mb: int, packed: int, delay_s: int) -> dict[str, Any]:
+    """Parameters of submitit's Slurm executor, without its own prefix.
+
+    Args:
+        resources: of one job, checked.
+        threads: of its rule.
+        overhead_mb: memory of the processes around the command.
+        packed: number of jobs in the allocation; CPUs and memory are multiplied, GPUs are shared.
+        delay_s: seconds between the warning and the time limit.
+    """
+    r = resources
+    minutes = int(r.get("runtime") or 60)
+    cpus = int(r.get("cpus_per_task") or threads or 1) * packed
+    p: dict[str, Any] = {"time": minutes, "nodes": int(r.get("nodes") or 1), "ntasks_per_node": 1, "cpus_per_task": cpus}
+    if r.get("mem_mb"):
+        p["mem"] = f"{(int(r['mem_mb']) + overhead_mb) * packed}MB"
+    elif per_cpu := r.get("mem_per_cpu") or r.get("mem_mb_per_cpu"):
+        p["mem_per_cpu"] = f"{per_cpu}MB" if str(per_cpu).isdigit() else str(per_cpu)
+    if r.get("gres"):
+        p["gres"] = str(r["gres"])
+    elif r.get("gpu"):
+        p["gres"] = ":".join(["gpu", *([str(r["gpu_model"])] if r.get("gpu_model") else []), str(r["gpu"])])
+    for word in ("slurm_partition", "slurm_account", "qos", "constraint", "exclude"):
+        if r.get(word):
+            p[_BY_WORD[word]] = str(r[word])
+    options = extra(r)
+    if r.get("reservation"):
+        options["reservation"] = str(r["reservation"])
+    # Slurm warns up to a minute early, so of a short limit at most a quarter is left for the warning.
+    p["signal_delay_s"] = max(10, min(delay_s, minutes * 15))
+    # A step does not inherit --cpus-per-task since Slurm 22.05; of several nodes only the first runs the command.
+    p["srun_args"] = [f"--cpus-per-task={cpus}"] + (["--nodes=1", "--ntasks=1"] if p["nodes"] > 1 else [])
+    p["additional_parameters"] = options | {"requeue": True}
+    return p

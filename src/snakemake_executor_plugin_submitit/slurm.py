@@ -1,0 +1,169 @@
+"""Questions to Slurm, and what its answers mean. A question that failed is never taken for an answer."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+ENDED = frozenset(
+    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED LAUNCH_FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED RECONFIG_FAIL REVOKED TIMEOUT UNKNOWN".split()
+)
+"""States that a job does not leave by itself; a requeue does change NODE_FAIL and PREEMPTED. UNKNOWN: Slurm has forgotten the job."""
+
+_LIMIT = re.compile(r"\w*Submit\w*Limit\w*|\w*MaxSubmit\w*")
+_BUSY = re.compile(
+    r"contact slurm controller|timed out|temporarily|try again|Zero Bytes|Connection (refused|reset)|Transport endpoint|"
+    r"Unexpected message|standby|Protocol authentication error|controller.*(busy|not responding)",
+    re.I,
+)
+
+
+class QueryFailed(RuntimeError):
+    """Slurm did not answer."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the site allows."""
+
+    max_array: int
+    accounting: bool
+
+
+@dataclass(frozen=True)
+class State:
+    """A job's state, and Slurm's reason for it."""
+
+    name: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})" if self.reason and self.reason != "None" else self.name
+
+
+def ask(*command: str) -> str:
+    """A command's output.
+
+    Raises:
+        QueryFailed: it is not there, failed, or did not answer within a minute.
+    """
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise QueryFailed(f"{command[0]}: {error}") from None
+    if done.returncode:
+        raise QueryFailed(f"{command[0]}: {' '.join(done.stderr.split()) or f'status {done.returncode}'}")
+    return done.stdout
+
+
+def site() -> Site:
+    """The site's limits, from `scontrol show config`."""
+    said = dict(re.findall(r"^(\w+)\s*= ?(.*?)\s*$", ask("scontrol", "show", "config"), re.M))
+    tasks = re.search(r"max_array_tasks=(\d+)", said.get("SchedulerParameters", ""))
+    largest = min(int(said.get("MaxArraySize", 1001)), int(tasks[1]) if tasks else 10**9)
+    kind = said.get("AccountingStorageType", "")
+    return Site(max(1, largest), bool(kind) and "none" not in kind and "null" not in kind)
+
+
+def states(ids: Iterable[str], accounting: bool) -> dict[str, State]:
+    """States of jobs: one call of squeue, which asks the controller; of the accounting database only what that has forgotten.
+
+    Args:
+        ids: such as `12` or `12_3`.
+        accounting: the site has a database.
+
+    Returns:
+        By id. Missing are ids of which nothing is known now; a job that Slurm has no memory of is UNKNOWN.
+
+    Raises:
+        QueryFailed: the controller did not answer.
+    """
+    wanted = set(ids)
+    if not wanted:
+        return {}
+    listed = ",".join(sorted({i.partition("_")[0] for i in wanted}))
+    try:
+        said = ask("squeue", "--noheader", "--array", "--states=all", f"--jobs={listed}", "--format=%i|%T|%r")
+    except QueryFailed as error:
+        if "Invalid job id" not in str(error):  # all are forgotten
+            raise
+        said = ""
+    out = _read(said, wanted)
+    if forgotten := wanted - set(out):
+        out |= _accounted(forgotten) if accounting else dict.fromkeys(forgotten, State("UNKNOWN"))
+    return out
+
+
+def _accounted(ids: set[str]) -> dict[str, State]:
+    """What the database says; nothing at all if it does not answer."""
+    listed = ",".join(sorted({i.partition("_")[0] for i in ids}))
+    try:
+        said = ask("sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,State,Reason", f"--jobs={listed}")
+    except QueryFailed:
+        return {}
+    found = _read(said, ids)
+    waiting = {line.partition("_[")[0] for line in said.splitlines() if "_[" in line}  # a row for all pending tasks of an array
+    found |= {i: State("PENDING") for i in ids - set(found) if i.partition("_")[0] in waiting}
+    return dict.fromkeys(ids, State("UNKNOWN")) | found
+
+
+def _read(said: str, wanted: set[str]) -> dict[str, State]:
+    """Rows of id, state, reason."""
+    out = {}
+    for line in said.splitlines():
+        id, _, rest = line.strip().partition("|")
+        name, _, reason = rest.partition("|")
+        if id in wanted and name:
+            out[id] = State(name.split()[0], reason.strip())
+    return out
+
+
+def commented(token: str) -> list[str]:
+    """Ids of the user's jobs with a comment."""
+    said = ask("squeue", "--noheader", f"--user={os.getuid()}", "--states=all", "--format=%F|%k")
+    return sorted({line.partition("|")[0].strip() for line in said.splitlines() if line.rpartition("|")[2].strip() == token})
+
+
+def cancel(ids: list[str]) -> None:
+    """Cancel jobs; what has ended already is no error."""
+    for i in range(0, len(ids), 500):
+        try:
+            ask("scancel", "--quiet", *ids[i : i + 500])
+        except QueryFailed as error:
+            if "Invalid job id" not in str(error):
+                raise
+
+
+def refusal(said: str, alive: bool) -> str:
+    """What a refused sbatch means.
+
+    Args:
+        said: its error output.
+        alive: jobs of ours are in the queue, so that a limit may be theirs.
+
+    Returns:
+        `limit` (too many jobs for now: fewer, or later), `busy` (later) or `bad` (never).
+
+    Example:
+        >>> refusal("sbatch: error: AssocMaxSubmitJobLimit", False), refusal("sbatch: error: invalid partition specified: x", True)
+        ('limit', 'bad')
+    """
+    if _LIMIT.search(said):
+        return "limit"
+    if _BUSY.search(said):
+        return "busy"
+    if "job submit limit" in said and alive:  # older versions name no limit: only sure to pass if we fill it ourselves
+        return "limit"
+    return "bad"
+
+
+def words(said: str) -> str:
+    """Slurm's own words, without the program's name before each line.
+
+    Example:
+        >>> words("sbatch: error: invalid partition specified: x\\nsbatch: error: Batch job submission failed: Invalid partition name specified")
+        'invalid partition specified: x. Batch job submission failed: Invalid partition name specified'
+    """
+    lines = [re.sub(r"^(\w+: )?(error: )?", "", line).strip() for line in said.strip().splitlines()]
+    return ". ".join(line for line in lines if line)
