@@ -7,7 +7,6 @@ Snakemake imports this module in every call: nothing heavy at the top, and no po
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
@@ -20,13 +19,13 @@ __all__ = ["Executor", "ExecutorSettings", "common_settings"]
 class ExecutorSettings(ExecutorSettingsBase):
     """Settings, in a profile `submitit-<name>: value`. Switches are off by default: Snakemake's parser allows no other."""
 
-    cluster: Optional[str] = field(
+    cluster: str = field(
         default="slurm", metadata={"help": "slurm; or local (processes of this machine), debug (in the controller, one after the other)"}
     )
-    logdir: Optional[Path] = field(
+    logdir: Path = field(
         default=Path(".snakemake/submitit"), metadata={"help": "folder of job logs and of the ledger jobs.jsonl, seen by the nodes too"}
     )
-    name_prefix: Optional[str] = field(default="smk", metadata={"help": "Slurm job names are <prefix>-<rule>"})
+    name_prefix: str = field(default="smk", metadata={"help": "Slurm job names are <prefix>-<rule>"})
     no_arrays: bool = field(default=False, metadata={"help": "submit every job by itself"})
     array_limit: int = field(default=1000, metadata={"help": "most tasks of one array; the site's MaxArraySize holds as well"})
     array_parallelism: int = field(default=256, metadata={"help": "most tasks of an array that run at the same time"})

@@ -1,7 +1,9 @@
 """The executor: submit what is ready, ask once for all jobs, report each job once."""
 
 import asyncio
+import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -19,12 +21,10 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
 
-from . import resources, slurm
+from . import resources, slurm, words
 from .ledger import Ledger, Place
 
 CLUSTERS = ("slurm", "local", "debug")
-TAIL = 15
-"""Lines of a failed job's log in its message."""
 
 
 class Executor(RemoteExecutor):
@@ -70,7 +70,7 @@ class Executor(RemoteExecutor):
             raise WorkflowError(f"Slurm does not answer, so nothing was submitted: {error}") from None
         for key, place in left.items():
             state = states.get(place.id)
-            if place.exit.exists() or state and state.name in slurm.ENDED:
+            if place.exit.exists() or (state and state.name in slurm.ENDED):
                 self.ledger.ended(key, place.id, str(state or "ended"), "ended while no controller was there")
             else:
                 self.following[key] = place
@@ -81,6 +81,7 @@ class Executor(RemoteExecutor):
         """Follow, refuse or submit: jobs of one rule and equal resources go out together."""
         shapes: dict[str, tuple[list[SubmittedJobInfo], dict[str, Any], int]] = {}
         followed: dict[str, list[SubmittedJobInfo]] = defaultdict(list)
+        refused: list[SubmittedJobInfo] = []
         for job in jobs:
             self.run_job_pre(job)
             info = SubmittedJobInfo(job, aux={"key": _key(job)})
@@ -91,7 +92,8 @@ class Executor(RemoteExecutor):
             try:
                 resources.check(_resources(job), frozenset(self.workflow.global_resources))
             except resources.Refused as error:
-                self.report_job_error(info, msg=f"not submitted: {error}\n")
+                info.aux["refused"] = f"not submitted: {error}"
+                refused.append(info)
                 continue
             pack = int(job.resources.get("pack") or 1)
             parameters = resources.parameters(
@@ -101,7 +103,7 @@ class Executor(RemoteExecutor):
             shape = json.dumps([job.name, parameters, pack], sort_keys=True, default=str)
             shapes.setdefault(shape, ([], parameters, pack))[0].append(info)
         for name, infos in followed.items():
-            ids = _span([i.external_jobid for i in infos])
+            ids = words.span([i.external_jobid for i in infos])
             self.logger.info(f"following {len(infos)} running job(s) of {name}, submitted by an earlier controller: {ids}")
             for info in infos:
                 self.report_job_submission(info)
@@ -111,12 +113,12 @@ class Executor(RemoteExecutor):
                 for i in range(0, len(infos), limit * pack):
                     self.waiting.append((infos[i : i + limit * pack], parameters, pack))
             self._submit_waiting()
-        for infos, _, _ in shapes.values():
-            for info in infos:
-                if refused := info.aux.pop("refused", None):
-                    self.report_job_error(info, msg=refused)
-                else:
-                    self.report_job_submission(info)
+        for info in (info for infos, _, _ in shapes.values() for info in infos):
+            if "refused" in info.aux:
+                refused.append(info)
+            else:
+                self.report_job_submission(info)
+        self._refuse(refused)
 
     def run_job(self, job: JobExecutorInterface) -> None:
         """Submit one job."""
@@ -135,8 +137,9 @@ class Executor(RemoteExecutor):
                     half = (len(infos) // pack + 1) // 2 * pack
                     self.waiting[:0] = [(infos[:half], parameters, pack), (infos[half:], parameters, pack)]
                 elif verdict == "bad":
+                    who = "Slurm refused the job" if type(error).__name__ == "FailedJobError" else "not submitted"
                     for info in infos:
-                        info.aux["refused"] = f"Slurm refused the job: {slurm.words(str(error))}\n"
+                        info.aux["refused"] = f"{who}: {slurm.words(str(error))}"
                 else:
                     self.waiting.insert(0, (infos, parameters, pack))
                     self.pause = min(max(2 * self.pause, 5.0), float(self.settings.status_interval_max_s))
@@ -158,10 +161,9 @@ class Executor(RemoteExecutor):
         folder.mkdir(parents=True)
         p = dict(parameters)
         limit_s, resumable = p["time"] * 60.0, p.pop("resumable")
-        allocations = [
-            Allocation([self.format_job_exec(i.job) for i in infos[n : n + pack]], os.getcwd(), resumable, limit_s, p["signal_delay_s"] * 0.8)
-            for n in range(0, len(infos), pack)
-        ]
+        commands = [self.format_job_exec(i.job) for i in infos]
+        leave_s, workdir = p["signal_delay_s"] * 0.8, str(Path.cwd())
+        allocations = [Allocation(commands[n : n + pack], folder, workdir, resumable, limit_s, leave_s) for n in range(0, len(infos), pack)]
         if self.on_slurm:
             executor: Any = submitit.SlurmExecutor(folder, max_num_timeout=self.settings.max_requeues)
             more = {"job_name": f"{self.settings.name_prefix}-{name}", "comment": token, "stderr_to_stdout": True}
@@ -173,18 +175,19 @@ class Executor(RemoteExecutor):
             executor = submitit.DebugExecutor(folder)
         self.ledger.submitting(token, name, folder, pack, [{"key": i.aux["key"], "output": [str(o) for o in i.job.output]} for i in infos])
         try:
-            if len(allocations) == 1:
-                handles = [executor.submit(allocations[0])]
-            else:
-                with executor.batch():
-                    handles = [executor.submit(a) for a in allocations]
+            with contextlib.redirect_stderr(io.StringIO()):  # sbatch's words come with the exception
+                if len(allocations) == 1:
+                    handles = [executor.submit(allocations[0])]
+                else:
+                    with executor.batch():
+                        handles = [executor.submit(a) for a in allocations]
         except BaseException:
             self.ledger.refused(token)
             shutil.rmtree(folder, ignore_errors=True)
             raise
         ids = [handles[n // pack].job_id for n in range(len(infos))]
         self.ledger.submitted(token, ids)
-        self.logger.info(f"submitted {len(infos)} job(s) of {name}: {_span(ids)}")
+        self.logger.info(f"submitted {len(infos)} job(s) of {name}: {words.span(ids)}")
         for n, info in enumerate(infos):
             info.aux["handle"] = handles[n // pack]
             alone = len(allocations[n // pack].commands) == 1
@@ -198,6 +201,10 @@ class Executor(RemoteExecutor):
         self.members[place.id].add(place.member)
         self.folders.add(place.folder)
 
+    def additional_general_args(self) -> str:
+        """The Snakemake in the job does not announce it again: its log holds what the command says, and errors."""
+        return "--quiet rules host progress"
+
     # status
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
@@ -206,11 +213,12 @@ class Executor(RemoteExecutor):
             with self.submitting:
                 await asyncio.to_thread(self._submit_waiting)
         left = []
+        refused = [i for i in active_jobs if "refused" in i.aux]
+        self._refuse(refused)
+        active_jobs = [i for i in active_jobs if i not in refused]
         listed = {folder: _names(folder) for folder in {i.aux["place"].folder for i in active_jobs if "place" in i.aux}}
         for info in active_jobs:
-            if refused := info.aux.pop("refused", None):
-                self.report_job_error(info, msg=refused)
-            elif "place" not in info.aux:
+            if "place" not in info.aux:
                 yield info
             elif not self._settled(info, listed[info.aux["place"].folder]):
                 left.append(info)
@@ -225,14 +233,14 @@ class Executor(RemoteExecutor):
     def _settled(self, info: SubmittedJobInfo, names: set[str]) -> bool:
         """Report a job of which the allocation has left word."""
         place: Place = info.aux["place"]
-        if place.exit.name in names and (status := _text(place.exit)):
+        if place.exit.name in names and (status := words.text(place.exit)):
             if status == "0":
                 self._forget(info, "success")
                 self.report_job_success(info)
             else:
                 self._fail(info, "FAILED", f"the command ended with status {status}")
             return True
-        if f"{place.id}_0_result.pkl" in names and (why := _result(place.folder / f"{place.id}_0_result.pkl")):
+        if f"{place.id}_0_result.pkl" in names and (why := words.result(place.folder / f"{place.id}_0_result.pkl")):
             self._fail(info, "FAILED", why)
             return True
         return False
@@ -257,8 +265,8 @@ class Executor(RemoteExecutor):
         if any(s.name in slurm.ENDED for s in states.values()):
             self.next_query = now + min(self.interval, self.settings.lost_job_grace_s / 3)
         for state in states.values():
-            if state.name == "PENDING" and state.reason in HOPELESS:
-                self._say_once(f"Slurm says of pending jobs: {state.reason} ({HOPELESS[state.reason]})", state.reason)
+            if state.name == "PENDING" and state.reason in words.HOPELESS:
+                self._say_once(f"Slurm says of pending jobs: {state.reason} ({words.HOPELESS[state.reason]})", state.reason)
         return states
 
     def _lost(self, info: SubmittedJobInfo, state: slurm.State | None) -> bool:
@@ -277,13 +285,26 @@ class Executor(RemoteExecutor):
         return True
 
     def _fail(self, info: SubmittedJobInfo, state: str, why: str) -> None:
+        place: Place = info.aux["place"]
         log = info.aux["log"]
-        own = info.aux["place"].log(alone=False)
+        own = place.log(alone=False)
         log = own if own.exists() else log
         self._forget(info, state, why, str(log))
-        lines = [line for line in _text(log).splitlines() if line.strip()][-TAIL:]
-        said = "".join(f"    {line}\n" for line in lines) or "    (empty)\n"
-        self.report_job_error(info, msg=f"Job {info.external_jobid}: {why}. Its log, {log}, ends:\n{said}", aux_logs=[str(log)])
+        # Snakemake's own message is silenced together with its long announcements of jobs.
+        named = f"{info.job.name} ({words.wildcards(info.job)}), " + ("Slurm " if self.on_slurm else "") + f"job {place.id}"
+        self.logger.error(f"{named}: {why}; {log} ends:\n" + "".join(f"    {line}\n" for line in words.last_words(log)).rstrip())
+        self.report_job_error(info, msg=f"{why}\n", aux_logs=[str(log)])
+
+    def _refuse(self, infos: Sequence[SubmittedJobInfo]) -> None:
+        """Report jobs that were not submitted, a line for each reason."""
+        reasons: dict[str, list[SubmittedJobInfo]] = defaultdict(list)
+        for info in infos:
+            reasons[info.aux["refused"]].append(info)
+        for why, those in reasons.items():
+            one = f" ({words.wildcards(those[0].job)})" if len(those) == 1 else f": {len(those)} jobs"
+            self.logger.error(f"{those[0].job.name}{one}: {why}")
+            for info in those:
+                self.report_job_error(info, msg=f"{why}\n")
 
     def _forget(self, info: SubmittedJobInfo, state: str, why: str = "", log: str = "") -> None:
         """Write down a job's fate."""
@@ -328,21 +349,6 @@ class Executor(RemoteExecutor):
                     (folder / name).unlink(missing_ok=True)
 
 
-HOPELESS = {
-    "PartitionTimeLimit": "runtime exceeds the partition's limit",
-    "PartitionNodeLimit": "more nodes than the partition has, or a partition that is down",
-    "BadConstraints": "no node fits the request",
-    "AssocMaxWallDurationPerJobLimit": "runtime exceeds the account's limit",
-    "QOSMaxWallDurationPerJobLimit": "runtime exceeds the quality of service's limit",
-    "AccountNotAllowed": "the account may not use the partition",
-    "JobHeldUser": "held by you: scontrol release",
-    "JobHeldAdmin": "held by an administrator",
-    "ReqNodeNotAvail": "nodes are down or reserved",
-    "launch_failed_requeued_held": "the start failed: scontrol release, or cancel",
-}
-"""Reasons for which a job waits without end, or nearly, and what they mean."""
-
-
 def _resources(job: JobExecutorInterface) -> dict[str, Any]:
     return dict(job.resources.items())
 
@@ -357,35 +363,6 @@ def _key(job: JobExecutorInterface) -> str:
 def _names(folder: Path) -> set[str]:
     """Names in a folder: reading it anew sees on a network file system what `exists` may not see yet."""
     try:
-        return set(os.listdir(folder))
+        return {p.name for p in folder.iterdir()}
     except OSError:
         return set()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def _result(path: Path) -> str:
-    """Why submitit's part of a job failed; empty if it did not."""
-    import pickle
-
-    try:
-        outcome, value = pickle.loads(path.read_bytes())
-    except (OSError, EOFError, pickle.UnpicklingError):
-        return ""
-    return "" if outcome == "success" else str(value).strip().splitlines()[-1].partition(": ")[2] or str(value).strip()
-
-
-def _span(ids: Sequence[str]) -> str:
-    """Slurm ids in short.
-
-    Example:
-        >>> _span(["7_0", "7_1", "7_2"]), _span(["7"])
-        ('7_0 to 7_2', '7')
-    """
-    distinct = list(dict.fromkeys(ids))
-    return distinct[0] if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"

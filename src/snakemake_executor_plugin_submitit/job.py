@@ -1,7 +1,7 @@
 """What submitit runs inside an allocation: the command of one Snakemake job, or of several that share it.
 
-Slurm's warning (USR2: the time limit is near, or somebody with more right wants the node) must reach the training program only. So the commands
-start with USR2 ignored, which bash, Snakemake and all their children inherit; a program with its own handler, and only that, reacts to it.
+Slurm's warning (USR2: the time limit is near, or somebody with more right wants the node) must reach the training program only. So the
+commands start with USR2 ignored, which bash, Snakemake and all their children inherit; only a program with its own handler reacts to it.
 """
 
 import os
@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Allocation:
 
     Args:
         commands: shell commands, run side by side.
+        folder: of the submission; exit statuses and, of several commands, their logs go there.
         workdir: where they run.
         resumable: after a time limit they can go on where they were.
         limit_s: time limit in seconds.
@@ -32,6 +33,7 @@ class Allocation:
     """
 
     commands: list[str]
+    folder: Path
     workdir: str
     resumable: bool
     limit_s: float
@@ -43,8 +45,7 @@ class Allocation:
 
     def __call__(self) -> None:
         self._begun = time.time()
-        here = submitit.JobEnvironment()
-        self._base = Path(here.paths.folder) / here.job_id
+        self._base = self.folder / submitit.JobEnvironment().job_id
         if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
             signal.signal(signal.SIGTERM, self._terminate)
         if len(self.commands) > 1:
@@ -78,11 +79,11 @@ class Allocation:
         if at_limit and not self.resumable:
             raise RuntimeError(f"reached its time limit of {self.limit_s / 60:.0f} min and cannot resume: give it more runtime")
         self._kill()
-        return submitit.helpers.DelayedSubmission(Allocation(self.commands, self.workdir, self.resumable, self.limit_s, self.leave_s))
+        return submitit.helpers.DelayedSubmission(replace(self, _running={}, _begun=0.0, _warned=False))
 
     def _start(self, i: int, command: str) -> "subprocess.Popen[bytes]":
         environment = {**os.environ, PACK: str(len(self.commands))}
-        output = None if len(self.commands) == 1 else open(f"{self._base}_{i}.log", "ab")  # noqa: SIM115
+        output = None if len(self.commands) == 1 else Path(f"{self._base}_{i}.log").open("ab")  # noqa: SIM115
         try:
             return subprocess.Popen(
                 ["bash", "-c", command],

@@ -70,7 +70,9 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
         if word not in WORDS and word not in _SNAKEMAKE and word not in known:
             near = difflib.get_close_matches(word, WORDS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise Refused(f"resource {word!r} is unknown{hint} valid: {', '.join(WORDS)}".replace(" valid", "; valid" if not near else " Valid"))
+            raise Refused(
+                f"resource {word!r} is unknown{hint} valid: {', '.join(WORDS)}".replace(" valid", "; valid" if not near else " Valid")
+            )
     given = {w for w in WORDS if resources.get(w) not in (None, "", 0)}
     for one, other in (("mem_mb", "mem_per_cpu"), ("mem_mb", "mem_mb_per_cpu"), ("mem_per_cpu", "mem_mb_per_cpu")):
         if {one, other} <= given:
@@ -81,10 +83,14 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
         raise Refused("resource gpu_model needs gpu, the number of GPUs")
     for word in ("runtime", "mem_mb", "mem_mb_per_cpu", "cpus_per_task", "nodes", "gpu", "pack"):
         value = resources.get(word)
-        if value is not None and (isinstance(value, bool) or not str(value).isdigit() or (word not in ("gpu", "mem_mb") and int(value) < 1)):
+        if value is not None and (
+            isinstance(value, bool) or not str(value).isdigit() or (word not in ("gpu", "mem_mb") and int(value) < 1)
+        ):
             raise Refused(f"resource {word}={value!r}: a whole number is needed, {WORDS[word]}")
     if int(resources.get("tasks") or 1) != 1:
-        raise Refused(f"resource tasks={resources['tasks']}: valid is 1; several processes are started by the command itself, such as torchrun")
+        raise Refused(
+            f"resource tasks={resources['tasks']}: valid is 1; several processes are started by the command itself, such as torchrun"
+        )
     for option in extra(resources):
         if option in _OURS:
             raise Refused(f"slurm_extra: --{option} is set by the plugin and cannot be given")

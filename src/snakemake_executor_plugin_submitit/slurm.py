@@ -7,7 +7,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 ENDED = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED LAUNCH_FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED RECONFIG_FAIL REVOKED TIMEOUT UNKNOWN".split()
+    [
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "LAUNCH_FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "RECONFIG_FAIL",
+        "REVOKED",
+        "TIMEOUT",
+        "UNKNOWN",
+    ]
 )
 """States that a job does not leave by itself; a requeue does change NODE_FAIL and PREEMPTED. UNKNOWN: Slurm has forgotten the job."""
 
@@ -162,8 +176,8 @@ def words(said: str) -> str:
     """Slurm's own words, without the program's name before each line.
 
     Example:
-        >>> words("sbatch: error: invalid partition specified: x\\nsbatch: error: Batch job submission failed: Invalid partition name specified")
-        'invalid partition specified: x. Batch job submission failed: Invalid partition name specified'
+        >>> words("sbatch: error: invalid partition specified: x\\nsbatch: error: Batch job submission failed")
+        'invalid partition specified: x. Batch job submission failed'
     """
     lines = [re.sub(r"^(\w+: )?(error: )?", "", line).strip() for line in said.strip().splitlines()]
     return ". ".join(line for line in lines if line)

@@ -1,0 +1,64 @@
+"""What is said to people about jobs, and read from what their allocations left."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+
+TAIL = 15
+"""Lines of a failed job's log in its message."""
+
+HOPELESS = {
+    "PartitionTimeLimit": "runtime exceeds the partition's limit",
+    "PartitionNodeLimit": "more nodes than the partition has, or a partition that is down",
+    "BadConstraints": "no node fits the request",
+    "AssocMaxWallDurationPerJobLimit": "runtime exceeds the account's limit",
+    "QOSMaxWallDurationPerJobLimit": "runtime exceeds the quality of service's limit",
+    "AccountNotAllowed": "the account may not use the partition",
+    "JobHeldUser": "held by you: scontrol release",
+    "JobHeldAdmin": "held by an administrator",
+    "ReqNodeNotAvail": "nodes are down or reserved",
+    "launch_failed_requeued_held": "the start failed: scontrol release, or cancel",
+}
+"""Reasons for which a job waits without end, or nearly, and what they mean."""
+
+
+def last_words(log: Path) -> list[str]:
+    """The end of a job's log: what its command said, without Snakemake's account of the failure."""
+    lines = [line.rstrip() for line in text(log).splitlines() if line.strip() and not line.startswith("submitit INFO")]
+    own = next((i for i, line in enumerate(lines) if line.startswith(("RuleException:", "Error in rule", "Error in group"))), len(lines))
+    return lines[:own][-TAIL:] + [line for line in lines[own:] if line.startswith(("slurmstepd", "srun:"))] or ["(empty)"]
+
+
+def text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def result(path: Path) -> str:
+    """Why submitit's part of a job failed; empty if it did not."""
+    try:
+        outcome, value = pickle.loads(path.read_bytes())
+    except (OSError, EOFError, pickle.UnpicklingError):
+        return ""
+    return "" if outcome == "success" else str(value).strip().splitlines()[-1].partition(": ")[2] or str(value).strip()
+
+
+def span(ids: Sequence[str]) -> str:
+    """Slurm ids in short.
+
+    Example:
+        >>> span(["7_0", "7_1", "7_2"]), span(["7"])
+        ('7_0 to 7_2', '7')
+    """
+    distinct = list(dict.fromkeys(ids))
+    return distinct[0] if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"
+
+
+def wildcards(job: JobExecutorInterface) -> str:
+    """What tells a job from others of its rule, for people."""
+    given = getattr(job, "wildcards_dict", None)
+    return ", ".join(f"{k}={v}" for k, v in given.items()) if given else f"{len(list(job.output))} outputs"
