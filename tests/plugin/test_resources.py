@@ -1,0 +1,98 @@
+"""Resources: the words, what they become in sbatch, and what is refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snakemake_executor_plugin_submitit.resources import WORDS, Refused, check, extra, parameters
+
+
+def sbatch(threads: int = 1, packed: int = 1, overhead: int = 0, delay: int = 120, **resources: object) -> dict[str, object]:
+    check(resources)
+    return parameters(resources, threads, overhead, packed, delay)
+
+
+def test_words_become_options_of_sbatch() -> None:
+    words = {"slurm_partition": "gpu", "slurm_account": "lab", "qos": "long", "constraint": "a100", "exclude": "n3", "reservation": "r1"}
+    made = sbatch(threads=4, runtime=90, mem_mb=8000, overhead=256, gpu=2, gpu_model="a100", slurm_extra="--nice=100 --exclusive", **words)
+    assert (made["partition"], made["account"], made["qos"], made["constraint"], made["exclude"]) == ("gpu", "lab", "long", "a100", "n3")
+    assert (made["time"], made["mem"], made["cpus_per_task"], made["gres"]) == (90, "8256MB", 4, "gpu:a100:2")
+    assert made["additional_parameters"] == {"nice": "100", "exclusive": True, "reservation": "r1", "requeue": True}
+
+
+def test_a_step_gets_the_cpus_of_its_job() -> None:
+    """Since Slurm 22.05 srun does not inherit them."""
+    assert "--cpus-per-task=6" in sbatch(cpus_per_task=6)["srun_args"]
+
+
+def test_of_several_nodes_the_first_runs_the_command() -> None:
+    assert {"--nodes=1", "--ntasks=1"} <= set(sbatch(nodes=2)["srun_args"])
+    assert "--nodes=1" not in sbatch()["srun_args"]
+
+
+def test_packed_jobs_add_up_but_share_their_gpus() -> None:
+    alone, packed = sbatch(threads=2, mem_mb=1000, overhead=100, gpu=1), sbatch(threads=2, mem_mb=1000, overhead=100, gpu=1, packed=4)
+    assert (packed["cpus_per_task"], packed["mem"]) == (8, "4400MB")
+    assert packed["gres"] == alone["gres"] == "gpu:1"
+
+
+@pytest.mark.parametrize(("minutes", "delay"), [(1, 15), (2, 30), (8, 120), (600, 120)])
+def test_a_short_limit_leaves_at_most_a_quarter_for_the_warning(minutes: int, delay: int) -> None:
+    assert sbatch(runtime=minutes)["signal_delay_s"] == delay
+
+
+def test_memory_of_a_cpu_has_a_unit() -> None:
+    assert sbatch(mem_per_cpu=500)["mem_per_cpu"] == sbatch(mem_mb_per_cpu=500)["mem_per_cpu"] == "500MB"
+    assert sbatch(mem_per_cpu="2G")["mem_per_cpu"] == "2G"
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        ({"parttion": "x"}, r"'parttion' is unknown; did you mean slurm_partition\? Valid: runtime, "),
+        ({"zzzz": 1}, "'zzzz' is unknown; valid: runtime, "),
+        ({"mem_mb": 10, "mem_per_cpu": 10}, "mem_mb and mem_per_cpu contradict"),
+        ({"mem_mb_per_cpu": 10, "mem_per_cpu": 10}, "mem_per_cpu and mem_mb_per_cpu contradict"),
+        ({"gpu": 1, "gres": "gpu:2"}, "gpu and gres both ask"),
+        ({"gpu_model": "a100"}, "gpu_model needs gpu"),
+        ({"runtime": "soon"}, "runtime='soon': a whole number is needed, minutes"),
+        ({"pack": 0}, "pack=0: a whole number is needed"),
+        ({"nodes": -1}, "nodes=-1"),
+        ({"tasks": 2}, "tasks=2: valid is 1"),
+        ({"slurm_extra": "--job-name=x"}, "--job-name is set by the plugin"),
+        ({"slurm_extra": "--no-requeue"}, "--no-requeue is set by the plugin"),
+        ({"slurm_extra": "-p x", "slurm_partition": "y"}, "--partition contradicts the resource slurm_partition"),
+        ({"slurm_extra": "--time=5", "runtime": 6}, "--time contradicts the resource runtime"),
+        ({"slurm_extra": "loose"}, "'loose' belongs to no option"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(resources: dict[str, object], said: str) -> None:
+    with pytest.raises(Refused, match=said) as error:
+        check(resources)
+    assert "\n" not in str(error.value)
+
+
+def test_a_resource_the_user_limits_is_known() -> None:
+    check({"downloads": 1}, frozenset({"downloads"}))
+    with pytest.raises(Refused, match="downloads"):
+        check({"downloads": 1})
+
+
+def test_a_gres_that_is_no_gpu_goes_with_gpus() -> None:
+    check({"gpu": 1, "gres": "lustre:1"})
+
+
+@given(st.text(alphabet=st.characters(codec="ascii", categories=("Ll",)), min_size=1, max_size=12))
+def test_every_word_is_valid_or_refused_with_the_valid_ones(word: str) -> None:
+    try:
+        check({word: 1, "gpu": 1} if word == "gpu_model" else {word: 1})
+    except Refused as error:
+        if word not in WORDS:
+            assert all(valid in str(error) for valid in WORDS)
+    else:
+        assert word in WORDS or word in {"mem", "disk", "tmpdir", "threads"}
+
+
+@given(st.dictionaries(st.sampled_from(["nice", "exclusive", "mail-type", "wckey"]), st.sampled_from(["1", "a b", "x=y"]), max_size=4))
+def test_extra_options_survive(options: dict[str, str]) -> None:
+    assert extra({"slurm_extra": " ".join(f"--{k}='{v}'" for k, v in options.items())}) == options
