@@ -66,6 +66,7 @@ def _run(cell: Cell, folder: Path, data: Path, on: Any, save_every: float, keep_
     """Train a cell in its folder, with a log; the exit status."""
     from . import data as data_module
     from .result import clock
+    from .staging import staged
     from .trainer import Interrupted, Stop, Trainer
 
     stop = Stop()
@@ -76,7 +77,7 @@ def _run(cell: Cell, folder: Path, data: Path, on: Any, save_every: float, keep_
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(name, ask)
     try:
-        loaded = data_module.load(cell.data, data, cell.training, cell.seed)
+        loaded = data_module.load(*staged(cell.data, data), cell.training, cell.seed)
         trainer = Trainer(cell, loaded, folder, on, save_every, stop=stop, keep_weights=keep_weights)
     except InvalidInput as error:
         raise InvalidInput(str(error).replace("--dataset NAME", f"--dataset {cell.dataset}")) from None

@@ -20,6 +20,9 @@ from .errors import InvalidInput
 SHARED = "MODULEWISE_SHARED_DEVICE"
 """Set to 1 by whoever packs several runs on one device."""
 
+PACK = "SNAKEMAKE_SUBMITIT_PACK"
+"""Set by the executor plugin: number of jobs that share an allocation."""
+
 
 def pick(name: str) -> torch.device:
     """The device for `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -76,7 +79,7 @@ def claim(device: torch.device) -> Iterator[bool]:
         except OSError:
             os.close(fd)
     try:
-        yield len(held) == wanted and not busy and os.environ.get(SHARED, "0") != "1"
+        yield len(held) == wanted and not busy and os.environ.get(SHARED, "0") != "1" and os.environ.get(PACK, "1") == "1"
     finally:
         for fd in held:
             os.close(fd)

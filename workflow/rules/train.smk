@@ -10,6 +10,8 @@ rule train:
     benchmark:
         f"results/benchmarks/runs/{SPACE.wildcard_pattern}.tsv"
     threads: 1
+    resources:
+        resumable=1,  # interrupted at any step it goes on where it was
     params:
         cell=cell_of,
     message:
