@@ -11,7 +11,7 @@ USED   := $(if $(findstring /,$(PYTHON)),$(PYTHON),$(shell command -v $(PYTHON))
 READY  := $(if $(filter .venv/bin/python,$(USED)),.venv/ready,.ready-$(subst /,_,$(USED)))
 RUN    := PATH="$(abspath $(dir $(USED))):$$PATH"
 
-.PHONY: demo test test-all check ui new schemas readme lock help clean
+.PHONY: demo test test-all check ui cluster new schemas readme lock help clean
 
 demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, nothing to download
 	@$(RUN) snakemake --profile profiles/local --configfile config/demo.yaml
@@ -27,6 +27,9 @@ check: $(READY)  ## lint, format, types, import rules, spelling, workflow lint
 
 ui: $(READY)  ## mirror the runs into MLflow and open its server on loopback
 	@$(RUN) modulewise ui
+
+cluster: $(READY)  ## a throw-away Slurm on this machine and your shell in it; ACCOUNTING=1 adds its database
+	@$(RUN) python tests/slurm/cluster.py shell $(if $(ACCOUNTING),--accounting)
 
 new: $(READY)  ## make new METHOD=name: a method file, a recipe and a test row to fill in
 	@$(RUN) modulewise new $(METHOD)

@@ -1,0 +1,471 @@
+"""A real Slurm cluster on this one machine, thrown away after use: for the tests, and for people who want to try the workflow.
+
+    python tests/slurm/cluster.py shell [--accounting]    your $SHELL with sbatch, squeue, ...; leaving it ends the cluster
+    python tests/slurm/cluster.py down FOLDER             end what a state file says is left of a cluster
+
+Root or an ordinary user; loopback only; nothing outside one temporary folder; no service manager. A guard process ends the cluster
+when the process that started it is gone, however it went.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import slurm_conf
+import slurm_processes as processes
+
+SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol", "scancel", "sacct")
+ACCOUNTING_TOOLS = ("slurmdbd", "sacctmgr", "mariadbd", "mariadb-install-db")
+INSTALL = (
+    "apt-get install --no-install-recommends slurm-wlm munge slurmdbd slurm-wlm-mysql-plugin mariadb-server"
+    " (as .ci/run does: with a policy-rc.d that starts no service)"
+)
+
+
+class ClusterError(RuntimeError):
+    """The cluster did not do what was asked of it; one message for people."""
+
+
+class Cluster:
+    """Daemons of Slurm under one folder, started by `up` or on entering a `with` block, ended by `down` or on leaving it.
+
+    Daemons are named `munged`, `mariadbd`, `slurmdbd`, `slurmctld` and, one for every node, `n1`, `n2`, ...
+
+    Args:
+        folder: Where everything lies; a temporary folder, removed by `down`, if not given.
+        nodes: Number of nodes; each is a slurmd.
+        cpus: Per node, as counted by Slurm; more than the machine has will do.
+        memory: MB per node, as counted by Slurm.
+        gpus: Per node, counted only.
+        accounting: With slurmdbd and MariaDB, limits enforced, the user in account `lab`. Without, `sacct` says that it is disabled.
+        proctrack: Plugin that finds a job's processes; `cgroup` needs root and control groups.
+        settings: Lines of `slurm.conf` to add or to replace.
+        partitions: Partitions besides `main` and `low`, or in their place.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        nodes: int = 3,
+        cpus: int = 8,
+        memory: int = 8000,
+        gpus: int = 2,
+        accounting: bool = False,
+        proctrack: str = "linuxproc",
+        settings: Mapping[str, str | int] | None = None,
+        partitions: Mapping[str, str] | None = None,
+    ) -> None:
+        self.given = folder.resolve() if folder else None
+        self.nodes = [f"n{i + 1}" for i in range(nodes)]
+        self.accounting = accounting
+        self.daemons: dict[str, tuple[int, int]] = {}
+        """Name -> pid and time of birth."""
+        self._options: dict[str, Any] = {
+            "cpus": cpus,
+            "memory": memory,
+            "gpus": gpus,
+            "proctrack": proctrack,
+            "settings": settings or {},
+            "partitions": partitions or {},
+        }
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    @staticmethod
+    def missing(accounting: bool = False) -> str | None:
+        """One line on what is not installed and how to get it; `None` if all is there."""
+        names = TOOLS + (ACCOUNTING_TOOLS if accounting else ())
+        absent = [name for name in names if not shutil.which(name, path=_path())]
+        return f"Slurm is not installed ({', '.join(absent)}): {INSTALL}" if absent else None
+
+    @classmethod
+    def left(cls, folder: Path) -> Cluster:
+        """What the state file in a folder says of a cluster; good for `down` alone.
+
+        Raises:
+            ClusterError: no cluster was started there.
+        """
+        try:
+            state = json.loads((folder / "state.json").read_text())
+        except OSError:
+            raise ClusterError(f"{folder}: no cluster was started here") from None
+        self = cls(Path(state["folder"]), accounting=state["accounting"])
+        self.given = self.given if state["given"] else None
+        self.nodes = state["nodes"]
+        self.daemons = {name: (pid, since) for name, (pid, since) in state["daemons"].items()}
+        self._locate(Path(state["folder"]), Path(state["short"]))
+        return self
+
+    # -- the whole cluster
+
+    def up(self) -> Cluster:
+        """Start everything; when it returns, every node is idle.
+
+        Raises:
+            ClusterError: Slurm is not installed, or a daemon does not start; nothing is left behind.
+        """
+        if reason := self.missing(self.accounting):
+            raise ClusterError(reason)
+        folder = self.given or Path(tempfile.mkdtemp(prefix="slurm-")).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        self._locate(folder, _short(folder))
+        try:
+            self._save()
+            self._children["guard"] = _guard(folder)
+            self._configure()
+            self._start_all()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def down(self) -> None:
+        """Kill every daemon and every process of every job; remove the folder, if it was not given."""
+        for node in self.nodes:
+            self.lose_node(node)
+        for name in ("slurmctld", "slurmdbd", "mariadbd", "munged"):
+            self.kill(name, signal.SIGKILL)
+        if guard := self._children.pop("guard", None):
+            guard.communicate(b"all is done")
+        shutil.rmtree((self.folder / "mysql").resolve(), ignore_errors=True)
+        if self.short != self.folder:
+            shutil.rmtree(self.short.parent, ignore_errors=True)
+        if self.given is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Cluster:
+        return self.up()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.down()
+
+    # -- for whoever uses it
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Our environment, with this cluster in place of any other."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SRUN_"))}
+        return kept | {"SLURM_CONF": str(self.conf), "PATH": _path()}
+
+    def run(self, *command: str, timeout: float = 60) -> str:
+        """What a command on this cluster prints.
+
+        Raises:
+            ClusterError: it failed; with all it said.
+        """
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=timeout)
+        if done.returncode:
+            raise ClusterError(f"{' '.join(command)} ended with {done.returncode}: {(done.stdout + done.stderr).strip()}")
+        return done.stdout
+
+    def clear(self, timeout: float = 60) -> None:
+        """Bring back what was stopped or killed, cancel every job, and wait until every node is idle."""
+        for name in self._names():
+            if self.lives(name):
+                self.resume(name)
+            else:
+                self.start(name)
+        self.run("scancel", "--user", _user())
+        try:
+            _wait("empty queue", lambda: not self.run("squeue", "--noheader"), timeout)
+            _wait("idle nodes", lambda: all(self._is_idle(node) for node in self.nodes), timeout)
+        except ClusterError as error:
+            raise ClusterError(f"{error}\n{self.run('squeue')}{self.run('sinfo', '--list-reasons')}{self.run('sinfo', '--Node')}") from None
+
+    @contextlib.contextmanager
+    def limit(self, **limits: int) -> Iterator[None]:
+        """Limits on the user's jobs while the block runs, by their names in sacctmgr, such as `MaxSubmitJobs=2`."""
+        self._limit(limits)
+        try:
+            yield
+        finally:
+            self._limit(dict.fromkeys(limits, -1))
+
+    def _limit(self, limits: Mapping[str, int]) -> None:
+        settings = [f"{name}={value}" for name, value in limits.items()]
+        self.run("sacctmgr", "-i", "modify", "user", "where", f"name={_user()}", "set", *settings)
+
+    # -- single daemons
+
+    def lives(self, name: str) -> bool:
+        """Whether a daemon runs, stopped or not."""
+        pid, since = self.daemons.get(name, (0, 0))
+        return pid > 0 and processes.started(pid) == since
+
+    def kill(self, name: str, sig: int = signal.SIGTERM, timeout: float = 20) -> None:
+        """Send a daemon a signal; wait until it has ended, if the signal is one to end it. Steps outlive their slurmd.
+
+        Raises:
+            ClusterError: it is still there after `timeout` seconds.
+        """
+        if not self.lives(name):
+            return
+        pid, since = self.daemons[name]
+        processes.send(pid, sig)
+        if sig in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+            if not processes.ended(pid, since, timeout):
+                raise ClusterError(f"{name} still runs {timeout:g} s after signal {sig}")
+            self._forget(name)
+
+    def stop(self, name: str) -> None:
+        """Freeze a daemon: it takes connections and answers none."""
+        self.kill(name, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a frozen daemon go on."""
+        self.kill(name, signal.SIGCONT)
+
+    def start(self, name: str) -> None:
+        """Start a daemon that has ended; when it returns, it answers.
+
+        Raises:
+            ClusterError: it ends at once, or does not answer.
+        """
+        self._spawn(name)
+        self._wait_ready(name)
+
+    def start_node(self, name: str) -> None:
+        """Start a node that was lost; when it returns, it is idle."""
+        self.start(name)
+
+    def lose_node(self, name: str) -> None:
+        """A node without power: SIGKILL to its slurmd, its slurmstepds and all processes of its jobs."""
+        log = self.folder / "log" / f"{name}.log"
+        processes.extinguish(lambda: processes.of_node(self.conf, log, name))
+        self._forget(name)
+
+    # -- how it is done
+
+    def _locate(self, folder: Path, short: Path) -> None:
+        self.folder, self.short = folder, short
+        self.conf = short / "etc" / "slurm.conf"
+
+    def _save(self) -> None:
+        state = {"folder": str(self.folder), "short": str(self.short), "given": bool(self.given), "accounting": self.accounting}
+        path = self.folder / "state.json"
+        path.with_suffix(".tmp").write_text(json.dumps(state | {"nodes": self.nodes, "daemons": self.daemons}))
+        path.with_suffix(".tmp").replace(path)
+
+    def _configure(self) -> None:
+        ports = _free_ports(["slurmctld", "slurmdbd", *self.nodes])
+        layout = slurm_conf.Layout(self.short, _user(), ports, self.nodes, accounting=self.accounting, **self._options)
+        slurm_conf.write(layout)
+
+    def _names(self) -> list[str]:
+        """All daemons, in the order in which they start."""
+        database = ["mariadbd", "slurmdbd"] if self.accounting else []
+        return ["munged", *database, "slurmctld", *self.nodes]
+
+    def _start_all(self) -> None:
+        self._spawn("munged")
+        if self.accounting:
+            self._create_database()
+            self.start("mariadbd")
+        self._wait_ready("munged")
+        if self.accounting:
+            self.start("slurmdbd")
+            self._create_account()
+        self.start("slurmctld")
+        for node in self.nodes:
+            self._spawn(node)
+        for node in self.nodes:
+            self._wait_ready(node)
+
+    def _create_database(self) -> None:
+        """An empty MariaDB, in memory where there is room: it waits for the disk a thousand times, and nobody needs it tomorrow."""
+        (self.short / "mysql").symlink_to(_quick_folder(self.folder))
+        self.run(
+            *["mariadb-install-db", "--no-defaults", f"--datadir={self.short}/mysql", f"--user={_user()}", *_FAST],
+            *["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"],
+        )
+        init = f"CREATE USER IF NOT EXISTS '{_user()}'@'localhost'; GRANT ALL ON slurm.* TO '{_user()}'@'localhost';\n"
+        (self.short / "etc" / "init.sql").write_text(init)
+
+    def _create_account(self) -> None:
+        self.run("sacctmgr", "-i", "add", "cluster", "throwaway")
+        self.run("sacctmgr", "-i", "add", "account", "lab", "cluster=throwaway")
+        self.run("sacctmgr", "-i", "add", "user", _user(), "account=lab", "defaultaccount=lab")
+
+    def _command(self, name: str) -> list[str]:
+        """The command line of a daemon in the foreground."""
+        run, etc, log = (self.short / part for part in ("run", "etc", "log"))
+        if name == "munged":
+            files = [f"--pid-file={run}/munged.pid", f"--log-file={log}/munged.log", f"--seed-file={run}/munged.seed"]
+            return ["munged", "--foreground", "--force", f"--socket={run}/munge.sock", f"--key-file={etc}/munge.key", *files]
+        if name == "mariadbd":
+            files = [f"--datadir={self.short}/mysql", f"--socket={run}/mysql.sock", f"--pid-file={run}/mysql.pid"]
+            words = ["--skip-networking", f"--init-file={etc}/init.sql", "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
+            return ["mariadbd", "--no-defaults", f"--user={_user()}", *files, *words, *_FAST]
+        return {"slurmctld": ["slurmctld", "-D", "-i"], "slurmdbd": ["slurmdbd", "-D"]}.get(name, ["slurmd", "-D", "-N", name])
+
+    def _spawn(self, name: str) -> None:
+        command = self._command(name)
+        env = self.env | {"MYSQL_UNIX_PORT": str(self.short / "run" / "mysql.sock")}
+        with (self.folder / "log" / f"{name}.out").open("ab") as out:
+            child = subprocess.Popen(
+                command, executable=shutil.which(command[0], path=env["PATH"]), env=env,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd=self.folder,
+            )  # fmt: skip
+        self._children[name] = child
+        self.daemons[name] = (child.pid, processes.started(child.pid) or 0)
+        self._save()
+
+    def _forget(self, name: str) -> None:
+        if child := self._children.pop(name, None):
+            child.wait()
+        if self.daemons.pop(name, None) and self.folder.exists():
+            self._save()
+
+    def _wait_ready(self, name: str, timeout: float = 60) -> None:
+        _wait(name, lambda: self._ended_at_once(name) or self._is_ready(name), timeout)
+
+    def _ended_at_once(self, name: str) -> bool:
+        if not self.lives(name):
+            text = "".join(p.read_text(errors="replace") for p in (self.folder / "log").glob(f"{name}.*"))
+            raise ClusterError(f"{name} ended at once; the last it said: {' | '.join(text.splitlines()[-3:])}")
+        return False
+
+    def _is_ready(self, name: str) -> bool:
+        if name == "munged":
+            return _answers(self.short / "run" / "munge.sock")
+        if name == "mariadbd":
+            return _answers(self.short / "run" / "mysql.sock")
+        if name == "slurmdbd":
+            return bool(self.run("sacctmgr", "--noheader", "list", "tres"))
+        if name == "slurmctld":
+            return "is UP" in self.run("scontrol", "ping")
+        return self._is_idle(name)
+
+    def _is_idle(self, node: str) -> bool:
+        return set(self.run("sinfo", "--noheader", "--nodes", node, "--format", "%T").split()) == {"idle"}
+
+
+_FAST = ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-log-file-size=4M", "--innodb-doublewrite=0"]
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', os.defpath)}:{SBIN}"
+
+
+def _user() -> str:
+    """Slurm and MariaDB know users by name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        raise ClusterError(f"user {os.getuid()} has no name; Slurm needs one: add it to /etc/passwd") from None
+
+
+def _short(folder: Path) -> Path:
+    """The folder, or a link to it if its name is too long for the sockets in it."""
+    if len(os.fsencode(folder)) <= 60:
+        return folder
+    link = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp")) / "c"
+    link.symlink_to(folder)
+    return link
+
+
+def _quick_folder(folder: Path) -> str:
+    """A new folder in memory, or else in the folder."""
+    memory = Path("/dev/shm")
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 512 * 2**20
+    return tempfile.mkdtemp(prefix="slurm-", dir=memory if roomy else folder)
+
+
+def _free_ports(names: list[str]) -> dict[str, int]:
+    """Ports below those the kernel hands out itself, so that a daemon finds its own free when it is started again."""
+    with contextlib.ExitStack() as held:
+        ports: dict[str, int] = {}
+        for number in random.SystemRandom().sample(range(12000, 32000), 2000):
+            taker = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                taker.bind(("127.0.0.1", number))
+                ports[names[len(ports)]] = number
+            if len(ports) == len(names):
+                return ports
+    raise ClusterError("no free ports")
+
+
+def _answers(path: Path) -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        return True
+    return False
+
+
+def _wait(what: str, ready: Callable[[], bool], timeout: float) -> None:
+    """Ask until it is so; an unanswered question is a no."""
+    deadline, reason = time.monotonic() + timeout, ""
+    while time.monotonic() < deadline:
+        try:
+            if ready():
+                return
+        except ClusterError as error:
+            if "at once" in str(error):
+                raise
+            reason = f": {error}"
+        time.sleep(0.02)
+    raise ClusterError(f"{what}: not there after {timeout:g} s{reason}")
+
+
+def _guard(folder: Path) -> subprocess.Popen[bytes]:
+    """A process that waits for the end of this one."""
+    return subprocess.Popen([sys.executable, __file__, "guard", str(folder)], stdin=subprocess.PIPE, start_new_session=True)
+
+
+def guard(folder: Path) -> None:
+    """End the cluster when the other end of standard input closes without a word."""
+    if not sys.stdin.buffer.read():
+        Cluster.left(folder).down()
+
+
+def shell(accounting: bool) -> int:
+    """The user's shell on a new cluster; its exit status."""
+    with Cluster(accounting=accounting) as cluster:
+        print(HINTS.format(folder=cluster.folder), file=sys.stderr, flush=True)
+        return subprocess.run([os.environ.get("SHELL", "/bin/sh")], env=cluster.env).returncode
+
+
+HINTS = """\
+sinfo; sbatch --wrap 'sleep 60'; squeue               a Slurm of three nodes with two counted GPUs each; logs in {folder}/log
+snakemake --profile slurm --configfile config/demo.yaml   the workflow on it
+exit                                                  ends it"""
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("shell").add_argument("--accounting", action="store_true", help="with a database: sacct, limits")
+    for name in ("down", "guard"):
+        verbs.add_parser(name).add_argument("folder", type=Path)
+    args = parser.parse_args()
+    try:
+        if args.verb == "shell":
+            return shell(args.accounting)
+        guard(args.folder) if args.verb == "guard" else Cluster.left(args.folder).down()
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
