@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint, data, device, measure, methods, nets, partition
+from . import checkpoint, data, device, measure, methods, nets, pace, partition
 from .config import Cell
 from .data import Data
 from .errors import InvalidInput, memory_short
@@ -280,28 +280,18 @@ class Trainer:
     def _plan(self) -> None:
         """Resolve the budget to epochs; seconds are measured on steps that are then undone."""
         t, p = self.training, self.progress
-        p.epochs = t.epochs
-        if t.flops:
-            p.epochs = max(1, int(t.flops / (self.seen * (self.flops.trunk + self.flops.helpers))))
-        elif t.seconds:
+        if t.seconds:
             p.epochs = 2 * t.warmup_epochs or 1
-            state = {k: v.clone() for k, v in self.method.state_dict().items()}
+            state, rng = {k: v.clone() for k, v in self.method.state_dict().items()}, torch.get_rng_state()
             self._enter_phase()
-            rng, clocks = torch.get_rng_state(), []
-            begun = time.perf_counter()
-            for batch in itertools.islice(itertools.chain.from_iterable(self._batches(e) for e in itertools.count(1)), 8):
-                self._step(batch)
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
-                clocks.append(time.perf_counter() - begun)
-                begun = time.perf_counter()
+            step = pace.step_seconds(self)
             self.method.load_state_dict(state)
             torch.set_rng_state(rng)
             self.phase = -1
-            p.epochs = max(1, int(t.seconds / (self.steps * statistics.median(clocks[2:]))))
-        p.epochs = sum(self.schedule.phases(self.cell.modules, p.epochs))
-        if t.seconds:
+            p.epochs = pace.epochs(self, step)
             self._save()
+        else:
+            p.epochs = pace.epochs(self)
 
     def _save(self) -> None:
         state = {
