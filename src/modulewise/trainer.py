@@ -140,15 +140,16 @@ class Trainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "cell.json").write_text(self.cell.model_dump_json(indent=1) + "\n")
-        with device.claim(self.device) as exclusive:
+        with device.claim(self.device) as self.alone:
             with drawn_from(self.cell.seed, "steps"):
                 ended = _within_memory(self._place)
                 if ended and (self.folder / checkpoint.FILE).exists():
                     raise InvalidInput(f"{self.folder}: {ended[1]}; the checkpoint is kept, start the run again when there is room")
-                self.progress.exclusive &= exclusive
+                self.progress.exclusive &= self.alone()
                 with closing(Record(self.folder)) as self.record:
                     self.record.write("start", **self._origin_of_start())
                     ended = ended or _within_memory(self._train) or ("done", None)
+            self.progress.exclusive &= self.alone()
             if ended[0] == "out_of_memory" and self.device.type == "cuda" and not self.progress.exclusive:
                 raise InvalidInput(f"{self.folder}: {ended[1]}; others use the device too, start the run again when there is room")
             return self._finish(*ended)
@@ -294,6 +295,7 @@ class Trainer:
             p.epochs = pace.epochs(self)
 
     def _save(self) -> None:
+        self.progress.exclusive &= self.alone()
         state = {
             "cell": self.cell.id,
             "device": device.describe(self.device),
@@ -352,8 +354,10 @@ class Trainer:
             "device": device.describe(self.device),
             "commit": device.git_commit(),
             "source": source_hash(),
-            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "slurm_job": device.slurm_job(),
             "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
+            "devices": device.visible(self.device),
+            "pack": device.pack(),
             "epochs": self.progress.epochs or self.training.epochs,
             "epoch": self.progress.epoch,
         }
