@@ -117,7 +117,9 @@ def test_locks_end_with_their_process(tmp_path: Path) -> None:
         ({"SLURM_JOB_ID": "13", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "0"}, "12_0"),
     ],
 )
-def test_a_record_names_the_job_as_slurm_lists_it(env: dict[str, str], said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_names_the_job_as_slurm_lists_it(
+    env: dict[str, str], said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
