@@ -73,8 +73,8 @@ def slurm_job() -> str | None:
 def claim(device: torch.device) -> Iterator[Callable[[], bool]]:
     """Hold the device, or on a CPU as many cores as there are threads; gives what says whether nobody else held or wanted it since.
 
-    Runs of this package on one host see one another through lock files: who finds one held leaves a byte in it, which tells its holder. On a
-    GPU, memory that others occupy at the start counts too.
+    Runs of this package on one host see one another through lock files: who finds one held leaves a byte in it, which tells its holder.
+    On a GPU, memory that others occupy at the start counts too.
     """
     folder = Path(tempfile.gettempdir()) / f"modulewise-devices-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -55,6 +55,7 @@ def standing(cell: Cell, runs: Path, logs: Path | None = None, now: float | None
         runs: folder of the runs.
         logs: folder of the workflow's logs of them; `logs/runs` beside `runs` if not given.
         now: seconds since 1970.
+        job: its last one, if the executor's ledger knows one.
     """
     folder, now = runs / cell.path, time.time() if now is None else now
     log = (logs or runs.parent / "logs" / "runs") / f"{cell.path}.log"
