@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
+from . import ledger
 from .config import load_sweep, sweep_argument
 from .status import screen, standing
+from .status_jobs import jobs as jobs_table
 
 
 def status(
@@ -21,14 +23,20 @@ def status(
     runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
     watch: Annotated[bool, typer.Option("--watch", help="look again until Ctrl-C")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="seconds between two looks")] = 5.0,
+    submitted: Annotated[Path, typer.Option("--ledger", help="what the Slurm executor wrote of its jobs")] = ledger.FILE,
+    jobs: Annotated[
+        bool, typer.Option("--jobs", help="a line a cell: Slurm's number, starts, waiting and running time, GPU-hours")
+    ] = False,
     everything: Annotated[bool, typer.Option("--all", help="list every cell that runs or needs a look, in full")] = False,
 ) -> None:
-    """Say which cells are done, running (epoch, error, time left), waiting, stopped or failed and why: one screen for 1,000."""
+    """Say which cells are done, running (epoch, error, time left), queued, waiting, stopped or failed and why: one screen for 1,000."""
     config, where = sweep_argument(sweep)
     made, _, cells = load_sweep(config, root, where)
 
     def look(width: int) -> list[str]:
-        return screen(made.sweep, [standing(c, runs) for c in cells], width, None if everything else 4)
+        known = ledger.read(submitted)
+        found = [standing(c, runs, job=known.get(c.path)) for c in cells]
+        return jobs_table(found, width) if jobs else screen(made.sweep, found, width, None if everything else 4)
 
     if not watch:
         print("\n".join(look(max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80)))

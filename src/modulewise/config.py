@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .errors import InvalidInput, choose, parse
+from .limits import Limits
 from .options import NUMBER, Count, Int, NonNegative, Positive, method_names, options_model
 from .reading import read_json, read_yaml
 
@@ -144,6 +145,11 @@ class Cell(Frozen):
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:8]
 
     @property
+    def configuration(self) -> str:
+        """Id of the cell but for its seed: runs of one configuration cost the same."""
+        return self.model_copy(update={"seed": 0}).id
+
+    @property
     def path(self) -> str:
         """The run's folder below `results/runs`."""
         keys = ("dataset", "network", "recipe", "modules", "seed")
@@ -155,6 +161,14 @@ class Cell(Frozen):
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.network} {self.recipe} K={self.modules} s{self.seed}"
+
+
+def configurations(cells: list[Cell]) -> dict[str, Cell]:
+    """The first cell of each configuration, by its id."""
+    out: dict[str, Cell] = {}
+    for cell in cells:
+        out.setdefault(cell.configuration, cell)
+    return out
 
 
 class When(Frozen):
@@ -254,6 +268,9 @@ class Sweep(Frozen):
     grids: Annotated[list[Grid], Field(min_length=1)]
     recipes: str = "config/recipes.yaml"
     datasets: str = "config/datasets.yaml"
+    limits: Limits = Limits()
+    keep_weights: Literal["none", "last"] = "none"
+    """`last`: every run leaves the weights of its last epoch beside its result. No part of a cell."""
 
 
 class Book:

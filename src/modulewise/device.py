@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -19,9 +19,8 @@ from .errors import InvalidInput
 
 SHARED = "MODULEWISE_SHARED_DEVICE"
 """Set to 1 by whoever packs several runs on one device."""
-
 PACK = "SNAKEMAKE_SUBMITIT_PACK"
-"""Set by the executor plugin: number of jobs that share an allocation."""
+"""Set by the submitit executor: the number of jobs that share the allocation, and so its device."""
 
 
 def pick(name: str) -> torch.device:
@@ -53,11 +52,29 @@ def describe(device: torch.device) -> str:
     return f"{model or platform.processor() or platform.machine()}, {n} thread{'s' if n > 1 else ''}"
 
 
-@contextmanager
-def claim(device: torch.device) -> Iterator[bool]:
-    """Hold the device, or on a CPU as many cores as there are threads, and say whether nobody else holds it.
+def pack() -> int:
+    """Number of runs that were put on one device on purpose; 1 unless somebody says otherwise."""
+    given = os.environ.get(PACK, "1")
+    return max(int(given) if given.isdigit() else 1, 2 if os.environ.get(SHARED, "0") == "1" else 1)
 
-    Runs of this package on one host see one another through lock files; on a GPU, memory that others occupy counts too.
+
+def visible(device: torch.device) -> int:
+    """Number of devices the run holds: the visible GPUs, or the one CPU."""
+    return torch.cuda.device_count() if device.type == "cuda" else 1
+
+
+def slurm_job() -> str | None:
+    """Slurm's number of this job, `12_0` of an array; `None` outside Slurm."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{word}_ID") for word in ("JOB", "TASK"))
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+@contextmanager
+def claim(device: torch.device) -> Iterator[Callable[[], bool]]:
+    """Hold the device, or on a CPU as many cores as there are threads; gives what says whether nobody else held or wanted it since.
+
+    Runs of this package on one host see one another through lock files: who finds one held leaves a byte in it, which tells its holder.
+    On a GPU, memory that others occupy at the start counts too.
     """
     folder = Path(tempfile.gettempdir()) / f"modulewise-devices-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -68,18 +85,24 @@ def claim(device: torch.device) -> Iterator[bool]:
     else:
         busy, wanted = False, torch.get_num_threads()
         slots = [f"core-{i}" for i in range(len(os.sched_getaffinity(0)))]
-    held: list[int] = []
+    held: dict[int, int] = {}
+    others: list[int] = []
     for slot in slots:
         if len(held) == wanted:
             break
-        fd = os.open(folder / slot, os.O_RDWR | os.O_CREAT, 0o600)
+        fd = os.open(folder / slot, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held.append(fd)
+            held[fd] = os.fstat(fd).st_size
         except OSError:
-            os.close(fd)
+            others.append(fd)
+    alone = len(held) == wanted and not busy and pack() == 1
+    for fd in others:
+        if len(held) < wanted:
+            os.write(fd, b".")
+        os.close(fd)
     try:
-        yield len(held) == wanted and not busy and os.environ.get(SHARED, "0") != "1" and os.environ.get(PACK, "1") == "1"
+        yield lambda: alone and all(os.fstat(fd).st_size == size for fd, size in held.items())
     finally:
         for fd in held:
             os.close(fd)

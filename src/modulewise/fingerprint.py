@@ -6,7 +6,20 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-_OUTSIDE = ("cli", "report", "tracking", "status", "staging", "errors", "reading", "preflight", "references")
+_OUTSIDE = (
+    "cli",
+    "report",
+    "tracking",
+    "status",
+    "errors",
+    "reading",
+    "preflight",
+    "references",
+    "limits",
+    "ledger",
+    "expectation",
+    "staging",
+)
 """Files and folders that only read results or check input: editing them makes no result stale."""
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from . import methods, nets, partition, sources
+from . import measure, methods, nets, partition, sources
 from .config import Cell
 from .errors import InvalidInput
+from .method import Method
 from .network import cut
 from .task import Classification
 
@@ -36,8 +37,8 @@ def subset(cell: Cell) -> None:
         raise InvalidInput(f"{cell}: train_images: {wanted} asked for, there are {left}")
 
 
-def build(cell: Cell, shape: tuple[int, int, int], classes: int) -> None:
-    """Build a cell's network and method on the meta device.
+def build(cell: Cell, shape: tuple[int, int, int], classes: int) -> Method:
+    """A cell's network and method on the meta device.
 
     Raises:
         InvalidInput: unknown network or stage, K larger than the network allows, or a method that refuses its options.
@@ -47,4 +48,30 @@ def build(cell: Cell, shape: tuple[int, int, int], classes: int) -> None:
         network = nets.build(cell.network, shape, classes, where)
         simple = "even" if cell.partition == "memory" else cell.partition
         trunk = cut(network, partition.resolve(network, simple, cell.modules, where), task)
-        methods.build(cell.method, trunk, cell.options, cell.training.schedule, where)
+        return methods.build(cell.method, trunk, cell.options, cell.training.schedule, where)
+
+
+def state_bytes(method: Method, cell: Cell) -> tuple[int, int]:
+    """Bytes of the weights, and of a checkpoint: they and the optimiser's state."""
+    weights = sum(t.numel() * t.element_size() for t in method.state_dict().values())
+    moments = 2 if cell.training.optimizer == "adamw" else int(cell.training.momentum > 0)
+    return weights, weights + moments * sum(p.numel() * p.element_size() for p in method.parameters())
+
+
+def training_flops(method: Method, cell: Cell, shape: tuple[int, int, int], images: tuple[int, int]) -> float:
+    """FLOPs of a whole run, about: those of a step's losses and, per image tested, a third of that; a budget in FLOPs is what it says.
+
+    Backward is taken for twice forward, which is all that is counted, and a schedule of phases for a joint one, unless a method
+    needs its gradients to go on.
+
+    Args:
+        method: on the meta device.
+        cell: the cell.
+        shape: of an image (C, H, W).
+        images: number to train on and to test on.
+    """
+    if cell.training.flops:
+        return cell.training.flops
+    train, test = images
+    per_image = measure.step_flops(method, shape, min(cell.training.batch_size, train))
+    return cell.training.epochs * per_image * (train + test / 3)

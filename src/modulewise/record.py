@@ -64,6 +64,8 @@ class Folded:
     committed: int = 0
     end: dict[str, Any] | None = None
     torn: int = 0
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """Of every start: its time and that of the last word before the next, in ms."""
 
     def settled(self) -> dict[tuple[str, int], tuple[float, int]]:
         """The metrics that can no longer change: all of them after the end, else those a checkpoint holds."""
@@ -91,6 +93,10 @@ def read(folder: Path) -> Folded:
 def _take(out: Folded, event: dict[str, Any]) -> None:
     """Fold one event in."""
     kind, at = event["ev"], event["t"]
+    if kind == "start":
+        out.spans.append((at, at))
+    elif out.spans:
+        out.spans[-1] = (out.spans[-1][0], max(at, out.spans[-1][1]))
     if kind == "start":
         first = event.get("epoch")
         if first is not None:

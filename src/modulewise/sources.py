@@ -95,6 +95,36 @@ def training_images(config: Dataset) -> int | None:
     return None if whole is None else whole - config.validation
 
 
+SIZES = {
+    "CIFAR10": (50_000, 10_000),
+    "CIFAR100": (50_000, 10_000),
+    "SVHN": (73_257, 26_032),
+    "STL10": (5_000, 8_000),
+    "MNIST": (60_000, 10_000),
+    "FashionMNIST": (60_000, 10_000),
+}
+"""Training and test images of torchvision's data sets."""
+
+
+def sizes(config: Dataset, root: Path) -> tuple[int, int]:
+    """Number of training images, those held out included, and of test images; only a user's own files are read, as little as will do.
+
+    Raises:
+        InvalidInput: the user's file is missing or damaged.
+    """
+    if config.torchvision_class:
+        return SIZES[config.torchvision_class]
+    if config.source == "fake" and config.classes:
+        return config.train_size, max(config.train_size // 4, config.classes)
+    if config.source == "digits":
+        return 1297, 500
+    if config.source == "imagefolder":
+        train, test = (sum(p.is_file() for p in (_place(config) / part).glob("*/*")) for part in ("train", "test"))
+        return train, test
+    _, y_train, _, y_test = arrays(config, root)
+    return len(y_train), len(y_test)
+
+
 def _place(config: Dataset) -> Path:
     try:
         return Path(config.path or "").expanduser()

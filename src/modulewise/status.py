@@ -12,15 +12,19 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from . import record, result
 from .config import Cell
+from .ledger import Job
+from .status_cost import Spent, spent
 
-State = Literal["done", "running", "waiting", "stopped", "failed", "diverged", "out_of_memory"]
+State = Literal["done", "running", "queued", "waiting", "stopped", "failed", "diverged", "out_of_memory"]
+ORDER: tuple[State, ...] = ("done", "running", "queued", "waiting", "stopped", "failed", "diverged", "out_of_memory")
 ENDED: tuple[State, ...] = ("done", "diverged", "out_of_memory")
+REQUEUED = "asked to stop; resumes when started again"
 LATEST = 600.0
 """Seconds without a word after which a run on another host counts as cut off; or five epochs, if that is longer."""
 
@@ -39,9 +43,11 @@ class Standing:
     left: float | None = None
     """Seconds, if the epochs to come take as long as those before."""
     why: str = ""
+    spent: Spent = field(default=Spent(), compare=False)
+    """What it has cost so far."""
 
 
-def standing(cell: Cell, runs: Path, logs: Path | None = None, now: float | None = None) -> Standing:
+def standing(cell: Cell, runs: Path, logs: Path | None = None, now: float | None = None, job: Job | None = None) -> Standing:
     """How a cell stands.
 
     Args:
@@ -49,18 +55,27 @@ def standing(cell: Cell, runs: Path, logs: Path | None = None, now: float | None
         runs: folder of the runs.
         logs: folder of the workflow's logs of them; `logs/runs` beside `runs` if not given.
         now: seconds since 1970.
+        job: its last one, if the executor's ledger knows one.
     """
     folder, now = runs / cell.path, time.time() if now is None else now
-    job = (logs or runs.parent / "logs" / "runs") / f"{cell.path}.log"
+    log = (logs or runs.parent / "logs" / "runs") / f"{cell.path}.log"
+    said = record.read(folder)
+    found = _standing(cell, folder, log, said, now)
+    if job:
+        found = _queued(found, job, said)
+    return replace(found, spent=spent(said, job, found.state == "running", found.state == "queued", now))
+
+
+def _standing(cell: Cell, folder: Path, log: Path, said: record.Folded, now: float) -> Standing:
+    """How a cell stands by its own files."""
     try:
         return _ended(cell, json.loads((folder / result.FILE).read_bytes()))
     except FileNotFoundError:
         pass
     except (ValueError, KeyError, TypeError, AttributeError):
         return Standing(cell, "failed", why=f"{folder / result.FILE}: damaged; remove it to train again")
-    said = record.read(folder)
     if not said.starts:
-        complaint = _complaint(job)
+        complaint = _complaint(log)
         return Standing(cell, "failed", why=complaint) if complaint else Standing(cell, "waiting")
     start = said.starts[-1]
     seen = {e: (v, t) for (name, e), (v, t) in said.metrics.items() if name == "test_error/overall"}
@@ -75,10 +90,23 @@ def standing(cell: Cell, runs: Path, logs: Path | None = None, now: float | None
     if _alive(start, folder, now, pace):
         return Standing(cell, "running", epoch, epochs, error, left)
     last = _last_line(folder / "train.log")
-    complaint = _complaint(job)
-    if complaint and _written(job) >= _written(folder / "train.log"):
+    complaint = _complaint(log)
+    if complaint and _written(log) >= _written(folder / "train.log"):
         return Standing(cell, "failed", epoch, epochs, error, None, complaint)
     return Standing(cell, "stopped", epoch, epochs, error, None, _reason(last))
+
+
+def _queued(found: Standing, job: Job, said: record.Folded) -> Standing:
+    """What the executor knows besides: a job that waits in Slurm's queue, and why one has failed."""
+    if found.state in (*ENDED, "running"):
+        return found
+    if job.state not in ("", "success"):
+        why = job.why or found.why or job.state
+        return replace(found, state="failed", why=f"{why}  {job.log}".strip())
+    begun = said.spans[-1][0] >= job.submitted if said.spans else False
+    if not job.state and (not begun or found.why == REQUEUED):
+        return replace(found, state="queued", why="")
+    return found
 
 
 def _ended(cell: Cell, made: dict[str, Any]) -> Standing:
@@ -165,16 +193,14 @@ def _complaint(path: Path) -> str:
 def _reason(last: str) -> str:
     """Why a run is not going on, from the last line of its log."""
     if "asked to stop" in last:
-        return "asked to stop; resumes when started again"
+        return REQUEUED
     return "cut off; resumes from its last checkpoint when started again"
 
 
 def counts(found: Sequence[Standing]) -> str:
     """`38 cells: 30 done, 2 running, ...`: those states that occur."""
     n = Counter(s.state for s in found)
-    shown = [
-        f"{n[s]} {s.replace('_', ' ')}" for s in ("done", "running", "waiting", "stopped", "failed", "diverged", "out_of_memory") if n[s]
-    ]
+    shown = [f"{n[s]} {s.replace('_', ' ')}" for s in ORDER if n[s]]
     return f"{len(found)} cells: {', '.join(shown)}"
 
 
@@ -183,13 +209,14 @@ def line(s: Standing) -> str:
     at = f"epoch {s.epoch}/{s.epochs or '?'}" if s.epoch or s.state == "running" else ""
     error = f"error {s.error:.2f} %" if s.error is not None else ""
     left = f"{result.clock(s.left)} left" if s.left is not None else ""
-    return "  ".join(filter(None, [str(s.cell), s.why, at, error, left]))
+    job = f"job {s.spent.job}" if s.spent.job else ""
+    return "  ".join(filter(None, [str(s.cell), job, s.why, at, error, left]))
 
 
 def table(found: Sequence[Standing], width: int = 80, rows: int = 9) -> list[str]:
     """Recipe by K: how many cells have ended, of how many; a bar; what is not as it should be is marked.
 
-    `3/5` ended · `r` running, `s` stopped, `f` failed, `d` diverged, `m` out of memory: each with its number.
+    `3/5` ended · `r` running, `q` queued, `s` stopped, `f` failed, `d` diverged, `m` out of memory: each with its number.
 
     Args:
         found: all cells.
@@ -224,7 +251,7 @@ def _mark(found: Sequence[Standing]) -> str:
     if not found:
         return ""
     n = Counter(s.state for s in found)
-    letters = {"running": "r", "stopped": "s", "failed": "f", "diverged": "d", "out_of_memory": "m"}
+    letters = {"running": "r", "queued": "q", "stopped": "s", "failed": "f", "diverged": "d", "out_of_memory": "m"}
     ended = sum(n[s] for s in ENDED)
     return f"{ended}/{len(found)}" + "".join(f"{c}{n[s]}" for s, c in letters.items() if n[s])  # type: ignore[index]
 
@@ -253,7 +280,10 @@ def screen(name: str, found: Sequence[Standing], width: int = 80, most: int | No
         return out
     out += table(found, width)
     if any(s.state not in ("done", "waiting") for s in found):
-        out.append(_cut("ended/all  r running  s stopped  f failed  d diverged  m out of memory", width))
+        out.append(_cut("ended/all  r running  q queued  s stopped  f failed  d diverged  m out of memory", width))
+    if hours := sum(s.spent.device_hours for s in found):
+        starts = sum(s.spent.starts for s in found)
+        out.append(f"{hours:.2f} device-hours so far in {starts} start{'s' if starts > 1 else ''}; modulewise status --jobs lists them")
     for title, states in (("running", ("running",)), ("look at", ("failed", "stopped", "diverged", "out_of_memory"))):
         mine = sorted((s for s in found if s.state in states), key=lambda s: states.index(s.state))
         lines = [f"  {line(s)}" if s.state == "running" else f"  {s.state.replace('_', ' ')}  {line(s)}" for s in mine[:most]]

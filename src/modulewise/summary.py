@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import statistics
 from typing import TYPE_CHECKING
@@ -80,5 +79,5 @@ def _origin(trainer: Trainer) -> Origin:
         source=source_hash(),
         versions=device.versions(),
         data=trainer.data.digest,
-        slurm_job=os.environ.get("SLURM_JOB_ID"),
+        slurm_job=device.slurm_job(),
     )

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint, data, device, measure, methods, nets, partition
+from . import checkpoint, data, device, measure, methods, nets, pace, partition
 from .config import Cell
 from .data import Data
 from .errors import InvalidInput, memory_short
@@ -140,15 +140,16 @@ class Trainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "cell.json").write_text(self.cell.model_dump_json(indent=1) + "\n")
-        with device.claim(self.device) as exclusive:
+        with device.claim(self.device) as self.alone:
             with drawn_from(self.cell.seed, "steps"):
                 ended = _within_memory(self._place)
                 if ended and (self.folder / checkpoint.FILE).exists():
                     raise InvalidInput(f"{self.folder}: {ended[1]}; the checkpoint is kept, start the run again when there is room")
-                self.progress.exclusive &= exclusive
+                self.progress.exclusive &= self.alone()
                 with closing(Record(self.folder)) as self.record:
                     self.record.write("start", **self._origin_of_start())
                     ended = ended or _within_memory(self._train) or ("done", None)
+            self.progress.exclusive &= self.alone()
             if ended[0] == "out_of_memory" and self.device.type == "cuda" and not self.progress.exclusive:
                 raise InvalidInput(f"{self.folder}: {ended[1]}; others use the device too, start the run again when there is room")
             return self._finish(*ended)
@@ -280,30 +281,21 @@ class Trainer:
     def _plan(self) -> None:
         """Resolve the budget to epochs; seconds are measured on steps that are then undone."""
         t, p = self.training, self.progress
-        p.epochs = t.epochs
-        if t.flops:
-            p.epochs = max(1, int(t.flops / (self.seen * (self.flops.trunk + self.flops.helpers))))
-        elif t.seconds:
+        if t.seconds:
             p.epochs = 2 * t.warmup_epochs or 1
-            state = {k: v.clone() for k, v in self.method.state_dict().items()}
+            state, rng = {k: v.clone() for k, v in self.method.state_dict().items()}, torch.get_rng_state()
             self._enter_phase()
-            rng, clocks = torch.get_rng_state(), []
-            begun = time.perf_counter()
-            for batch in itertools.islice(itertools.chain.from_iterable(self._batches(e) for e in itertools.count(1)), 8):
-                self._step(batch)
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
-                clocks.append(time.perf_counter() - begun)
-                begun = time.perf_counter()
+            step = pace.step_seconds(self)
             self.method.load_state_dict(state)
             torch.set_rng_state(rng)
             self.phase = -1
-            p.epochs = max(1, int(t.seconds / (self.steps * statistics.median(clocks[2:]))))
-        p.epochs = sum(self.schedule.phases(self.cell.modules, p.epochs))
-        if t.seconds:
+            p.epochs = pace.epochs(self, step)
             self._save()
+        else:
+            p.epochs = pace.epochs(self)
 
     def _save(self) -> None:
+        self.progress.exclusive &= self.alone()
         state = {
             "cell": self.cell.id,
             "device": device.describe(self.device),
@@ -362,8 +354,10 @@ class Trainer:
             "device": device.describe(self.device),
             "commit": device.git_commit(),
             "source": source_hash(),
-            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "slurm_job": device.slurm_job(),
             "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
+            "devices": device.visible(self.device),
+            "pack": device.pack(),
             "epochs": self.progress.epochs or self.training.epochs,
             "epoch": self.progress.epoch,
         }

@@ -1,12 +1,15 @@
 # Configuration -> cells -> Paramspace: one path per cell. Nothing else.
+import errno
 import json
 import shlex
 import sys
 from pathlib import Path
 
 import pandas as pd
+from snakemake.io import IOFile
 from snakemake.utils import Paramspace
 
+from modulewise import expectation
 from modulewise.config import load_sweep
 from modulewise.errors import InvalidInput
 
@@ -28,6 +31,11 @@ TRACKED = f"results/reports/{SWEEP.sweep}/tracked.txt"
 DATASETS = sorted({c.dataset for c in CELLS})
 
 
+# Where the site limits run times (the profile's default resources hold `runtime`), runs are measured first and ask for what they need.
+RUNTIME = (workflow.resource_settings.default_resources or {}).get("runtime")
+PACE = f"results/pace/{expectation.name(CELLS)}"
+
+
 wildcard_constraints:
     dataset="|".join(DATASETS),
     network=r"[A-Za-z0-9.-]+",
@@ -42,9 +50,26 @@ def cell_of(wildcards):
     return BY_PATH[SPACE.wildcard_pattern.format(**wildcards)].to_json()
 
 
-def data_of(wildcards):
-    """The mark of the cell's data set."""
-    return ancient(f"results/data/{wildcards.dataset}.json")
+def inputs_of(wildcards):
+    """The mark of the cell's data set, and the measured pace where run times are limited.
+
+    Of a finished cell, what it was trained with: its pace file may be another one, or none, and Snakemake trains again what has
+    another set of inputs.
+    """
+    result = f"results/runs/{SPACE.wildcard_pattern.format(**wildcards)}/result.json"
+    if Path(result).exists():
+        paces = [f for f in workflow.persistence.input(IOFile(result)) or [] if f.startswith("results/pace/")]
+    else:
+        paces = [] if RUNTIME is None else [PACE]
+    return [ancient(f) for f in (f"results/data/{wildcards.dataset}.json", *paces)]
+
+
+def minutes_of(wildcards, input, attempt):
+    """Minutes to ask for, n times as many in attempt n: what was measured with a margin; the profile's default for what was not."""
+    if PACE in input and not Path(PACE).exists():
+        raise FileNotFoundError(errno.ENOENT, "to be measured", PACE)  # Snakemake asks again
+    default = 60 if RUNTIME is None or RUNTIME.is_evaluable() else RUNTIME.value
+    return attempt * (expectation.minutes(Path(PACE), BY_PATH[SPACE.wildcard_pattern.format(**wildcards)]) or default)
 
 
 def entry_of(wildcards):

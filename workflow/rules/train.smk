@@ -2,7 +2,7 @@
 # a run, and these must survive the interruption they exist for.
 rule train:
     input:
-        data_of,
+        inputs_of,
     output:
         result=f"results/runs/{SPACE.wildcard_pattern}/result.json",
     log:
@@ -11,10 +11,13 @@ rule train:
         f"results/benchmarks/runs/{SPACE.wildcard_pattern}.tsv"
     threads: 1
     resources:
-        resumable=1,  # interrupted at any step it goes on where it was
+        **({"runtime": minutes_of} if RUNTIME is not None else {}),
+        resumable=1,  # stopped at its time limit, it goes on from its checkpoint
     params:
         cell=cell_of,
+        weights="--keep-weights" if SWEEP.keep_weights == "last" else "",
     message:
         "train: {wildcards.dataset} {wildcards.network} {wildcards.recipe} K={wildcards.modules} s{wildcards.seed}"
+        + ("  at most {resources.runtime} min" if RUNTIME is not None else "")
     shell:
-        "modulewise train --cell {params.cell:q} --out {output.result:q} --threads {threads} 2>&1 | tee -i {log:q}"
+        "modulewise train --cell {params.cell:q} --out {output.result:q} --threads {threads} {params.weights} 2>&1 | tee -i {log:q}"

@@ -1,0 +1,78 @@
+"""What the executor wrote of its Slurm jobs: `jobs.jsonl`, one JSON object a line, appended to; a torn line is passed over.
+
+Events (`ev`): `submitting` (a batch with its `token`; each of its `jobs` with its `key` and `output` files), `submitted` (Slurm's `ids` of
+that batch, one for each of its jobs, in order; packed jobs share one), `ended` (`key`, `id`, `state`, `why`, `log`). `t` is in ms since 1970.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+FILE = Path("results/logs/slurm/jobs.jsonl")
+
+
+@dataclass(frozen=True)
+class Job:
+    """The last submission of a run."""
+
+    submitted: int
+    """Milliseconds since 1970."""
+    id: str = ""
+    """Slurm's number, `12_0` of an array; empty until Slurm has taken the job."""
+    pack: int = 1
+    """Number of runs in the allocation."""
+    submissions: int = 1
+    """Including the earlier ones."""
+    state: str = ""
+    """How it ended, `success` or Slurm's word; empty as long as it has not."""
+    why: str = ""
+    log: str = ""
+
+
+def read(path: Path) -> dict[str, Job]:
+    """The last job of every run, by the run's path below `results/runs`; none if there is no ledger."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return {}
+    jobs: dict[str, Job] = {}
+    batches: dict[str, list[tuple[str, str]]] = {}
+    runs: dict[str, str] = {}
+    for line in lines:
+        try:
+            _take(json.loads(line), jobs, batches, runs)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return jobs
+
+
+def _take(event: dict[str, Any], jobs: dict[str, Job], batches: dict[str, list[tuple[str, str]]], runs: dict[str, str]) -> None:
+    """Fold one event in: the `jobs` by run, the (key, run) of every batch, and the run of every key."""
+    kind, at = event["ev"], int(event["t"])
+    if kind == "submitting":
+        batch = [(str(j["key"]), run) for j in event["jobs"] for run in [_run(j["output"])]]
+        batches[event["token"]] = batch
+        for key, run in batch:
+            runs[key] = run
+            jobs[run] = Job(at, submissions=jobs[run].submissions + 1 if run in jobs else 1)
+    elif kind == "submitted":
+        shared = Counter(event["ids"])
+        for (_, run), name in zip(batches[event["token"]], event["ids"], strict=True):
+            jobs[run] = replace(jobs[run], submitted=at, id=str(name), pack=shared[name])
+    elif kind == "ended":
+        run = runs[event["key"]]
+        if jobs[run].id in ("", str(event.get("id") or jobs[run].id)):
+            said = {k: str(event.get(k) or "") for k in ("state", "why", "log")}
+            jobs[run] = replace(jobs[run], **said)
+
+
+def _run(outputs: list[str]) -> str:
+    """A run's path below `results/runs`, from its result; of a job without one, its first output."""
+    for path in outputs:
+        if path.endswith("/result.json"):
+            return "/".join(Path(path).parent.parts[-6:])
+    return outputs[0] if outputs else ""
