@@ -213,9 +213,8 @@ class Executor(RemoteExecutor):
             with self.submitting:
                 await asyncio.to_thread(self._submit_waiting)
         left = []
-        refused = [i for i in active_jobs if "refused" in i.aux]
-        self._refuse(refused)
-        active_jobs = [i for i in active_jobs if i not in refused]
+        self._refuse([i for i in active_jobs if "refused" in i.aux])
+        active_jobs = [i for i in active_jobs if "refused" not in i.aux]
         listed = {folder: _names(folder) for folder in {i.aux["place"].folder for i in active_jobs if "place" in i.aux}}
         for info in active_jobs:
             if "place" not in info.aux:

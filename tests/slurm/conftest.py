@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster import Cluster
+from workflow import Workflow
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +38,25 @@ def _clean_queue(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     for cluster in used:
         cluster.clear()
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mark of a data set that is there."""
+    mark = tmp_path_factory.mktemp("data") / "digits.json"
+    entry = '{"source": "digits", "pad": 1}'
+    command = [sys.executable, "-m", "modulewise", "data", "--dataset", "digits", "--entry", entry, "--mark", str(mark)]
+    subprocess.run(command, check=True, capture_output=True)
+    return mark
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, digits: Path, request: pytest.FixtureRequest) -> Callable[..., Workflow]:
+    """Makes a small sweep in a folder where the data set is prepared; on the cluster `slurm` unless another is given."""
+
+    def make(cluster: Cluster | None = None, **options: Any) -> Workflow:
+        (tmp_path / "results" / "data").mkdir(parents=True)
+        (tmp_path / "results" / "data" / "digits.json").write_bytes(digits.read_bytes())
+        return Workflow(tmp_path, cluster or request.getfixturevalue("slurm"), **options)
+
+    return make

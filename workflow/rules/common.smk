@@ -13,7 +13,8 @@ from modulewise import expectation
 from modulewise.config import load_sweep
 from modulewise.errors import InvalidInput
 
-shell.prefix(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")  # jobs find `modulewise` beside `snakemake`
+# Jobs find `modulewise` beside `snakemake`. A prefix takes the place of Snakemake's own, strict mode included.
+shell.prefix(f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 ROOT = str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1])
 CONFIG = json.dumps(config, sort_keys=True, separators=(",", ":"))
 try:
@@ -88,4 +89,4 @@ onsuccess:
 
 
 onerror:
-    shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q}; modulewise track --sweep {SWEEP.sweep}")
+    shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q} || true; modulewise track --sweep {SWEEP.sweep}")
