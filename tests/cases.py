@@ -46,6 +46,9 @@ def _contsup(context: str, mode: str, **more: Any) -> dict[str, Any]:
 
 CASES = [
     Case("backprop", modules=1, networks=("resnet8", "mlp3x32", "vgg8b-w4")),
+    Case("checkpointed", networks=("resnet8", "mlp3x32", "densenet10-3")),
+    Case("checkpointed", {"at": "blocks"}, modules=1, networks=("resnet8", "densenet10-3")),
+    Case("checkpointed", {"at": "sqrt"}, modules=1),
     Case("greedy", networks=("resnet8", "mlp3x32", "vgg8b-w4", "densenet10-3")),
     Case("dgl", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
     Case("dgl", {"head": "mlp-sr"}),
