@@ -50,6 +50,7 @@ CASES = [
     Case("checkpointed", {"at": "blocks"}, modules=1, networks=("resnet8", "densenet10-3")),
     Case("checkpointed", {"at": "sqrt"}, modules=1),
     Case("greedy", networks=("resnet8", "mlp3x32", "vgg8b-w4", "densenet10-3")),
+    Case("greedy", {"head": "matched"}),
     Case("dgl", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
     Case("dgl", {"head": "mlp-sr"}),
     Case("infopro", {"mode": "softmax", "feature_dim": 16}),
