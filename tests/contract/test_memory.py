@@ -45,6 +45,20 @@ def test_four_modules_need_less_memory_than_one(method: str, backprop_peak: int)
     assert four < two < backprop_peak
 
 
+MAP = 32 * 16 * 32 * 32 * 4
+"""Bytes of one full-size feature map of ResNet-20 in 32 images; a stage-1 block keeps four, stage 2 halves, stage 3 quarters that."""
+
+
+@pytest.mark.parametrize(("k", "blocks"), [(1, 5.25), (2, 3.5), (3, 3), (4, 2), (8, 1)])
+def test_the_peak_is_four_maps_a_block_of_the_largest_module(k: int, blocks: float) -> None:
+    """The model behind InfoPro's table 3, with even cuts: beside it the stem's image and two maps, and at most four maps on their way back.
+
+    Of three modules the first holds the stem and all of stage 1, of eight the first the stem and one block.
+    """
+    measured = peak("greedy", k)
+    assert 4 * MAP * blocks < measured < 4 * MAP * blocks + (2 + 3 / 16 + 4) * MAP
+
+
 def test_more_segments_need_less_memory_than_none(backprop_peak: int) -> None:
     four, two = peak("checkpointed", 4), peak("checkpointed", 2)
     assert four < 0.7 * backprop_peak
