@@ -108,3 +108,12 @@ def test_checkpoints_at_cuts_compute_again_and_pass_gradients_back() -> None:
     assert partition.even(7, 2) == [4]
     again, into_the_second = STEM + 2 * BLOCK + FIRST, BLOCK // 2
     assert measure.flops(made("resnet14", "checkpointed", 2), (3, 8, 8), 4).helpers == 2 * (again + into_the_second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("at", "percent"), [("blocks", 32.7), ("sqrt", 29.0)])
+def test_overhead_on_resnet_110(at: str, percent: float) -> None:
+    """InfoPro's table 3 prints 32.8 % for gradient checkpointing, as every block comes to but for the rounding."""
+    network = nets.build("resnet110", (3, 32, 32), 10)
+    f = measure.flops(methods.build("checkpointed", cut(network, [], Classification(10)), {"at": at}), network.image, 2)
+    assert 100 * f.helpers / f.trunk == pytest.approx(percent, abs=0.05)
