@@ -46,11 +46,15 @@ def _contsup(context: str, mode: str, **more: Any) -> dict[str, Any]:
 
 CASES = [
     Case("backprop", modules=1, networks=("resnet8", "mlp3x32", "vgg8b-w4")),
-    Case("greedy", networks=("resnet8", "mlp3x32", "vgg8b-w4")),
+    Case("checkpointed", networks=("resnet8", "mlp3x32", "densenet10-3")),
+    Case("checkpointed", {"at": "blocks"}, modules=1, networks=("resnet8", "densenet10-3")),
+    Case("checkpointed", {"at": "sqrt"}, modules=1),
+    Case("greedy", networks=("resnet8", "mlp3x32", "vgg8b-w4", "densenet10-3")),
+    Case("greedy", {"head": "matched"}),
     Case("dgl", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
     Case("dgl", {"head": "mlp-sr"}),
     Case("infopro", {"mode": "softmax", "feature_dim": 16}),
-    Case("infopro", {"mode": "contrast", "feature_dim": 16}, networks=("resnet8", "mlp3x32")),
+    Case("infopro", {"mode": "contrast", "feature_dim": 16}, networks=("resnet8", "mlp3x32", "densenet10-3")),
     Case("contsup", _contsup("R0", "softmax")),
     Case("contsup", _contsup("E", "contrast")),
     Case("contsup", _contsup("R1", "softmax")),

@@ -17,11 +17,11 @@ from modulewise.schedules import joint
 from modulewise.task import Classification
 
 
-def peak(method_name: str, k: int) -> int:
+def peak(method_name: str, k: int, **options: str) -> int:
     """Growth of live bytes in the second step of a ResNet-20 on 32 images."""
     task = Classification(10)
     network = nets.build("resnet20", (3, 32, 32), 10)
-    method = methods.build(method_name, cut(network, partition.even(len(network.stages), k), task), {})
+    method = methods.build(method_name, cut(network, partition.even(len(network.stages), k), task), options)
     optimiser = Optimiser(method, Training(lr=0.1))
     batch = Batch(torch.rand(32, 3, 32, 32), torch.arange(32) % 10, torch.rand(32, 3, 32, 32), torch.arange(32))
     joint.begin(method, 0)
@@ -43,6 +43,33 @@ def test_four_modules_need_less_memory_than_one(method: str, backprop_peak: int)
     four, two = peak(method, 4), peak(method, 2)
     assert four < 0.7 * backprop_peak
     assert four < two < backprop_peak
+
+
+MAP = 32 * 16 * 32 * 32 * 4
+"""Bytes of one full-size feature map of ResNet-20 in 32 images; a stage-1 block keeps four, stage 2 halves, stage 3 quarters that."""
+
+
+@pytest.mark.parametrize(("k", "blocks"), [(1, 5.25), (2, 3.5), (3, 3), (4, 2), (8, 1)])
+def test_the_peak_is_four_maps_a_block_of_the_largest_module(k: int, blocks: float) -> None:
+    """The model behind InfoPro's table 3, with even cuts: beside it the stem's image and two maps, and at most four maps on their way back.
+
+    Of three modules the first holds the stem and all of stage 1, of eight the first the stem and one block.
+    """
+    measured = peak("greedy", k)
+    assert 4 * MAP * blocks < measured < 4 * MAP * blocks + (2 + 3 / 16 + 4) * MAP
+
+
+def test_more_segments_need_less_memory_than_none(backprop_peak: int) -> None:
+    four, two = peak("checkpointed", 4), peak("checkpointed", 2)
+    assert four < 0.7 * backprop_peak
+    assert four < two < backprop_peak
+    assert peak("checkpointed", 1) == pytest.approx(backprop_peak, rel=1e-3)
+
+
+@pytest.mark.parametrize(("at", "share"), [("blocks", 0.5), ("sqrt", 0.8)])
+def test_segments_of_stages_need_less_memory_than_none(at: str, share: float, backprop_peak: int) -> None:
+    """Ten stages: each alone, or three segments of which the largest holds the stem and three of the four-map blocks at full size."""
+    assert peak("checkpointed", 1, at=at) < share * backprop_peak
 
 
 def test_backprop_needs_at_least_its_activations(backprop_peak: int) -> None:

@@ -15,6 +15,7 @@ from modulewise.network import Network, cut
 from modulewise.task import Classification
 
 NETWORKS = {"resnet8": (3, 16, 16), "resnet14": (1, 8, 8), "mlp3x32": (1, 8, 8), "mlp1x8": (3, 4, 4), "vgg8b-w4": (3, 16, 16)}
+NETWORKS |= {"densenet10-3": (3, 16, 16), "densenet16-2": (1, 9, 9)}
 """Smallest member of every family, on an image shape."""
 
 
@@ -34,6 +35,18 @@ def test_every_family_is_exercised() -> None:
 def test_every_example_builds(name: str) -> None:
     with torch.device("meta"):
         assert nets.build(name, (3, 32, 32), 10)(torch.empty(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize("name", ["resnet110", "densenet100-12"])
+def test_sizes_of_svhn_and_stl10(name: str, size: int) -> None:
+    """The papers' stem is the same at both sizes: 3x3 at stride 1; two halvings."""
+    with torch.device("meta"):
+        network = nets.build(name, (3, size, size), 10)
+        assert network(torch.empty(2, 3, size, size)).shape == (2, 10)
+    shapes = network.shapes()
+    assert shapes[0][1:] == (size, size)
+    assert shapes[-1][1:] == (size // 4, size // 4)
 
 
 def test_scores_have_one_column_a_class(network: Network) -> None:
@@ -113,7 +126,7 @@ def test_more_modules_than_stages_are_refused(network: Network) -> None:
         partition.resolve(network, "even", n + 1)
 
 
-@pytest.mark.parametrize("name", ["resnet33", "resnet2", "mlp0", "mlp3x0", "vgg8b-w0"])
+@pytest.mark.parametrize("name", ["resnet33", "resnet2", "mlp0", "mlp3x0", "vgg8b-w0", "densenet100-0", "densenet12-12", "densenet4-12"])
 def test_impossible_sizes_are_refused_in_one_line(name: str) -> None:
     with pytest.raises(InvalidInput, match=name) as error:
         nets.build(name, (3, 32, 32), 10)

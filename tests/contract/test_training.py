@@ -120,15 +120,15 @@ def test_initial_trunks_are_paired_with_those_of_backprop(row: Row) -> None:
 
 
 def batches_seen(row: Row, folder: Path) -> list[Tensor]:
-    """The images the first module is given in training."""
+    """The images the first stage is given in training; a method that recomputes is given the same ones again."""
     trainer = Trainer(row.cell(), images(), folder, torch.device("cpu"), say=lambda line: None)
     seen = []
 
     def look(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if module.training:
+        if module.training and not (seen and torch.equal(seen[-1], inputs[0])):
             seen.append(inputs[0].clone())
 
-    trainer.method.trunk[0].register_forward_pre_hook(look)
+    trainer.method.trunk[0][0].register_forward_pre_hook(look)
     trainer.fit()
     return seen
 

@@ -89,6 +89,47 @@ def test_multiply_accumulates_of_resnets(depth: int) -> None:
     assert cost(method("backprop", f"resnet{depth}", 1)).inference_macs == resnet(depth)[1]
 
 
+def densenet(depth: int, k: int, classes: int = 10, size: int = 32) -> tuple[int, int]:
+    """Parameters and multiply-accumulates of one image: layer i of a block that starts at c channels is given c + i k."""
+    n, c = (depth - 4) // 6, 2 * k
+    count, macs = 3 * c * 9, 3 * c * 9 * size**2
+    for block in range(3):
+        norms = sum(2 * (c + i * k) + 2 * 4 * k for i in range(n))
+        weights = sum((c + i * k) * 4 * k + 9 * 4 * k * k for i in range(n))
+        c += n * k
+        if block < 2:
+            norms, weights, c = norms + 2 * c, weights + c * (c // 2), c // 2
+        count += norms + weights
+        macs += weights * (size // 2**block) ** 2
+    return count + 2 * c + c * classes + classes, macs + c * classes
+
+
+@pytest.mark.parametrize(("depth", "k"), [(10, 2), (40, 12), (100, 12), (190, 40)])
+def test_densenets(depth: int, k: int) -> None:
+    """The paper's table 2 gives 0.8 M for L=100, k=12 and 25.6 M for L=190, k=40."""
+    with torch.device("meta"):
+        made = nets.build(f"densenet{depth}-{k}", (3, 32, 32), 10)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            made(torch.empty(1, 3, 32, 32))
+    assert (parameters([made]), counter.get_total_flops() / 2) == densenet(depth, k)
+    assert len(made.stages) == 1 + (depth - 4) // 2 + 2
+
+
+@pytest.mark.parametrize(("classes", "count"), [(10, 769_162), (100, 800_032)])
+def test_published_size_of_densenet_100(classes: int, count: int) -> None:
+    """DenseNet-BC-100-12 for CIFAR-10 and CIFAR-100 as the model tables of imgclsmob print it."""
+    with torch.device("meta"):
+        assert parameters([nets.build("densenet100-12", (3, 32, 32), classes)]) == count
+
+
+def test_what_enters_a_layer_of_a_densenet_leaves_it_first() -> None:
+    made = nets.build("densenet16-4", (3, 8, 8), 10).eval()
+    x = torch.rand(2, 8, 8, 8)
+    out = made.stages[1](x)
+    assert out.shape == (2, 8 + 4, 8, 8)
+    assert torch.equal(out[:, :8], x)
+
+
 @pytest.mark.parametrize(("depth", "width"), [(1, 256), (3, 256), (4, 512)])
 def test_mlps(depth: int, width: int) -> None:
     made = nets.build(f"mlp{depth}x{width}" if width != 256 else f"mlp{depth}", (3, 8, 8), 10)

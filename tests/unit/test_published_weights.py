@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import pytest
 
 from modulewise.config import Book, Cell
 from modulewise.options import options_model
+from modulewise.sources import shape_and_classes
 
 Pair = tuple[float, float]
 # K: lambda1 first, lambda2 first, lambda1 last, lambda2 last; of K = 2 only the first pair is published.
@@ -54,6 +58,30 @@ def test_equal_layers(book: Book, recipe: str, dataset: str, network: str, k: in
 @pytest.mark.parametrize(("dataset", "network", "k"), BALANCED)
 def test_equal_memory(book: Book, dataset: str, network: str, k: int) -> None:
     assert weights(book.cell(dataset, network, "infopro-balanced", k, 0)) == BALANCED[dataset, network, k]
+
+
+CONTSUP = {
+    ("svhn", "contsup-r1e-decoder", "contsup-weights"): (5, 0, 0.5, 0),
+    ("cifar10", "infopro-balanced", "contsup-balanced-weights"): (5, 0, 0, 0.1),
+}
+
+
+@pytest.mark.parametrize(("dataset", "recipe", "table"), CONTSUP)
+def test_contsups_own_weights_are_a_table_away(book: Book, dataset: str, recipe: str, table: str) -> None:
+    theirs = copy.copy(book)
+    changed = book.recipes.recipes[recipe]
+    changed = changed.model_copy(update={"overrides": (*changed.overrides, table)})
+    theirs.recipes = book.recipes.model_copy(update={"recipes": book.recipes.recipes | {recipe: changed}})
+    assert weights(theirs.cell(dataset, "resnet110", recipe, 4, 0)) == CONTSUP[dataset, recipe, table]
+    assert weights(book.cell(dataset, "resnet110", recipe, 4, 0)) != CONTSUP[dataset, recipe, table]
+    other = "stl10" if dataset == "svhn" else "svhn"
+    assert weights(theirs.cell(other, "resnet110", recipe, 4, 0)) == weights(book.cell(other, "resnet110", recipe, 4, 0))
+
+
+def test_the_released_slip_of_stl10_is_one_value_away(book: Book) -> None:
+    entry = book.datasets["stl10"]
+    assert shape_and_classes(entry, Path("unused")) == ((3, 96, 96), 10)
+    assert shape_and_classes(entry.model_copy(update={"classes": 100}), Path("unused"))[1] == 100
 
 
 @pytest.mark.parametrize(("recipe", "mode"), [("infopro", "contrast"), ("infopro-softmax", "softmax")])

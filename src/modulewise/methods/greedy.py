@@ -1,32 +1,46 @@
-"""Greedy supervised learning: every module minimises the cross-entropy of a linear classifier on its pooled output.
+"""Greedy supervised learning: every module minimises the cross-entropy of a classifier on its output.
 
-    L_k = CE( W_k GAP(h_k) + b_k, y ),   h_k = f_k( stop_gradient(h_{k-1}) )
+    L_k = CE( a_k(h_k), y ),   h_k = f_k( stop_gradient(h_{k-1}) )
 
-All modules learn on every batch; the last one uses the net's own classifier. This is InfoPro's "Greedy SL" (arXiv 2101.10832, table 1).
+All modules learn on every batch; the last one uses the net's own classifier. With a linear classifier on the pooled output, a_k(h) =
+W_k GAP(h) + b_k, this is InfoPro's "Greedy SL" (arXiv 2101.10832, table 1); with heads as expensive as InfoPro's helpers, its "Greedy SL+".
 
-Deviations: none known; the paper's released code names this head (`0c1f`) greedy SL.
+Deviations: none known of Greedy SL; the paper's released code names this head (`0c1f`) greedy SL. The nets of Greedy SL+ were never
+published: the matched heads are our own choice (`parts/matched.py`).
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from torch import Tensor, nn
 
 from ..method import Batch, LocalMethod
 from ..network import Trunk
 from ..parts.heads import label_head
+from ..parts.matched import matched_head
 
 
 class Greedy(LocalMethod):
-    """Linear local classifiers."""
+    """Local classifiers.
 
-    def __init__(self, trunk: Trunk) -> None:
+    Args:
+        trunk: the network, cut.
+        head: `linear`, or `matched`: convolutions until a head computes as much as InfoPro's decoder and head together.
+    """
+
+    def __init__(self, trunk: Trunk, *, head: Literal["linear", "matched"] = "linear") -> None:
         super().__init__(trunk)
-        self.heads = nn.ModuleList([label_head("0c1f", s, self.task.outputs, trunk.width) for s in trunk.shapes])
+        outputs = self.task.outputs
+        self.heads = nn.ModuleList(
+            matched_head(s, trunk.image, outputs, trunk.width) if head == "matched" else label_head("0c1f", s, outputs, trunk.width)
+            for s in trunk.shapes
+        )
 
     def scores(self, k: int, h: Tensor) -> Tensor:
-        """The linear classifier of module k."""
+        """Class scores of module k's head."""
         return self.heads[k](h)
 
     def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of the linear classifier."""
+        """Cross-entropy of the head."""
         return self.task.loss(self.scores(k, h), batch.y)

@@ -1,0 +1,83 @@
+"""End-to-end backpropagation with gradient checkpointing (Chen et al., arXiv 1604.06174): less memory for a second forward pass.
+
+    min L(net(x), y);   of each segment only the input is kept, the rest is computed again when the backward pass comes to it
+
+The weights are those of backpropagation; only memory and time differ. Segments are the K pieces between the cuts (`cuts`), single stages
+(`blocks`), or round(sqrt(n)) pieces of as equal a number of stages as possible out of n (`sqrt`). Nothing is gradient-isolated: under
+`cuts`, K counts segments, and there is a single module that learns.
+
+Deviations from the paper:
+
+1. The last segment is not checkpointed: its backward pass comes next, so that its activations are needed at once.
+2. Recomputation stops at the last tensor that is needed, and leaves BatchNorm's running statistics as the first pass made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from itertools import pairwise
+from typing import Literal, cast
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from ..method import Batch, Loss, Method
+from ..network import Trunk
+from ..partition import even
+
+
+class Checkpointed(Method):
+    """Backpropagation that recomputes.
+
+    Args:
+        trunk: the network, cut.
+        at: where segments begin: `cuts` (of a partition into K), `blocks` (every stage), `sqrt`; the last two need K = 1.
+    """
+
+    joint_only = True
+    graphable = False
+
+    def __init__(self, trunk: Trunk, *, at: Literal["cuts", "blocks", "sqrt"] = "cuts") -> None:
+        super().__init__(trunk)
+        if at != "cuts" and self.k > 1:
+            raise ValueError(f"checkpoints at {at} need no cuts; valid modules: 1, got {self.k}")
+        self.at = at
+
+    def segments(self) -> list[nn.Module]:
+        """The pieces, in order; the last one holds the head."""
+        if self.at == "cuts":
+            return list(self.trunk)
+        whole = cast(nn.Sequential, self.trunk[0])
+        stages = len(whole) - 1
+        count = stages if self.at == "blocks" else round(stages**0.5)
+        return [whole[a:b] for a, b in pairwise([0, *even(stages, count), stages + 1])]
+
+    def losses(self, batch: Batch) -> Iterator[Loss]:
+        """The task's loss, which reaches every group."""
+        h = batch.x
+        *early, last = self.segments()
+        for segment in early:
+            h = checkpoint(segment, h, use_reentrant=False, context_fn=partial(_passes, segment))
+        yield Loss(self.task.loss(last(h), batch.y), tuple(self.groups()), f"module_{self.k - 1}")
+
+
+def _passes(segment: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """The modes of the first and of the second forward pass."""
+    return nullcontext(), _statistics_stay(segment)
+
+
+@contextmanager
+def _statistics_stay(segment: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises with the batch's statistics, as in training, and counts nothing."""
+    norms = [m for m in segment.modules() if isinstance(m, _BatchNorm)]
+    before = [(m.momentum, m.num_batches_tracked) for m in norms]
+    for m in norms:
+        m.momentum, m.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for m, (momentum, count) in zip(norms, before, strict=True):
+            m.momentum, m.num_batches_tracked = momentum, count
