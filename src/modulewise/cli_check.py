@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import references
+from . import expectation, expectation_sweep, references, sources
 from .config import Cell, load_sweep, sweep_argument
 from .errors import InvalidInput
+
+
+Key = tuple[str, str, str, int, str, int | None]
 
 
 def check(
@@ -18,15 +22,18 @@ def check(
     root: Annotated[Path, typer.Option(help="folder that the sweep's relative paths start from")] = Path(),
     data: Annotated[Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")] = Path("data"),
     runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
+    pace: Annotated[Path, typer.Option(help="folder of what `modulewise pace` measured")] = Path("results/pace"),
+    tflops: Annotated[
+        float, typer.Option(envvar="MODULEWISE_TFLOPS", min=1e-6, help="10^12 FLOPs a second, where nothing is measured")
+    ] = 5.0,
 ) -> None:
-    """Build every distinct net and method of a sweep without data: a bad option dies in seconds, not after the first jobs."""
+    """Build every distinct net and method of a sweep without data, and say what its runs will cost: mistakes die in seconds."""
     config, where = sweep_argument(sweep)
     made, book, cells = load_sweep(config, root, where)
     references.load(book.recipes_file.with_name(references.FILE))
-    distinct: dict[tuple[object, ...], Cell] = {}
+    distinct: dict[Key, Cell] = {}
     for cell in cells:
-        key = (cell.dataset, cell.network, cell.recipe, cell.modules, cell.training.schedule, cell.training.train_images)
-        distinct.setdefault(key, cell)
+        distinct.setdefault(_key(cell), cell)
     from . import preflight
 
     shapes = {}
@@ -35,14 +42,48 @@ def check(
             shapes[name] = preflight.image(cell, data)
         except InvalidInput as error:
             raise InvalidInput(f"{root / made.datasets}: datasets.{name}: {error}") from None
-    for cell in distinct.values():
+    methods = {}
+    for key, cell in distinct.items():
         try:
             preflight.subset(cell)
-            preflight.build(cell, *shapes[cell.dataset])
+            methods[key] = preflight.build(cell, *shapes[cell.dataset])
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}") from None
-    done = sum((runs / c.path / "result.json").exists() for c in cells)
-    print(f"sweep {made.sweep}: {len(cells)} cells, {done} finished, {len(distinct)} distinct configurations checked")
+    done = [c for c in cells if (runs / c.path / "result.json").exists()]
+    print(f"sweep {made.sweep}: {len(cells)} cells, {len(done)} finished, {len(distinct)} distinct configurations checked")
     for axis in ("dataset", "network", "recipe", "modules", "seed"):
         counts = Counter(str(getattr(c, axis)) for c in cells)
         print(f"  {axis:<8} {', '.join(f'{name} ({n})' for name, n in counts.items())}")
+
+    @cache
+    def images(dataset: str) -> tuple[int, int]:
+        return sources.sizes(book.datasets[dataset], data)
+
+    @cache
+    def counted(key: Key) -> float:
+        cell = distinct[key]
+        train = images(cell.dataset)[0]
+        return preflight.step_flops(methods[key], cell, shapes[cell.dataset][0], train)
+
+    def flops(cell: Cell) -> float:
+        if cell.training.flops:
+            return cell.training.flops
+        train, test = images(cell.dataset)
+        alike = {key[3]: key for key in distinct if key[:3] + key[4:] == _key(cell)[:3] + _key(cell)[4:]}
+        least, most = min(alike), max(alike)
+        low, high = counted(alike[least]), counted(alike[most])  # between the ends, about linear in K
+        per_image = low + (high - low) * (cell.modules - least) / max(1, most - least)
+        return cell.training.epochs * per_image * (min(cell.training.train_images or train, train) + test / 3)
+
+    finished = {c.path for c in done}
+    todo = [c for c in cells if c.path not in finished]
+    ran, known = expectation_sweep.finished(done, runs), expectation.read(pace / expectation.MEASURED)
+    states = {key: preflight.state_bytes(methods[key], cell) for key, cell in distinct.items()}
+    expected = expectation_sweep.expect(todo, ran, known, flops, lambda c: states[_key(c)], tflops, made.keep_weights == "last")
+    print("\n".join(expected.lines()))
+    expected.check(made.limits, where)
+
+
+def _key(cell: Cell) -> Key:
+    """Cells of the same key are built alike."""
+    return cell.dataset, cell.network, cell.recipe, cell.modules, cell.training.schedule, cell.training.train_images

@@ -1,7 +1,8 @@
 """What the executor wrote of its Slurm jobs: `jobs.jsonl`, one JSON object a line, appended to; a torn line is passed over.
 
-Events (`ev`): `submitting` (a batch with its `token`; each of its `jobs` with its `key` and `output` files), `submitted` (Slurm's `ids` of
-that batch, one for each of its jobs, in order; packed jobs share one), `ended` (`key`, `id`, `state`, `why`, `log`). `t` is in ms since 1970.
+Events (`ev`), each with `t` in milliseconds since 1970: `submitting` (a batch with its `token`; each of its `jobs` with its `key` and `output`
+files), `submitted` (Slurm's `ids` of that batch, one for each of its jobs, in order; packed jobs share one), `ended` (`key`, `id`,
+`state`, `why`, `log`).
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def _take(event: dict[str, Any], jobs: dict[str, Job], batches: dict[str, list[t
     elif kind == "ended":
         run = runs[event["key"]]
         if jobs[run].id in ("", str(event.get("id") or jobs[run].id)):
-            said = {k: str(event.get(k) or "") for k in ("state", "why", "log")}
-            jobs[run] = replace(jobs[run], **said)
+            state, why, log = (str(event.get(k) or "") for k in ("state", "why", "log"))
+            jobs[run] = replace(jobs[run], state=state, why=why, log=log)
 
 
 def _run(outputs: list[str]) -> str:

@@ -38,5 +38,5 @@ class Limits(BaseModel):
             why = f" ({basis})" if basis else ""
             raise InvalidInput(
                 f"{where}: limits.{key}: {limit:g} allowed, about {expected:.6g} expected{why}; "
-                f"nothing was submitted: raise limits.{key} or run fewer cells"
+                f"no run was started: raise limits.{key} or run fewer cells"
             )

@@ -58,20 +58,13 @@ def state_bytes(method: Method, cell: Cell) -> tuple[int, int]:
     return weights, weights + moments * sum(p.numel() * p.element_size() for p in method.parameters())
 
 
-def training_flops(method: Method, cell: Cell, shape: tuple[int, int, int], images: tuple[int, int]) -> float:
-    """FLOPs of a whole run, about: those of a step's losses and, per image tested, a third of that; a budget in FLOPs is what it says.
-
-    Backward is taken for twice forward, which is all that is counted, and a schedule of phases for a joint one, unless a method
-    needs its gradients to go on.
+def step_flops(method: Method, cell: Cell, shape: tuple[int, int, int], train: int) -> float:
+    """FLOPs of a training step per image, about; a schedule of phases counts as a joint one.
 
     Args:
         method: on the meta device.
-        cell: the cell.
+        cell: for its batch size.
         shape: of an image (C, H, W).
-        images: number to train on and to test on.
+        train: number of training images.
     """
-    if cell.training.flops:
-        return cell.training.flops
-    train, test = images
-    per_image = measure.step_flops(method, shape, min(cell.training.batch_size, train))
-    return cell.training.epochs * per_image * (train + test / 3)
+    return measure.step_flops(method, shape, min(cell.training.batch_size, train))

@@ -31,9 +31,8 @@ def jobs(found: Sequence[Standing], width: int = 80) -> list[str]:
         if s.why:
             out += textwrap.wrap(s.why, width, initial_indent="  ", subsequent_indent="  ")
     total, starts = sum(s.spent.device_hours for s in found), sum(s.spent.starts for s in found)
-    out.append(
-        f"{len(mine)} of {len(found)} cells: {total:.2f} GPU-hours so far, {starts} starts, {clock(sum(s.spent.ran for s in found))} of running"
-    )
+    ran = clock(sum(s.spent.ran for s in found))
+    out.append(f"{len(mine)} of {len(found)} cells: {total:.2f} GPU-hours so far, {starts} starts, {ran} of running")
     return out
 
 
