@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cluster import Cluster
+
 from workflow import Workflow
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from cluster import Cluster
+
 from workflow import TRAIN_ONLY, Workflow
 
 Sweep = Callable[..., Workflow]
@@ -23,7 +24,7 @@ def test_a_sweep_goes_out_as_one_array_and_comes_back_as_a_report(sweep: Sweep, 
     flow.complete()
     assert set(flow.jobs().values()) == {"COMPLETED"}
     assert {id.partition("_")[0] for id in flow.jobs()} == {next(iter(flow.jobs())).partition("_")[0]} and len(flow.jobs()) == 4
-    assert flow.said().count("submitted ") == 1
+    assert flow.said().count("job(s) of train: ") == 1
     assert (flow.folder / "results/reports/tiny/report.html").exists()
     assert Counter(e["ev"] for e in flow.ledger()) == {"submitting": 1, "submitted": 1, "ended": 4}
     left = sorted(p.suffix for p in (flow.folder / "results/logs/slurm/train").rglob("*") if p.is_file())
@@ -37,9 +38,10 @@ def test_at_its_time_limit_a_training_is_requeued_and_goes_on(sweep: Sweep, slur
     ((id, state),) = flow.jobs().items()
     assert (state, int(flow.show(id)["Restarts"])) == ("COMPLETED", len(flow.record(flow.cells[0]).starts) - 1)
     assert int(flow.show(id)["Restarts"]) >= 1
-    assert flow.said().count("submitted ") == 1 and "ends:" not in flow.said()
+    assert flow.said().count("job(s) of train: ") == 1 and "ends:" not in flow.said()
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_resume_says_so_at_its_limit(sweep: Sweep, slurm: Cluster) -> None:
     flow = sweep(seeds=1, epochs=20000)
     said = flow.run(*TRAIN_ONLY, "--retries", "0", "--set-resources", "train:runtime=1", "train:resumable=0", status=1)
@@ -100,7 +102,7 @@ def test_a_killed_controller_comes_back_and_follows_its_jobs(sweep: Sweep, slurm
     flow.run(*TRAIN_ONLY)
     flow.complete()
     assert len(flow.jobs()) == 2 and set(flow.jobs().values()) == {"COMPLETED"}
-    assert flow.said().count("submitted ") == 1
+    assert flow.said().count("submitted 2 job(s) of train: ") == 1 and "submitted 1" not in flow.said()
     assert "following 2 running job(s) of train, submitted by an earlier controller" in flow.said()
     assert all(len(flow.record(c).starts) == 1 for c in flow.cells)
 

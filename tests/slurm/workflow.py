@@ -17,11 +17,21 @@ from typing import Any
 
 import pytest
 from cluster import Cluster
+
 from modulewise import record
 from modulewise.config import Cell, load_sweep
 
 ROOT = Path(__file__).parents[2]
-FAST = "--seconds-between-status-checks 1 --latency-wait 10 --submitit-status-interval-s 1 --submitit-lost-job-grace-s 6".split()
+FAST = [
+    "--seconds-between-status-checks",
+    "1",
+    "--latency-wait",
+    "10",
+    "--submitit-status-interval-s",
+    "1",
+    "--submitit-lost-job-grace-s",
+    "6",
+]
 TRAIN_ONLY = ["--until", "train", "--no-hooks"]
 SWEEP = """
 sweep: tiny
@@ -76,7 +86,9 @@ class Workflow:
         env = self.cluster.env | {"MODULEWISE_SAVE_EVERY": "1", "MLFLOW_DISABLE_TELEMETRY": "true"} | environment
         env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
         with self.log.open("ab") as log:
-            return subprocess.Popen(self.command(*options), env=env, stdout=log, stderr=log, start_new_session=True, preexec_fn=_interruptible)
+            return subprocess.Popen(
+                self.command(*options), env=env, stdout=log, stderr=log, start_new_session=True, preexec_fn=_interruptible
+            )
 
     @contextlib.contextmanager
     def running(self, *options: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:

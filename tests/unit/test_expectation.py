@@ -42,7 +42,7 @@ def check(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 def pace_file(folder: Path, cells: list[Cell], seconds: float) -> Path:
     path = folder / "pace" / expectation.MEASURED
     found = {"seconds": seconds, "epochs": 4, "epoch_seconds": 1.0, "evaluation_seconds": 0.5}
-    expectation.write(path, {"device": "A device", "cells": {name: found for name in configurations(cells)}})
+    expectation.write(path, {"device": "A device", "cells": dict.fromkeys(configurations(cells), found)})
     return path
 
 

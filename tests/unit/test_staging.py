@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from modulewise.config import Dataset
 from modulewise.data import load
 from modulewise.errors import InvalidInput
