@@ -177,18 +177,16 @@ class Cluster:
         return done.stdout
 
     def clear(self, timeout: float = 60) -> None:
-        """Bring back what was stopped or killed, cancel every job, and wait until every node is idle."""
+        """Bring back what was stopped or killed, cancel every job, and wait until every node can be used."""
         for name in self._names():
             if self.lives(name):
                 self.resume(name)
             else:
                 self.start(name)
         self.run("scancel", "--user", _user())
-        try:
-            _wait("empty queue", lambda: not self.run("squeue", "--noheader"), timeout)
-            _wait("idle nodes", lambda: all(self._is_idle(node) for node in self.nodes), timeout)
-        except ClusterError as error:
-            raise ClusterError(f"{error}\n{self.run('squeue')}{self.run('sinfo', '--list-reasons')}{self.run('sinfo', '--Node')}") from None
+        self._register()
+        _wait("empty queue", lambda: not self.run("squeue", "--noheader"), timeout)
+        _wait("usable nodes", lambda: all(self._is_usable(node) for node in self.nodes), timeout)
 
     @contextlib.contextmanager
     def limit(self, **limits: int) -> Iterator[None]:
@@ -241,9 +239,11 @@ class Cluster:
         """
         self._spawn(name)
         self._wait_ready(name)
+        if name == "slurmctld":
+            self._register()
 
     def start_node(self, name: str) -> None:
-        """Start a node that was lost; when it returns, it is idle."""
+        """Start a node that was lost; when it returns, it takes jobs."""
         self.start(name)
 
     def lose_node(self, name: str) -> None:
@@ -251,6 +251,11 @@ class Cluster:
         log = self.folder / "log" / f"{name}.log"
         processes.extinguish(lambda: processes.of_node(self.conf, log, name))
         self._forget(name)
+
+    def _register(self) -> None:
+        """Have every node report to a new controller, which would otherwise ask them in its own time, up to a minute later."""
+        for node in self.nodes:
+            self.kill(node, signal.SIGHUP)
 
     # -- how it is done
 
@@ -352,10 +357,12 @@ class Cluster:
             return bool(self.run("sacctmgr", "--noheader", "list", "tres"))
         if name == "slurmctld":
             return "is UP" in self.run("scontrol", "ping")
-        return self._is_idle(name)
+        return self._is_usable(name)
 
-    def _is_idle(self, node: str) -> bool:
-        return set(self.run("sinfo", "--noheader", "--nodes", node, "--format", "%T").split()) == {"idle"}
+    def _is_usable(self, node: str) -> bool:
+        """Up and answering. Not `idle`: the controller may call a node `mixed` for a minute after its last job."""
+        states = set(self.run("sinfo", "--noheader", "--nodes", node, "--format", "%T").split())
+        return bool(states) and states <= {"idle", "mixed", "allocated"}
 
 
 _FAST = ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-log-file-size=4M", "--innodb-doublewrite=0"]
