@@ -13,11 +13,8 @@ import argparse
 import contextlib
 import json
 import os
-import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,19 +25,9 @@ from types import TracebackType
 from typing import Any
 
 import slurm_conf
+import slurm_machine as machine
 import slurm_processes as processes
-
-SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
-TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol", "scancel", "sacct")
-ACCOUNTING_TOOLS = ("slurmdbd", "sacctmgr", "mariadbd", "mariadb-install-db")
-INSTALL = (
-    "apt-get install --no-install-recommends slurm-wlm munge slurmdbd slurm-wlm-mysql-plugin mariadb-server"
-    " (as .ci/run does: with a policy-rc.d that starts no service)"
-)
-
-
-class ClusterError(RuntimeError):
-    """The cluster did not do what was asked of it; one message for people."""
+from slurm_machine import ClusterError
 
 
 class Cluster:
@@ -91,9 +78,7 @@ class Cluster:
     @staticmethod
     def missing(accounting: bool = False) -> str | None:
         """One line on what is not installed and how to get it; `None` if all is there."""
-        names = TOOLS + (ACCOUNTING_TOOLS if accounting else ())
-        absent = [name for name in names if not shutil.which(name, path=_path())]
-        return f"Slurm is not installed ({', '.join(absent)}): {INSTALL}" if absent else None
+        return machine.missing(accounting)
 
     @classmethod
     def left(cls, folder: Path) -> Cluster:
@@ -126,7 +111,7 @@ class Cluster:
         folder = self.given or Path(tempfile.mkdtemp(prefix="slurm-")).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        self._locate(folder, _short(folder))
+        self._locate(folder, machine.short(folder))
         try:
             self._save()
             self._children["guard"] = _guard(folder)
@@ -163,7 +148,7 @@ class Cluster:
     def env(self) -> dict[str, str]:
         """Our environment, with this cluster in place of any other."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SRUN_"))}
-        return kept | {"SLURM_CONF": str(self.conf), "PATH": _path()}
+        return kept | {"SLURM_CONF": str(self.conf), "PATH": machine.path()}
 
     def run(self, *command: str, timeout: float = 60) -> str:
         """What a command on this cluster prints.
@@ -177,18 +162,16 @@ class Cluster:
         return done.stdout
 
     def clear(self, timeout: float = 60) -> None:
-        """Bring back what was stopped or killed, cancel every job, and wait until every node is idle."""
+        """Bring back what was stopped or killed, cancel every job, and wait until every node can be used."""
         for name in self._names():
             if self.lives(name):
                 self.resume(name)
             else:
                 self.start(name)
-        self.run("scancel", "--user", _user())
-        try:
-            _wait("empty queue", lambda: not self.run("squeue", "--noheader"), timeout)
-            _wait("idle nodes", lambda: all(self._is_idle(node) for node in self.nodes), timeout)
-        except ClusterError as error:
-            raise ClusterError(f"{error}\n{self.run('squeue')}{self.run('sinfo', '--list-reasons')}{self.run('sinfo', '--Node')}") from None
+        self.run("scancel", "--user", machine.user())
+        self._register()
+        _wait("empty queue", lambda: not self.run("squeue", "--noheader"), timeout)
+        _wait("usable nodes", lambda: all(self._is_usable(node) for node in self.nodes), timeout)
 
     @contextlib.contextmanager
     def limit(self, **limits: int) -> Iterator[None]:
@@ -201,7 +184,7 @@ class Cluster:
 
     def _limit(self, limits: Mapping[str, int]) -> None:
         settings = [f"{name}={value}" for name, value in limits.items()]
-        self.run("sacctmgr", "-i", "modify", "user", "where", f"name={_user()}", "set", *settings)
+        self.run("sacctmgr", "-i", "modify", "user", "where", f"name={machine.user()}", "set", *settings)
 
     # -- single daemons
 
@@ -241,9 +224,11 @@ class Cluster:
         """
         self._spawn(name)
         self._wait_ready(name)
+        if name == "slurmctld":
+            self._register()
 
     def start_node(self, name: str) -> None:
-        """Start a node that was lost; when it returns, it is idle."""
+        """Start a node that was lost; when it returns, it takes jobs."""
         self.start(name)
 
     def lose_node(self, name: str) -> None:
@@ -251,6 +236,11 @@ class Cluster:
         log = self.folder / "log" / f"{name}.log"
         processes.extinguish(lambda: processes.of_node(self.conf, log, name))
         self._forget(name)
+
+    def _register(self) -> None:
+        """Have every node report to a new controller, which would otherwise ask them in its own time, up to a minute later."""
+        for node in self.nodes:
+            self.kill(node, signal.SIGHUP)
 
     # -- how it is done
 
@@ -265,8 +255,8 @@ class Cluster:
         path.with_suffix(".tmp").replace(path)
 
     def _configure(self) -> None:
-        ports = _free_ports(["slurmctld", "slurmdbd", *self.nodes])
-        layout = slurm_conf.Layout(self.short, _user(), ports, self.nodes, accounting=self.accounting, **self._options)
+        ports = machine.free_ports(["slurmctld", "slurmdbd", *self.nodes])
+        layout = slurm_conf.Layout(self.short, machine.user(), ports, self.nodes, accounting=self.accounting, **self._options)
         slurm_conf.write(layout)
 
     def _names(self) -> list[str]:
@@ -291,33 +281,16 @@ class Cluster:
 
     def _create_database(self) -> None:
         """An empty MariaDB, in memory where there is room: it waits for the disk a thousand times, and nobody needs it tomorrow."""
-        (self.short / "mysql").symlink_to(_quick_folder(self.folder))
-        self.run(
-            *["mariadb-install-db", "--no-defaults", f"--datadir={self.short}/mysql", f"--user={_user()}", *_FAST],
-            *["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"],
-        )
-        init = f"CREATE USER IF NOT EXISTS '{_user()}'@'localhost'; GRANT ALL ON slurm.* TO '{_user()}'@'localhost';\n"
-        (self.short / "etc" / "init.sql").write_text(init)
+        (self.short / "mysql").symlink_to(machine.quick_folder(self.folder))
+        self.run(*slurm_conf.database_command(self.short, machine.user()))
 
     def _create_account(self) -> None:
         self.run("sacctmgr", "-i", "add", "cluster", "throwaway")
         self.run("sacctmgr", "-i", "add", "account", "lab", "cluster=throwaway")
-        self.run("sacctmgr", "-i", "add", "user", _user(), "account=lab", "defaultaccount=lab")
-
-    def _command(self, name: str) -> list[str]:
-        """The command line of a daemon in the foreground."""
-        run, etc, log = (self.short / part for part in ("run", "etc", "log"))
-        if name == "munged":
-            files = [f"--pid-file={run}/munged.pid", f"--log-file={log}/munged.log", f"--seed-file={run}/munged.seed"]
-            return ["munged", "--foreground", "--force", f"--socket={run}/munge.sock", f"--key-file={etc}/munge.key", *files]
-        if name == "mariadbd":
-            files = [f"--datadir={self.short}/mysql", f"--socket={run}/mysql.sock", f"--pid-file={run}/mysql.pid"]
-            words = ["--skip-networking", f"--init-file={etc}/init.sql", "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
-            return ["mariadbd", "--no-defaults", f"--user={_user()}", *files, *words, *_FAST]
-        return {"slurmctld": ["slurmctld", "-D", "-i"], "slurmdbd": ["slurmdbd", "-D"]}.get(name, ["slurmd", "-D", "-N", name])
+        self.run("sacctmgr", "-i", "add", "user", machine.user(), "account=lab", "defaultaccount=lab")
 
     def _spawn(self, name: str) -> None:
-        command = self._command(name)
+        command = slurm_conf.command(name, self.short, machine.user())
         env = self.env | {"MYSQL_UNIX_PORT": str(self.short / "run" / "mysql.sock")}
         with (self.folder / "log" / f"{name}.out").open("ab") as out:
             child = subprocess.Popen(
@@ -345,69 +318,19 @@ class Cluster:
 
     def _is_ready(self, name: str) -> bool:
         if name == "munged":
-            return _answers(self.short / "run" / "munge.sock")
+            return machine.answers(self.short / "run" / "munge.sock")
         if name == "mariadbd":
-            return _answers(self.short / "run" / "mysql.sock")
+            return machine.answers(self.short / "run" / "mysql.sock")
         if name == "slurmdbd":
             return bool(self.run("sacctmgr", "--noheader", "list", "tres"))
         if name == "slurmctld":
             return "is UP" in self.run("scontrol", "ping")
-        return self._is_idle(name)
+        return self._is_usable(name)
 
-    def _is_idle(self, node: str) -> bool:
-        return set(self.run("sinfo", "--noheader", "--nodes", node, "--format", "%T").split()) == {"idle"}
-
-
-_FAST = ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-log-file-size=4M", "--innodb-doublewrite=0"]
-
-
-def _path() -> str:
-    return f"{os.environ.get('PATH', os.defpath)}:{SBIN}"
-
-
-def _user() -> str:
-    """Slurm and MariaDB know users by name."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        raise ClusterError(f"user {os.getuid()} has no name; Slurm needs one: add it to /etc/passwd") from None
-
-
-def _short(folder: Path) -> Path:
-    """The folder, or a link to it if its name is too long for the sockets in it."""
-    if len(os.fsencode(folder)) <= 60:
-        return folder
-    link = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp")) / "c"
-    link.symlink_to(folder)
-    return link
-
-
-def _quick_folder(folder: Path) -> str:
-    """A new folder in memory, or else in the folder."""
-    memory = Path("/dev/shm")
-    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 512 * 2**20
-    return tempfile.mkdtemp(prefix="slurm-", dir=memory if roomy else folder)
-
-
-def _free_ports(names: list[str]) -> dict[str, int]:
-    """Ports below those the kernel hands out itself, so that a daemon finds its own free when it is started again."""
-    with contextlib.ExitStack() as held:
-        ports: dict[str, int] = {}
-        for number in random.SystemRandom().sample(range(12000, 32000), 2000):
-            taker = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                taker.bind(("127.0.0.1", number))
-                ports[names[len(ports)]] = number
-            if len(ports) == len(names):
-                return ports
-    raise ClusterError("no free ports")
-
-
-def _answers(path: Path) -> bool:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
-        return True
-    return False
+    def _is_usable(self, node: str) -> bool:
+        """Up and answering. Not `idle`: the controller may call a node `mixed` for a minute after its last job."""
+        states = set(self.run("sinfo", "--noheader", "--nodes", node, "--format", "%T").split())
+        return bool(states) and states <= {"idle", "mixed", "allocated"}
 
 
 def _wait(what: str, ready: Callable[[], bool], timeout: float) -> None:
@@ -438,7 +361,7 @@ def guard(folder: Path) -> None:
 
 def shell(accounting: bool) -> int:
     """The user's shell on a new cluster; its exit status."""
-    with Cluster(accounting=accounting) as cluster:
+    with Cluster(accounting=accounting, partitions={"gpu": slurm_conf.PARTITIONS["low"]}) as cluster:
         print(HINTS.format(folder=cluster.folder), file=sys.stderr, flush=True)
         return subprocess.run([os.environ.get("SHELL", "/bin/sh")], env=cluster.env).returncode
 

@@ -1,4 +1,4 @@
-"""The files a throw-away Slurm cluster is configured by: `slurm.conf`, `gres.conf`, `cgroup.conf` and, for accounting, `slurmdbd.conf`.
+"""How a throw-away Slurm cluster is configured: `slurm.conf`, `gres.conf`, `cgroup.conf`, `slurmdbd.conf`, and the daemons' commands.
 
 Every path lies in one folder, every port on the loopback interface, every daemon runs as one user.
 """
@@ -54,6 +54,30 @@ def write(layout: Layout) -> None:
     (etc / "cgroup.conf").write_text("CgroupMountpoint=/sys/fs/cgroup\n")
     if layout.accounting:
         _private(etc / "slurmdbd.conf", _lines(_database(layout)).encode())
+        name = f"'{layout.user}'@'localhost'"
+        (etc / "init.sql").write_text(f"CREATE USER IF NOT EXISTS {name}; GRANT ALL ON slurm.* TO {name};\n")
+
+
+_FAST = ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-log-file-size=4M", "--innodb-doublewrite=0"]
+
+
+def command(name: str, folder: Path, user: str) -> list[str]:
+    """The command line of a daemon in the foreground."""
+    run, etc, log = (folder / part for part in ("run", "etc", "log"))
+    if name == "munged":
+        files = [f"--pid-file={run}/munged.pid", f"--log-file={log}/munged.log", f"--seed-file={run}/munged.seed"]
+        return ["munged", "--foreground", "--force", f"--socket={run}/munge.sock", f"--key-file={etc}/munge.key", *files]
+    if name == "mariadbd":
+        files = [f"--datadir={folder}/mysql", f"--socket={run}/mysql.sock", f"--pid-file={run}/mysql.pid"]
+        words = ["--skip-networking", f"--init-file={etc}/init.sql", "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
+        return ["mariadbd", "--no-defaults", f"--user={user}", *files, *words, *_FAST]
+    return {"slurmctld": ["slurmctld", "-D", "-i"], "slurmdbd": ["slurmdbd", "-D"]}.get(name, ["slurmd", "-D", "-N", name])
+
+
+def database_command(folder: Path, user: str) -> list[str]:
+    """The command line that makes an empty MariaDB."""
+    words = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
+    return ["mariadb-install-db", "--no-defaults", f"--datadir={folder}/mysql", f"--user={user}", *words, *_FAST]
 
 
 def _private(path: Path, content: bytes) -> None:

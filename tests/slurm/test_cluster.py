@@ -56,9 +56,9 @@ def _listening(address: str | None = None) -> list[tuple[str, str]]:
     return [(r[1].split(":")[1], r[9]) for r in rows if r[3] == "0A" and r[1].startswith(wanted)]
 
 
-def test_every_node_is_idle_with_its_gpus(slurm: Cluster) -> None:
-    rows = slurm.run("sinfo", "--noheader", "--Node", "--partition", "main", "--format", "%N %T %c %G").splitlines()
-    assert [row.split() for row in rows] == [[name, "idle", "8", "gpu:2"] for name in ("n1", "n2", "n3")]
+def test_every_node_has_its_gpus(slurm: Cluster) -> None:
+    rows = slurm.run("sinfo", "--noheader", "--Node", "--partition", "main", "--format", "%N %c %G").splitlines()
+    assert [row.split() for row in rows] == [[name, "8", "gpu:2"] for name in ("n1", "n2", "n3")]
 
 
 def test_the_partitions_are_those_of_the_profile(slurm: Cluster) -> None:
@@ -105,6 +105,7 @@ def wait_until_written(path: Path, timeout: float = 20) -> str:
     return path.read_text()
 
 
+@pytest.mark.slow
 def test_main_preempts_low(slurm: Cluster, tmp_path: Path) -> None:
     low = [submit(slurm, tmp_path, "sleep 100", "--partition=low", "--gres=gpu:2") for _ in range(3)]
     for job in low:
@@ -131,7 +132,7 @@ def test_a_lost_nodes_job_runs_elsewhere(slurm: Cluster, tmp_path: Path, noticed
     first, last = (tmp_path / f"{job}.out").read_text().splitlines()
     assert first == node != last == now["NodeList"]
     slurm.start_node(node)
-    assert slurm.run("sinfo", "--noheader", "--nodes", node, "--partition", "main", "--format", "%T") == "idle\n"
+    assert slurm.run("srun", "--nodelist", node, "sh", "-c", "echo $SLURMD_NODENAME") == f"{node}\n"
 
 
 def test_a_stopped_controller_answers_when_it_goes_on(slurm: Cluster, tmp_path: Path) -> None:
@@ -147,8 +148,8 @@ def test_a_controller_started_again_knows_its_jobs(slurm: Cluster, tmp_path: Pat
     job = submit(slurm, tmp_path, "sleep 100")
     wait_for(slurm, job, JobState="RUNNING")
     slurm.kill("slurmctld")
-    with pytest.raises(ClusterError, match="Unable to contact slurm controller"):
-        slurm.run("squeue")
+    with pytest.raises(subprocess.TimeoutExpired):  # squeue keeps trying for ten seconds
+        slurm.run("squeue", timeout=0.5)
     slurm.start("slurmctld")
     assert record(slurm, job)["JobState"] == "RUNNING"
 
@@ -163,7 +164,7 @@ def test_settings_partitions_and_nodes_can_be_chosen(tmp_path: Path) -> None:
         pytest.skip(reason)
     options = {"nodes": 1, "gpus": 8, "settings": {"MaxArraySize": 11}, "partitions": {"tiny": "MaxTime=1", "low": "MaxNodes=1"}}
     with Cluster(tmp_path, **options) as cluster:
-        assert cluster.run("sinfo", "-h", "-o", "%P %G").split("\n")[:-1] == ["main* gpu:8", "low gpu:8", "tiny gpu:8"]
+        assert cluster.run("sinfo", "-h", "-o", "%P %T %G").splitlines() == [f"{p} idle gpu:8" for p in ("main*", "low", "tiny")]
         with pytest.raises(ClusterError, match="Invalid job array specification"):
             submit(cluster, tmp_path, "true", "--array=0-11")
         assert record(cluster, submit(cluster, tmp_path, "true", "--array=0-10"))["JobState"]
