@@ -13,7 +13,6 @@ from . import expectation, expectation_sweep, references, sources
 from .config import Cell, load_sweep, sweep_argument
 from .errors import InvalidInput
 
-
 Key = tuple[str, str, str, int, str, int | None]
 
 

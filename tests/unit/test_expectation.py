@@ -42,7 +42,7 @@ def check(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 def pace_file(folder: Path, cells: list[Cell], seconds: float) -> Path:
     path = folder / "pace" / expectation.MEASURED
     found = {"seconds": seconds, "epochs": 4, "epoch_seconds": 1.0, "evaluation_seconds": 0.5}
-    expectation.write(path, {"device": "A device", "cells": {name: found for name in configurations(cells)}})
+    expectation.write(path, {"device": "A device", "cells": dict.fromkeys(configurations(cells), found)})
     return path
 
 
@@ -133,7 +133,7 @@ def test_the_estimate_is_linear_between_the_ends(
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"gpu_hours": 2.5}, "limits.gpu_hours: 2.5 allowed, about 3 expected (6 of 6 cells measured on A device); no run was started: raise limits.gpu_hours"),
+        ({"gpu_hours": 2.5}, "limits.gpu_hours: 2.5 allowed, about 3 expected (6 of 6 cells measured on A device); no run was started: raise"),
         ({"disk_gb": 0.001}, "limits.disk_gb: 0.001 allowed, about 0.0"),
         ({"files": 53}, "limits.files: 53 allowed, about 54 expected"),
     ],
