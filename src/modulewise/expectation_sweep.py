@@ -19,7 +19,7 @@ FILES = 7
 """That a finished run leaves: record, log, cell, result; the workflow's log and benchmark of it; Snakemake's own note."""
 HELD = 2
 """More while it runs: the checkpoint, and for a moment the next one."""
-TEXT, EPOCH, HEAD = 9_000, 420, 75
+TEXT, EPOCH, HEAD = 6_000, 320, 60
 """Bytes of these files, about: of each run, more for every epoch, and in it for every module."""
 
 

@@ -1,7 +1,7 @@
 """What the executor wrote of its Slurm jobs: `jobs.jsonl`, one JSON object a line, appended to; a torn line is passed over.
 
-Events (`ev`), each with `t` in milliseconds since 1970: `submitting` (a batch with its `token`; each of its `jobs` with its `key` and `output`
-files), `submitted` (Slurm's `ids` of that batch, one for each of its jobs, in order; packed jobs share one), `ended` (`key`, `id`,
+Events (`ev`), each with `t` in milliseconds since 1970: `submitting` (a batch with its `token`; each of its `jobs` with its `key` and
+`output` files), `submitted` (Slurm's `ids` of that batch, one for each of its jobs, in order; packed jobs share one), `ended` (`key`, `id`,
 `state`, `why`, `log`).
 """
 

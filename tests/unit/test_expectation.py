@@ -133,7 +133,7 @@ def test_the_estimate_is_linear_between_the_ends(
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"gpu_hours": 2.5}, "limits.gpu_hours: 2.5 allowed, about 3 expected (6 of 6 cells measured on A device); no run was started: raise limits.gpu_hours"),
+        ({"gpu_hours": 2.5}, "limits.gpu_hours: 2.5 allowed, about 3 expected (6 of 6 cells measured on A device); no run was started"),
         ({"disk_gb": 0.001}, "limits.disk_gb: 0.001 allowed, about 0.0"),
         ({"files": 53}, "limits.files: 53 allowed, about 54 expected"),
     ],

@@ -1,0 +1,138 @@
+"""`modulewise pace`: real steps of the real method, timed; what fits no memory, what was measured before, limits."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from cases import Case, Row, images, rows
+from modulewise import cli, pace
+from modulewise.config import configurations, load_sweep
+from modulewise.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
+GREEDY = Case("greedy")
+CPU = torch.device("cpu")
+GRID: dict[str, Any] = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["backprop", "dgl"], "modules": [2], "seeds": 3}
+TRAINING = {"epochs": 4, "batch_size": 64, "train_images": 128}
+
+
+def sweep(folder: Path, **more: Any) -> Path:
+    path = folder / "s.yaml"
+    path.write_text(yaml.safe_dump({"sweep": "s", "grids": [GRID | {"training": TRAINING}], **more}))
+    return path
+
+
+def run(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
+    """Exit status of `modulewise pace`, and what it said."""
+    words = ["--root", str(ROOT), "--out", str(folder / "pace/x.json"), "--runs", str(folder / "runs"), "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["modulewise", "pace", "--sweep", str(folder / "s.yaml"), *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    out = capsys.readouterr()
+    return int(left.value.code or 0), out.out + out.err
+
+
+@rows()
+def test_every_method_can_be_measured(row: Row) -> None:
+    found = pace.measure(row.cell(epochs=3), pace.images(row.cell(), Path("unused")), CPU)
+    assert found.epochs == 3
+    assert found.step_seconds > 0 and found.evaluation_seconds > 0 and found.peak_memory_bytes is None
+    assert found.epoch_seconds == pytest.approx(6 * found.step_seconds)  # 42 images in batches of 8
+    assert found.train_seconds == pytest.approx(3 * found.epoch_seconds)
+    assert found.seconds == pytest.approx(found.train_seconds + 3 * found.evaluation_seconds + found.startup_seconds)
+
+
+def slow(trainer: Trainer, seconds: float) -> Trainer:
+    """A trainer whose every step takes so long at least."""
+    inner = trainer._step
+    trainer._step = lambda batch: (time.sleep(seconds), inner(batch))[1]  # type: ignore[method-assign, assignment]
+    return trainer
+
+
+def test_a_step_takes_what_it_takes(tmp_path: Path) -> None:
+    trainer = slow(Trainer(Row(GREEDY, "resnet8").cell(), images(), tmp_path, CPU, say=lambda _: None), 0.05)
+    trainer._place()
+    trainer.progress.epochs = 2
+    trainer._enter_phase()
+    assert pace.step_seconds(trainer) >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("training", "epochs"), [({"epochs": 7}, 7), ({"flops": 1.0}, 1), ({"seconds": 1e-9}, 1), ({"schedule": "sequential", "epochs": 7}, 7)]
+)
+def test_every_budget_comes_to_epochs(training: dict[str, Any], epochs: int) -> None:
+    cell = Row(GREEDY, "resnet8").cell(**training)
+    assert pace.measure(cell, pace.images(cell, Path("unused")), CPU).epochs == epochs
+
+
+def test_images_are_as_many_as_the_cell_trains_on() -> None:
+    cell = Row(GREEDY, "resnet8").cell(train_images=20)
+    held = cell.model_copy(update={"data": cell.data.model_copy(update={"validation": 9})})
+    for c, sizes in ((cell, (20, 0, 10)), (held, (20, 9, 10))):
+        made = pace.images(c, Path("unused"))
+        assert (len(made.train), len(made.val) if made.val else 0, len(made.test)) == sizes
+        assert made.image == (3, 8, 8) and made.train.x.dtype == torch.uint8 and set(made.train.y.tolist()) == {0, 1, 2, 3}
+
+
+def test_a_sweep_is_measured_once_a_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = load_sweep(sweep(tmp_path), ROOT)[2]
+    code, said = run(tmp_path, capsys, monkeypatch)
+    assert code == 0 and "6 runs to do" in said
+    found = json.loads((tmp_path / "pace/x.json").read_text())
+    assert found["cells"].keys() == configurations(cells).keys() and len(found["cells"]) == 2
+    lines = said.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.startswith("fake resnet8") and "s/epoch" in line)
+    assert [line.split()[:2] for line in lines[head + 1 : head + 3]] == [["backprop", "1"], ["dgl", "2"]]
+    assert [line.split()[4] for line in lines[head + 1 : head + 3]] == ["3", "3"]
+    assert max(map(len, lines)) <= 80
+    (tmp_path / "runs" / cells[0].path).mkdir(parents=True)
+    (tmp_path / "runs" / cells[0].path / "result.json").touch()
+    code, said = run(tmp_path, capsys, monkeypatch)
+    assert code == 0 and "1/2" not in said and "5 runs to do" in said, "what is known is not measured again"
+    assert json.loads((tmp_path / "pace/x.json").read_text()) == found
+    assert list((tmp_path / "pace").glob("*.tmp")) == []
+
+
+def test_other_code_or_another_device_measures_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(tmp_path)
+    run(tmp_path, capsys, monkeypatch)
+    path = tmp_path / "pace/measured.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"device": "another"}))
+    assert "2/2" in run(tmp_path, capsys, monkeypatch)[1]
+
+
+def test_too_little_memory_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = load_sweep(sweep(tmp_path), ROOT)[2]
+
+    def short(cell: Any, *_: Any) -> Any:
+        if cell.recipe == "dgl":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return pace.Pace(4, 0.1, 1.0, 1.0, 3592.0, 4.0, None)
+
+    monkeypatch.setattr(pace, "measure", short)
+    code, said = run(tmp_path, capsys, monkeypatch)
+    assert code == 0 and "3 run out of memory" in said and "6 runs to do: 3.00 hours" in said
+    found = json.loads((tmp_path / "pace/x.json").read_text())["cells"][cells[3].configuration]
+    assert found["status"] == "out_of_memory" and "9 GiB" in found["reason"]
+
+
+def test_above_the_limit_it_stops_and_keeps_what_it_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(tmp_path, limits={"gpu_hours": 5.5})
+    monkeypatch.setattr(pace, "measure", lambda *_: pace.Pace(4, 0.1, 1.0, 1.0, 3592.0, 4.0, None))
+    code, said = run(tmp_path, capsys, monkeypatch)
+    assert code == 2 and "limits.gpu_hours: 5.5 allowed, about 6 expected (measured on " in said.splitlines()[-1]
+    assert len(json.loads((tmp_path / "pace/measured.json").read_text())["cells"]) == 2
