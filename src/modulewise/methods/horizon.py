@@ -13,7 +13,8 @@ what came back added as a term of value zero: the one backward pass through its 
 
 Deviations from the papers:
 
-1. One head and one feature per cut; HPFF runs a module up to three times a step and has a head for each level. Its patch fusion is absent.
+1. One head and one feature per cut; HPFF runs a module up to three times a step, has a head for each level, and weighs the first module's
+   own loss 0.001 where we weigh it 1. Its patch fusion is absent.
 2. LoCo shares blocks between neighbouring modules; here the modules are disjoint and only the gradients overlap.
 3. Heads are `1c2f`, as in our `dgl`.
 4. Losses 0 ... h-1 all reach module 0, so that they travel together; each later one makes h - 1 passes of its own.
@@ -108,7 +109,7 @@ class Horizon(Method):
         h = batch.x
         for k in range(self.k):
             x = h.detach().requires_grad_(k > 0 and self.reach > 1)
-            h = self.trunk[k](x)
+            h = self.trunk[k](x.view_as(x))  # no leaf: torch's counter of operations cannot watch one during autograd.grad
             window.append(Reached(k, x, h, self.task.loss(h if k == self.k - 1 else self.scores(k, h), batch.y)))
             if k == self.reach - 1:
                 self._carry_back(window, together=True)
