@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from modulewise import methods, nets, partition
+from modulewise.errors import InvalidInput
 from modulewise.measure import parameters
 from modulewise.method import Method
 from modulewise.methods.auglocal import pyramidal, sampled
@@ -114,3 +115,8 @@ def test_vgg_heads_hold_the_hidden_layer_at_its_own_size() -> None:
     """vgg8b-w4 on 32 pixels: behind the first convolution, d = 1 samples the hidden layer, which sees 2x2 maps."""
     head = build("vgg8b-w4", 7, depth=1).heads[0]
     assert parameters([head]) == (4 * 4 * 32 + 32) + 2 * 32 + 2 * 32 + 32 * 10 + 10
+
+
+def test_a_network_without_layers_to_copy_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="builds layers like its own stages"):
+        build("densenet10-3", 2)
