@@ -61,6 +61,12 @@ CASES = [
     Case("contsup", _contsup("R1E", "softmax"), networks=("resnet8", "mlp3x32")),
     Case("contsup", _contsup("R2", "contrast"), modules=4),
     Case("contsup", _contsup("R1E", "contrast", decoder=True), modules=4),
+    Case("trgl", {"feature_dim": 16}, networks=("resnet8", "mlp3x32", "vgg8b-w4")),
+    Case("auglocal", {"depth": 2}, networks=("resnet8", "mlp3x32", "vgg8b-w4")),
+    Case("auglocal", {"depth": 3}, modules=4),
+    Case("horizon", {"reach": 1, "feature_dim": 16}),
+    Case("horizon", {"reach": 2, "feature_dim": 16}, modules=4, networks=("resnet8", "mlp4x32")),
+    Case("horizon", {"reach": 3, "discount": 0.5, "feature_dim": 16}),
 ]
 
 

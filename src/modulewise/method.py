@@ -88,6 +88,11 @@ class Method(nn.Module):
         """K, the number of modules."""
         return len(self.trunk)
 
+    @property
+    def horizon(self) -> int:
+        """Through how many modules the gradient of a loss reaches back, the loss's own included; K is end-to-end training."""
+        return 1
+
     def start(self, x: Tensor) -> State:
         """The state that enters module 0, for normalised images (B C H W)."""
         return (x,)

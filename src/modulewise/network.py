@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,24 @@ from torch import Tensor, nn
 from .task import Classification
 
 Shape = tuple[int, ...]
+Layer = Callable[[Shape, int], nn.Module]
+"""(feature, i) -> a fresh layer of the kind of stage i, for features of that shape."""
+
+
+class Residual(nn.Module):
+    """A stage that adds a branch to a shortcut: x -> join(x, branch(x))."""
+
+    def branch(self, x: Tensor) -> Tensor:
+        """What the stage adds (B C' H' W')."""
+        raise NotImplementedError  # abstract
+
+    def join(self, x: Tensor, added: Tensor) -> Tensor:
+        """The stage's output, given its input and what its branch adds to it; both are left as they are."""
+        raise NotImplementedError  # abstract
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B C H W -> B C' H' W'."""
+        return self.join(x, self.branch(x))
 
 
 class Network(nn.Module):
@@ -22,14 +40,17 @@ class Network(nn.Module):
         stages: the pieces, with the names that partitions use for them, in order.
         head: maps the last stage's output to scores.
         image: shape of one input (C, H, W).
+        layer: builds layers like the stages, for helpers made of the network's own kind of layers; it halves the height and
+            width at most once, and only towards those of the stage.
     """
 
-    def __init__(self, stages: Sequence[tuple[str, nn.Module]], head: nn.Module, image: Shape) -> None:
+    def __init__(self, stages: Sequence[tuple[str, nn.Module]], head: nn.Module, image: Shape, layer: Layer | None = None) -> None:
         super().__init__()
         self.names = [name for name, _ in stages]
         self.stages = nn.ModuleList([stage for _, stage in stages])
         self.head = head
         self.image = image
+        self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B outputs) of images (B C H W)."""
@@ -51,15 +72,27 @@ class Network(nn.Module):
 class Trunk:
     """A network cut into K modules: what a method is given to train."""
 
-    modules: list[nn.Module]
-    """The K modules; the last one holds the head and gives scores."""
-    shapes: list[Shape]
-    """Shape of one sample where each of the K - 1 cuts is."""
+    modules: list[nn.Sequential]
+    """The K modules, each a row of stages; the last one ends with the head and gives scores."""
+    ends: list[int]
+    """Index of the last stage of every module."""
+    stages: list[Shape]
+    """Shape of one sample after every stage of the network."""
     image: Shape
     """Shape of one input image (C, H, W)."""
-    width: int
-    """Channels of the last stage."""
     task: Classification
+    layer: Layer | None = None
+    """The network's builder of layers like its stages, if it has one."""
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """Shape of one sample where each of the K - 1 cuts is."""
+        return [self.stages[end] for end in self.ends[:-1]]
+
+    @property
+    def width(self) -> int:
+        """Channels of the last stage."""
+        return self.stages[-1][0]
 
 
 def cut(network: Network, cuts: Sequence[int], task: Classification) -> Trunk:
@@ -70,8 +103,7 @@ def cut(network: Network, cuts: Sequence[int], task: Classification) -> Trunk:
         cuts: increasing cut points, each the number of stages before it.
         task: what the net is trained for.
     """
-    shapes = network.shapes()
     ends = [0, *cuts, len(network.stages)]
-    modules: list[nn.Module] = [nn.Sequential(*network.stages[a:b]) for a, b in itertools.pairwise(ends)]
-    modules[-1].append(network.head)  # type: ignore[operator]
-    return Trunk(modules, [shapes[c - 1] for c in cuts], network.image, shapes[-1][0], task)
+    modules = [nn.Sequential(*network.stages[a:b]) for a, b in itertools.pairwise(ends)]
+    modules[-1].append(network.head)
+    return Trunk(modules, [end - 1 for end in ends[1:]], network.shapes(), network.image, task, network.layer)

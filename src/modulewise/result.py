@@ -81,6 +81,9 @@ class Result(Frozen):
     """Mean training loss of the last epoch, by loss name."""
     cuts: list[int]
     """Cut points: number of stages before each cut."""
+    horizon: int = 1
+    """Through how many modules the gradient of a loss reached back, its own included; K is end-to-end training. Results from before it
+    was recorded are of methods for which it was 1."""
     cost: Cost
     origin: Origin
 

@@ -37,6 +37,7 @@ def summarise(trainer: Trainer, status: Status, reason: str | None) -> Result:
         module_errors=[*auxiliary, last.get("test_error/overall")],
         module_losses={k.removeprefix("train_loss/"): v for k, v in last.items() if k.startswith("train_loss/")},
         cuts=trainer.cuts,
+        horizon=trainer.method.horizon,
         cost=_cost(trainer),
         origin=_origin(trainer),
     )

@@ -40,6 +40,27 @@ def test_a_loss_reaches_only_the_groups_it_names(row: Row) -> None:
     assert len(set(seen)) == len(seen), "losses need different names"
 
 
+@rows()
+def test_the_horizon_is_how_far_back_gradients_come_from(row: Row) -> None:
+    """The first module's gradient depends on module m, its helpers included, if and only if m lies within the horizon."""
+
+    def first(disturbed: int) -> list[Tensor]:
+        method = row.build().train()
+        with torch.no_grad():
+            for p in (p for name in method.groups() if name.endswith(f"/{disturbed}") for p in method.groups()[name]["params"]):
+                p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)), alpha=0.1)
+        for loss in method.losses(a_batch()):
+            loss.value.backward()
+        return [p.grad.clone() for p in method.trunk[0].parameters()]
+
+    declared = row.build().horizon
+    assert 1 <= declared <= row.case.modules
+    base = first(disturbed=-1)
+    for m in range(1, row.case.modules):
+        same = all(torch.equal(a, b) for a, b in zip(base, first(m), strict=True))
+        assert same == (m >= declared), f"module {m}, horizon {declared}"
+
+
 @rows(can_be_split)
 def test_state_that_crosses_a_cut_is_detached(row: Row) -> None:
     method, batch = row.build().train(), a_batch()

@@ -57,7 +57,15 @@ class Site:
         return cell
 
     def run(
-        self, cell: Cell, error: float | None, status: str = "done", reason: str | None = None, *, best: float | None = None, **values: Any
+        self,
+        cell: Cell,
+        error: float | None,
+        status: str = "done",
+        reason: str | None = None,
+        *,
+        best: float | None = None,
+        horizon: int = 1,
+        **values: Any,
     ) -> Path:
         """Write a finished run, `best` its lowest error; `values` go to its cost or origin by name. Returns its folder."""
         folder = self.runs / cell.path
@@ -69,6 +77,7 @@ class Site:
             trunk_flops=300.0,
             helper_flops=100.0 * (cell.modules - 1),
             parameters=1000,
+            helper_parameters=10 * (cell.modules - 1),
             inference_parameters=900,
             inference_macs=500.0,
         ).model_copy(update={k: v for k, v in values.items() if k in Cost.model_fields})
@@ -85,6 +94,7 @@ class Site:
             test_best_epoch=error if best is None else best,
             module_errors=[None if error is None else error + 5.0] * (cell.modules - 1) + [error],
             cuts=list(range(1, cell.modules)),
+            horizon=horizon,
             cost=cost,
             origin=origin,
         )

@@ -68,7 +68,10 @@ def test_enough_tasks_are_shown(site: Any) -> None:
         s.fill("dgl", k, [9.0, 9.1, 9.2])
     s.fill("greedy", 2, [19.0, 19.1, 19.2])
     words = s.words()
-    assert "Recipe Tasks P(less error than Backprop) [95 %] DGL & co_1 3 1.00 [1.00, 1.00]" in words
+    assert (
+        "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs Tasks P(less error than Backprop) [95 %] "
+        "DGL & co_1 2 – 8 1 10 – 70 25.0 % – 70.0 % 3 1.00 [1.00, 1.00]"
+    ) in words
     assert "Performance profiles over 3 tasks" in words
     assert (s.root / "out/figures/performance-profiles_all.svg").exists()
     assert list(s.table("across")["recipe"]) == ["dgl"]

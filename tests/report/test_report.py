@@ -96,12 +96,12 @@ def test_the_table_is_in_the_page_and_in_latex(site: Any) -> None:
     fill(s, "dgl", 2, [9.0, 9.5, 10.0])
     page = s.report()
     words = text(page)
-    assert "DGL & co_1 2 9.50 ± 0.50 3 of 4 −0.50 [−1.74, +0.74] 1.00× – b 25.0 % 1.00×" in words
+    assert "DGL & co_1 2 1 10 25.0 % 9.50 ± 0.50 3 of 4 −0.50 [−1.74, +0.74] 1.00× – b 1.00×" in words
     assert "b no baseline run had the same device model to itself" in words
     assert "A small <sweep>" in words
     assert "heads <ours>" in words
     latex = (s.root / "out/tables/headline_fake_resnet8.tex").read_text()
-    assert r"DGL \& co\_1 & 2 & 9.50 $\pm$ 0.50 & 3 of 4 & $-$0.50 [$-$1.74, +0.74] & 1.00$\times$ & --$^{b}$ & 25.0 \%" in latex
+    assert r"DGL \& co\_1 & 2 & 1 & 10 & 25.0 \% & 9.50 $\pm$ 0.50 & 3 of 4 & $-$0.50 [$-$1.74, +0.74] & 1.00$\times$ & --$^{b}$" in latex
     assert latex.index(r"\toprule") < latex.index(r"\midrule") < latex.index(r"\bottomrule") < latex.index(r"\end{tabular}")
     columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", latex)
     assert columns

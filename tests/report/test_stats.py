@@ -71,10 +71,24 @@ def test_headline(site: Any) -> None:
     assert row["gap_high"] == pytest.approx(2 + T2 / math.sqrt(3))
     assert (row["memory_ratio"], row["time_ratio"]) == (pytest.approx(0.6), pytest.approx(1.5))
     assert (row["macs_ratio"], row["helper_flops_share"]) == (pytest.approx(1.1), pytest.approx(0.25))
+    assert (row["horizon"], row["helper_parameters"]) == (1, 10)
     backprop = s.row("backprop", 1)
     assert (backprop["gap_n"], backprop["memory_ratio"], backprop["time_ratio"]) == (0, 1.0, 1.0)
     assert list(s.table()["recipe"]) == ["backprop", "dgl", "dgl", "greedy", "greedy"]
     assert list(s.table()["modules"]) == [1, 2, 4, 2, 4]
+
+
+def test_horizon_and_helpers_stand_beside_k(site: Any) -> None:
+    s = site()
+    s.fill("backprop", 1, [10.0])
+    s.fill("dgl", 2, [10.0], horizon=2)
+    s.fill("dgl", 4, [10.0], horizon=2)
+    words = s.words()
+    assert "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs Test error" in words
+    assert "Backprop 1 all 0 0.0 % 10.00" in words
+    assert "DGL & co_1 2 all 10 25.0 % 10.00" in words
+    assert " 4 2 30 50.0 % 10.00" in words
+    assert "Greedy 2 – – – –" in words
 
 
 def test_one_common_seed_gives_a_gap_without_interval(site: Any) -> None:

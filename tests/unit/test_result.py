@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,14 @@ def test_it_is_complete(finished: tuple[result.Result, Path]) -> None:
     missing = [n for n, v in made.cost.model_dump().items() if v is None or v == 0]
     assert not missing
     assert made.cost.parameters == made.cost.inference_parameters + made.cost.helper_parameters
+
+
+def test_a_result_from_before_the_horizon_was_recorded_is_of_a_local_method(finished: tuple[result.Result, Path], tmp_path: Path) -> None:
+    made, _ = finished
+    old = json.loads(made.model_dump_json())
+    assert old.pop("horizon") == 1
+    (tmp_path / "result.json").write_text(json.dumps(old))
+    assert result.load(tmp_path / "result.json") == made
 
 
 def test_heads_that_give_no_scores_give_no_error(tmp_path: Path) -> None:

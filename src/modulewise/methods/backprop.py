@@ -13,6 +13,11 @@ class Backprop(Method):
 
     single = True
 
+    @property
+    def horizon(self) -> int:
+        """The whole net."""
+        return self.k
+
     def local(self, k: int, batch: Batch, state: State) -> Local:
         """The whole net is module 0."""
         scores = self.predict(state[0])

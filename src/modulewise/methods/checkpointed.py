@@ -46,6 +46,11 @@ class Checkpointed(Method):
             raise ValueError(f"checkpoints at {at} need no cuts; valid modules: 1, got {self.k}")
         self.at = at
 
+    @property
+    def horizon(self) -> int:
+        """Every segment."""
+        return self.k
+
     def segments(self) -> list[nn.Module]:
         """The pieces, in order; the last one holds the head."""
         if self.at == "cuts":

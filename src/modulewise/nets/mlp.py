@@ -26,5 +26,9 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
     stages: list[tuple[str, nn.Module]] = []
     for i, (a, b) in enumerate(itertools.pairwise(sizes), start=1):
         flat = [nn.Flatten()] if i == 1 else []
-        stages.append((str(i), nn.Sequential(*flat, nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU())))
-    return Network(stages, nn.Linear(width, outputs), image)
+        stages.append((str(i), nn.Sequential(*flat, *_layer(a, b))))
+    return Network(stages, nn.Linear(width, outputs), image, lambda feature, _: nn.Sequential(*_layer(feature[0], width)))
+
+
+def _layer(a: int, b: int) -> list[nn.Module]:
+    return [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU()]

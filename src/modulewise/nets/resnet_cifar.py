@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 import re
+from typing import TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..network import Network, Shape
+from ..network import Network, Residual, Shape
 
+M = TypeVar("M", bound=nn.Module)
 PATTERN = r"resnet(\d+)"
 EXAMPLES = [f"resnet{6 * n + 2}" for n in (1, 2, 3, 5, 9, 18)]
 
 
-class Block(nn.Module):
+class Block(Residual):
     """Two 3x3 convolutions around an identity or projection shortcut."""
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
@@ -32,10 +34,13 @@ class Block(nn.Module):
         if stride != 1 or c_in != c_out:
             self.shortcut = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """B C H W -> B C' H' W'."""
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
+    def branch(self, x: Tensor) -> Tensor:
+        """The two convolutions."""
+        return self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+
+    def join(self, x: Tensor, added: Tensor) -> Tensor:
+        """Add the shortcut."""
+        return F.relu(added + self.shortcut(x), inplace=True)
 
 
 def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
@@ -52,7 +57,17 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
             stages.append((f"{s}.{b}", Block(width, c, 2 if b == 0 and s > 1 else 1)))
             width = c
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, outputs))
-    net = Network(stages, head, image)
+
+    def layer(feature: Shape, i: int) -> nn.Module:
+        s = max(0, i - 1) // n  # 0, 1, 2: how often the stage's maps have been halved
+        larger = any(a > math.ceil(b / 2**s) for a, b in zip(feature[1:], image[1:], strict=True))
+        return _start(Block(feature[0], 16 * 2**s, 2 if larger else 1))
+
+    return _start(Network(stages, head, image, layer))
+
+
+def _start(net: M) -> M:
+    """Draw the initial weights of all convolutions."""
     for m in net.modules():
         if isinstance(m, nn.Conv2d):
             nn.init.normal_(m.weight, 0.0, math.sqrt(2 / (m.kernel_size[0] * m.kernel_size[1] * m.out_channels)))

@@ -26,13 +26,36 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
         raise ValueError("1 to 4096 channels")
     stages: list[tuple[str, nn.Module]] = []
     c, h, w = image
+    sizes = []  # after every convolution
     for i, (multiple, pool) in enumerate(_PLAN, start=1):
-        layers: list[nn.Module] = [nn.Conv2d(c, base * multiple, 3, 1, 1), nn.BatchNorm2d(base * multiple), nn.ReLU()]
-        if pool:
-            layers.append(nn.MaxPool2d(2, ceil_mode=True))
-            h, w = math.ceil(h / 2), math.ceil(w / 2)
+        stages.append((str(i), _convolution(c, base * multiple, pool)))
         c = base * multiple
-        stages.append((str(i), nn.Sequential(*layers)))
+        if pool:
+            h, w = math.ceil(h / 2), math.ceil(w / 2)
+        sizes.append((h, w))
     hidden = 8 * base
-    stages.append(("7", nn.Sequential(nn.Flatten(), nn.Linear(c * h * w, hidden), nn.BatchNorm1d(hidden), nn.ReLU())))
-    return Network(stages, nn.Linear(hidden, outputs), image)
+    stages.append(("7", nn.Sequential(nn.Flatten(), *_full(c * h * w, hidden))))
+
+    def layer(feature: Shape, i: int) -> nn.Module:
+        if i < len(_PLAN):
+            return _convolution(feature[0], base * _PLAN[i][0], feature[1:] != sizes[i])
+        pools, size = [], feature[1:] or (h, w)
+        while size != (h, w):
+            pools.append(_pool())
+            size = tuple(math.ceil(a / 2) for a in size)
+        return nn.Sequential(*pools, nn.Flatten(), *_full(feature[0] if len(feature) == 1 else feature[0] * h * w, hidden))
+
+    return Network(stages, nn.Linear(hidden, outputs), image, layer)
+
+
+def _convolution(c_in: int, c_out: int, pool: bool) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(c_in, c_out, 3, 1, 1), nn.BatchNorm2d(c_out), nn.ReLU()]
+    return nn.Sequential(*layers, *([_pool()] if pool else []))
+
+
+def _pool() -> nn.Module:
+    return nn.MaxPool2d(2, ceil_mode=True)
+
+
+def _full(units: int, hidden: int) -> list[nn.Module]:
+    return [nn.Linear(units, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]

@@ -16,8 +16,8 @@ from scipy import stats
 
 from .drawing import legend, looks, panels
 from .frame import Frame
-from .stats import PROVISIONAL
-from .tables import Item, Table
+from .stats import PROVISIONAL, advantages
+from .tables import BESIDE_K, Item, Table, beside_k
 
 LEAST_TASKS = 3
 """Over fewer tasks nothing is said."""
@@ -154,8 +154,15 @@ def performance_profiles(found: Tasks, frame: Frame, recipes: list[str]) -> Figu
 def show(rows: pd.DataFrame, frame: Frame) -> Table:
     """The probabilities of improvement as people read them."""
     baseline = frame.labels[frame.baseline or ""]
-    table = Table([("Recipe", "l"), ("Tasks", "r"), (f"P(less error than {baseline}) [95\u00a0%]", "r")], [])
+    table = Table([("Recipe", "l"), *BESIDE_K, ("Tasks", "r"), (f"P(less error than {baseline}) [95\u00a0%]", "r")], [])
     for _, row in rows.iterrows():
         text = f"{row['probability']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        table.rows.append([Item(frame.labels[row["recipe"]]), Item(str(row["tasks"])), Item(text)])
+        done = frame.runs[(frame.runs["recipe"] == row["recipe"]) & (frame.runs["state"] == "done")]
+        table.rows.append([Item(frame.labels[row["recipe"]]), *_over_k(done), Item(str(row["tasks"])), Item(text)])
     return table
+
+
+def _over_k(done: pd.DataFrame) -> list[Item]:
+    """The columns of `BESIDE_K` over several K: the first and the last value where they differ."""
+    by_k = [beside_k(pd.Series({"modules": k} | advantages(runs))) for k, runs in done.groupby("modules")]
+    return [Item(a.text if a.text == b.text else f"{a.text} – {b.text}") for a, b in zip(by_k[0], by_k[-1], strict=True)]

@@ -33,12 +33,14 @@ NUMBERS = {
     "error_best": "test_best_epoch",
     "epochs": "epochs",
     "planned_epochs": "planned_epochs",
+    "horizon": "horizon",
     "memory": "cost.peak_memory_bytes",
     "step_seconds": "cost.step_seconds",
     "trunk_flops": "cost.trunk_flops",
     "helper_flops": "cost.helper_flops",
     "macs": "cost.inference_macs",
     "parameters": "cost.parameters",
+    "helper_parameters": "cost.helper_parameters",
     "inference_parameters": "cost.inference_parameters",
 }
 """Numeric column -> where a `Result` holds it; NaN without a result."""

@@ -11,8 +11,8 @@ import pandas as pd
 from ..config import Book, Cell
 from ..references import Reference
 from .frame import Frame
-from .stats import PROVISIONAL, ROW, mean
-from .tables import NONE, Item, Table, number
+from .stats import PROVISIONAL, ROW, advantages, mean
+from .tables import BESIDE_K, NONE, Item, Table, beside_k, number
 from .verdicts import LEVEL, MOST_SEEDS, Sample, holm, seeds_needed, to_std, verdict, welch
 
 NUMERICS = {"precision", "tf32", "channels_last", "deterministic"}
@@ -65,6 +65,7 @@ def compare(frame: Frame, rows: pd.DataFrame, cells: list[Cell], book: Book, ref
 def _match(key: dict[str, Any], mine: pd.DataFrame, cell: Cell, book: Book, reference: Reference) -> Match:
     done = mine[mine["state"] == "done"]
     facts = key | {"label": mine["label"].iloc[0], "planned": len(mine)}
+    facts |= advantages(done)
     for column in ("error", "error_best"):
         of = mean(done[column])
         facts |= {f"{column}_mean": of.mean, f"{column}_std": of.std}
@@ -134,7 +135,7 @@ def show(rows: pd.DataFrame) -> Table:
         rows: of `compare`, one data set and network.
     """
     several, choice = rows["settings"].nunique() > 1, (rows["published_selection"] != "last").any()
-    columns = [("Settings", "l")] * several + [("Recipe", "l"), ("K", "r"), ("Ours,\u00a0%", "r"), ("n", "r")]
+    columns = [("Settings", "l")] * several + [("Recipe", "l"), *BESIDE_K, ("Ours,\u00a0%", "r"), ("n", "r")]
     columns += [("Ours at best epoch,\u00a0%", "r")] * bool(choice) + [("Published,\u00a0%", "r"), ("n", "r")]
     columns += [("Difference, points [90\u00a0%]", "r"), ("Tolerance", "r"), ("Verdict", "l")]
     open_ = (rows["verdict"] == "inconclusive").any()
@@ -150,7 +151,7 @@ def show(rows: pd.DataFrame) -> Table:
         before = now
         failed = (f"{row['failed']} of {row['planned']} runs failed and are left out, which flatters ours",) if row["failed"] else ()
         n = str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}"
-        items = [*names, Item(str(row["modules"])), Item(_plus_minus(row["error_mean"], row["error_std"]), failed), Item(n)]
+        items = [*names, *beside_k(row), Item(_plus_minus(row["error_mean"], row["error_std"]), failed), Item(n)]
         items += [Item(_plus_minus(row["error_best_mean"], row["error_best_std"]))] * bool(choice)
         items += _theirs(row)
         items += [Item(_difference(row)), Item(f"± {row['tolerance']:g}"), _verdict(row)]

@@ -124,9 +124,16 @@ def _row(mine: pd.DataFrame, base: pd.DataFrame, is_baseline: bool) -> dict[str,
     for name, cost in costs.items():
         out |= {f"{name}_ratio": cost.value, f"{name}_n": cost.n, f"{name}_reason": cost.reason if len(mine) else ""}
     out["memory_bytes"], out["step_seconds"] = mine["memory"].median(), exclusive[0]["step_seconds"].median()
-    out["helper_flops_share"] = (mine["helper_flops"] / (mine["helper_flops"] + mine["trunk_flops"])).median()
+    out |= advantages(mine)
     out["macs"], out["macs_ratio"] = mine["macs"].median(), mine["macs"].median() / base["macs"].median()
     return out | {k: mine[k].median() for k in ("parameters", "inference_parameters")}
+
+
+def advantages(mine: pd.DataFrame) -> dict[str, float]:
+    """What beside K decides how far a comparison is fair, medians over runs, NaN without any: how many modules a loss's gradient reaches
+    back through, the helpers' parameters, and their share of the operations of a training step."""
+    share = mine["helper_flops"] / (mine["helper_flops"] + mine["trunk_flops"])
+    return {k: mine[k].median() for k in ("horizon", "helper_parameters")} | {"helper_flops_share": share.median()}
 
 
 def _gap_reason(n: int, common: int, base: pd.DataFrame) -> str:

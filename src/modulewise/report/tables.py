@@ -13,6 +13,8 @@ from .frame import Frame
 NONE = "–"
 OTHERS = {"memory": "ran on another device model", "time": "shared their device or ran on another model"}
 """Why the runs that a cost leaves out cannot be compared."""
+BESIDE_K = [("K", "r"), ("Horizon", "r"), ("Helpers’ parameters", "r"), ("Helpers’ FLOPs", "r")]
+"""Columns that no comparison goes without."""
 STATE_NAMES = {"out_of_memory": "out of memory", "cut_off": "cut off"}
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {c: f"\\{c}" for c in "{}$&#_%"} | {
@@ -68,9 +70,8 @@ def headline(rows: pd.DataFrame, baseline: str) -> Table:
         baseline: the baseline's label.
     """
     several = rows["settings"].nunique() > 1
-    columns = [("Recipe", "l"), ("K", "r"), ("Test error,\u00a0%", "r"), ("n", "r"), (f"Gap to {baseline}, points [95\u00a0%]", "r")]
-    columns += [("Memory", "r"), ("Step time", "r"), ("Helpers’ FLOPs", "r"), ("Inference MACs", "r"), ("Parameters", "r")]
-    columns += [("Remarks", "l")]
+    columns = [("Recipe", "l"), *BESIDE_K, ("Test error,\u00a0%", "r"), ("n", "r"), (f"Gap to {baseline}, points [95\u00a0%]", "r")]
+    columns += [("Memory", "r"), ("Step time", "r"), ("Inference MACs", "r"), ("Parameters", "r"), ("Remarks", "l")]
     table = Table(([("Settings", "l")] if several else []) + columns, [])
     table.filters.update({"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]})
     before = None
@@ -92,19 +93,25 @@ def _figures(row: pd.Series) -> list[Item]:
     if row["n"] > 1:
         error += f" ± {number(row['error_std'])}"
     n = str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}"
-    share = row["helper_flops_share"]
     return [
-        Item(str(row["modules"])),
+        *beside_k(row),
         Item(error),
         Item(n),
         _gap(row),
         _cost(row, "memory", size(row["memory_bytes"])),
         _cost(row, "time", duration(row["step_seconds"])),
-        Item(NONE if math.isnan(share) else f"{100 * share:.1f} %"),
         Item(count(row["macs"]) if row["is_baseline"] else times(row["macs_ratio"])),
         Item(count(row["parameters"])),
         Item(_remarks(row)),
     ]
+
+
+def beside_k(row: pd.Series) -> list[Item]:
+    """K, and what else decides how far a comparison is fair: the columns of `BESIDE_K`."""
+    horizon, share = row["horizon"], row["helper_flops_share"]
+    reach = NONE if math.isnan(horizon) else "all" if horizon >= row["modules"] else f"{horizon:.0f}"
+    flops = NONE if math.isnan(share) else f"{100 * share:.1f} %"
+    return [Item(f"{row['modules']:.0f}"), Item(reach), Item(count(row["helper_parameters"])), Item(flops)]
 
 
 def _gap(row: pd.Series) -> Item:
