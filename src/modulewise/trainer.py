@@ -123,6 +123,7 @@ class Trainer:
         self.method, self.cuts = build(cell, loaded.image, loaded.task)
         self.steps = data.batches_per_epoch(len(loaded.train), self.training.batch_size)
         own_pace = self.training.schedule == "asynchronous"
+        self.updates = cell.modules if own_pace else 1  # that take the place of a joint step
         self.asynchronous = Asynchronous(self.training, cell.modules, self.steps, cell.seed) if own_pace else None
         self.schedule = self.asynchronous or SCHEDULES[self.training.schedule]
         self.seen = min(self.steps * self.training.batch_size, len(loaded.train))
@@ -234,7 +235,7 @@ class Trainer:
         if not (schedule := self.asynchronous):
             return data.batches(self.data, self.training, self.cell.seed, epoch, done)
         numbered = data.numbered(self.data, self.training, self.cell.seed)
-        return (schedule.batch(self.method, numbered, self.precision) for _ in range(done, self.cell.modules * self.steps))
+        return (schedule.batch(self.method, numbered, self.precision) for _ in range(done, self.updates * self.steps))
 
     def _add(self, values: dict[str, Tensor], images: int) -> None:
         """Add a step's mean losses to the epoch's sums."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cases import Case, Row, images, rows, same, snapshot
-from modulewise import data, record
+from modulewise import data, pace, record
 from modulewise.config import Training
 from modulewise.errors import InvalidInput, parse
 from modulewise.method import Method
@@ -169,6 +169,25 @@ def test_turns_come_from_their_own_stream() -> None:
 def test_every_module_makes_its_share_of_updates(options: dict[str, Any]) -> None:
     run = Run(epochs=2, **options)
     assert Counter(run.updates(3 * 2 * STEPS)) == dict.fromkeys(range(3), 2 * STEPS)
+    with pytest.raises(RuntimeError, match="every module has made its updates"):
+        run.update()
+
+
+def test_a_step_that_is_timed_is_as_many_updates_as_there_are_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the run itself is shorter than the timing."""
+    made: list[str] = []
+    step = Asynchronous.step
+
+    def spy(self: Asynchronous, *args: Any) -> dict[str, Tensor]:
+        values = step(self, *args)
+        made.extend(values)
+        return values
+
+    monkeypatch.setattr(Asynchronous, "step", spy)
+    found = pace.measure(TOY.cell(epochs=1, schedule="asynchronous"), images(), torch.device("cpu"))
+    assert Counter(made) == {f"module_{k}": pace.WARM + pace.TIMED for k in range(3)}
+    assert found.epochs == 1
+    assert found.epoch_seconds == pytest.approx(STEPS * found.step_seconds)
 
 
 def test_a_finished_module_feeds_and_learns_no_more() -> None:

@@ -80,7 +80,12 @@ class Asynchronous:
             method: whose modules move.
             numbered: the run's batch of that number, from 0.
             precision: for the feeding.
+
+        Raises:
+            RuntimeError: every module has made its updates.
         """
+        if all(map(self._finished, range(len(self.turns)))):
+            raise RuntimeError("every module has made its updates")
         while self._finished(k := self._next()):
             if all(map(self._finished, range(k, len(self.turns)))):
                 self.turns[k] += 1  # nobody would take what it makes
