@@ -32,6 +32,19 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Asynchronous(Frozen):
+    """Pace and buffers of the asynchronous schedule; the defaults make it the joint one, bit for bit."""
+
+    buffer: Count = 1
+    """States (each of one batch) that the buffer before every module but the first can hold."""
+    turns: Literal["clock", "random"] = "clock"
+    """Whose turn it is: `clock`, one simulated clock a module; or `random`, drawn with probability proportional to the modules' speeds."""
+    reads: Literal["fresh", "uniform"] = "fresh"
+    """Which state a module takes: of the least often taken the `fresh`est, or any, `uniform`ly."""
+    slowdown: dict[Annotated[int, Field(ge=0), NUMBER], Annotated[float, Field(ge=1, le=1000), NUMBER]] = {}
+    """Module (from 0) to how many times as long as the others it takes for a step."""
+
+
 class Training(Frozen):
     """Optimiser, schedule, budget and numerics of a run; the defaults are InfoPro's CIFAR-10 recipe (arXiv 2101.10832)."""
 
@@ -48,8 +61,10 @@ class Training(Frozen):
     momentum: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.9
     nesterov: bool = True
     weight_decay: NonNegative = 1e-4
-    schedule: Literal["joint", "sequential"] = "joint"
-    """Who moves when: all modules on every batch, or one after the other, the epochs shared out among them."""
+    schedule: Literal["joint", "sequential", "asynchronous"] = "joint"
+    """Who moves when: all modules on every batch, one after the other (the epochs shared out among them), or each at its own pace."""
+    asynchronous: Asynchronous = Asynchronous()
+    """Of schedule `asynchronous`."""
     lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
     """`cosine` to zero, `step` (x0.1 at 1/2 and 3/4 of the epochs) or `constant`; each after the warm-up."""
     warmup_epochs: Annotated[int, Field(ge=0, le=10**9), NUMBER] = 10
@@ -64,8 +79,10 @@ class Training(Frozen):
     def _one_budget(self) -> Training:
         if self.flops is not None and self.seconds is not None:
             raise ValueError("give one budget: epochs, flops or seconds")
-        if self.seconds is not None and self.schedule == "sequential":
+        if self.seconds is not None and self.schedule != "joint":
             raise ValueError("a budget in seconds needs schedule joint; give epochs or flops")
+        if self.asynchronous != Asynchronous() and self.schedule != "asynchronous":
+            raise ValueError(f"asynchronous: set, but schedule is {self.schedule}; set schedule: asynchronous")
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
             raise ValueError("nesterov needs a momentum above 0; set nesterov: false")
         return self
@@ -130,6 +147,8 @@ class Cell(Frozen):
         if isinstance(self.partition, tuple) and len(self.partition) != self.modules - 1:
             raise ValueError(f"{self.modules} modules need {self.modules - 1} cuts, got {len(self.partition)}")
         t = self.training
+        if beyond := [k for k in t.asynchronous.slowdown if k >= self.modules]:
+            raise ValueError(f"asynchronous: slowdown: there is no module {beyond[0]}; valid: 0 to {self.modules - 1}")
         if t.schedule == "sequential" and not (t.flops or t.seconds) and t.epochs < self.modules:
             raise ValueError(f"sequential training of {self.modules} modules needs at least {self.modules} epochs, got {t.epochs}")
         return self

@@ -6,8 +6,9 @@ Order and augmentation are functions of (seed, epoch): no worker processes, no s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -138,25 +139,60 @@ def batches_per_epoch(n: int, batch_size: int) -> int:
 
 
 def batches(data: Data, training: Training, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
-    """The batches of an epoch (1-based), from number `start` on.
+    """The batches of an epoch (1-based), from number `start` on."""
+    drawn = Epoch.draw(data, training, seed, epoch)
+    for b in range(start, batches_per_epoch(len(data.train), training.batch_size)):
+        yield drawn.batch(b)
+
+
+def numbered(data: Data, training: Training, seed: int) -> Callable[[int], Batch]:
+    """A function that gives any batch of a run by its number, counted from 0 through all epochs."""
+    drawn = lru_cache(maxsize=4)(partial(Epoch.draw, data, training, seed))
+    per_epoch = batches_per_epoch(len(data.train), training.batch_size)
+
+    def batch(n: int) -> Batch:
+        epoch, b = divmod(n, per_epoch)
+        return drawn(epoch + 1).batch(b)
+
+    return batch
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Order and augmentation of an epoch (1-based): any of its batches can be made, at any time, as often as wanted.
 
     Every image is padded, cropped at random and flipped with probability 1/2 as the data set's entry says.
     """
-    n, size, device = len(data.train), training.batch_size, data.train.x.device
-    order = torch.randperm(n, generator=generator(seed, "order", epoch)).to(device)
-    moves = Moves.draw(n, data.config, seed, epoch, 0).to(device)
-    for b in range(start, batches_per_epoch(n, size)):
-        index = order[b * size : (b + 1) * size]
-        image = augment(data.train.x[index], moves.at(index), data.config)
 
-        def view(index: Tensor = index) -> Tensor:
-            other = Moves.draw(n, data.config, seed, epoch, 1).to(device)
+    data: Data
+    training: Training
+    seed: int
+    number: int
+    order: Tensor
+    """Positions of the training samples (N)."""
+    moves: Moves
+
+    @staticmethod
+    def draw(data: Data, training: Training, seed: int, epoch: int) -> Epoch:
+        """Draw them from the streams of (seed, order, epoch) and (seed, augmentation, 0, epoch)."""
+        n, device = len(data.train), data.train.x.device
+        order = torch.randperm(n, generator=generator(seed, "order", epoch)).to(device)
+        return Epoch(data, training, seed, epoch, order, Moves.draw(n, data.config, seed, epoch, 0).to(device))
+
+    def batch(self, b: int) -> Batch:
+        """Batch number b of the epoch, from 0."""
+        size, data = self.training.batch_size, self.data
+        index = self.order[b * size : (b + 1) * size]
+        image = augment(data.train.x[index], self.moves.at(index), data.config)
+
+        def view() -> Tensor:
+            other = Moves.draw(len(data.train), data.config, self.seed, self.number, 1).to(index.device)
             return data.normalise(augment(data.train.x[index], other.at(index), data.config))
 
         x = data.normalise(image)
-        if training.channels_last:
+        if self.training.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        yield Batch(x, data.train.y[index], image, index, view)
+        return Batch(x, data.train.y[index], image, index, view)
 
 
 @dataclass(frozen=True)

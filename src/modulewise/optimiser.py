@@ -51,10 +51,11 @@ class Optimiser:
         else:
             self.inner = torch.optim.AdamW(groups, training.lr, weight_decay=training.weight_decay)
 
-    def set_lr(self, rate: float) -> None:
-        """Set every group's learning rate to `rate` times its own scale."""
+    def set_lr(self, rate: float, groups: tuple[str, ...] | None = None) -> None:
+        """Set the learning rate of all groups, or of those named, to `rate` times their own scale."""
         for group in self.inner.param_groups:
-            group["lr"] = rate * group["lr_scale"]
+            if groups is None or group["name"] in groups:
+                group["lr"] = rate * group["lr_scale"]
 
     def zero_grad(self) -> None:
         """Drop all gradients."""

@@ -61,12 +61,20 @@ def timed(act: Callable[[], object], device: torch.device) -> float:
 
 
 def step_seconds(trainer: Trainer) -> float:
-    """Median seconds of a training step in the trainer's present phase. The steps really happen: the weights move."""
+    """Median seconds of a training step in the trainer's present phase. The steps really happen: the weights move.
+
+    Under the asynchronous schedule a step is K updates, as many as a joint step makes.
+    """
     batches = itertools.chain.from_iterable(trainer._batches(epoch) for epoch in itertools.count(1))
-    clocks = [timed(lambda: trainer._step(next(batches)), trainer.device) for _ in range(WARM)]
+
+    def step() -> None:
+        for batch in itertools.islice(batches, trainer.updates):
+            trainer._step(batch)
+
+    clocks = [timed(step, trainer.device) for _ in range(WARM)]
     if trainer.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(trainer.device)
-    clocks = [timed(lambda: trainer._step(next(batches)), trainer.device) for _ in range(TIMED)]
+    clocks = [timed(step, trainer.device) for _ in range(TIMED)]
     return statistics.median(clocks)
 
 
@@ -108,6 +116,8 @@ def measure(cell: Cell, images: Data, device: torch.device) -> Pace:
     for phase in range(len(phases)):
         trainer.progress.epoch = 1 + sum(phases[:phase])
         trainer._enter_phase()
+        if trainer.asynchronous:
+            trainer.asynchronous.epochs += WARM + TIMED  # the steps that are timed may be more than the run's
         steps.append(step_seconds(trainer))
         if device.type == "cuda":
             peak = max(peak, torch.cuda.max_memory_allocated(device))

@@ -12,7 +12,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint, data, device, measure, methods, nets, pace, partition
+from . import checkpoint, data, device, measure, methods, nets, pace, partition, peak
 from .config import Cell
 from .data import Data
 from .errors import InvalidInput, memory_short
@@ -33,6 +33,7 @@ from .optimiser import Optimiser, learning_rate
 from .record import Record
 from .result import Result, Status, clock
 from .schedules import Precision, joint, sequential
+from .schedules.asynchronous import Asynchronous
 from .streams import drawn_from, seed_of
 from .summary import summarise
 
@@ -71,6 +72,8 @@ class Progress:
     times: list[float] = field(default_factory=list)
     """Seconds of every finished epoch's steps."""
     peak: int = 0
+    growth: int = 0
+    """Largest growth of live bytes in a measured step of this phase; on a CPU."""
     exclusive: bool = True
 
 
@@ -118,8 +121,11 @@ class Trainer:
         device.set_numerics(cell.training.tf32, cell.training.deterministic)
         torch.manual_seed(seed_of(cell.seed, "global"))
         self.method, self.cuts = build(cell, loaded.image, loaded.task)
-        self.schedule = SCHEDULES[self.training.schedule]
         self.steps = data.batches_per_epoch(len(loaded.train), self.training.batch_size)
+        own_pace = self.training.schedule == "asynchronous"
+        self.updates = cell.modules if own_pace else 1  # that take the place of a joint step
+        self.asynchronous = Asynchronous(self.training, cell.modules, self.steps, cell.seed) if own_pace else None
+        self.schedule = self.asynchronous or SCHEDULES[self.training.schedule]
         self.seen = min(self.steps * self.training.batch_size, len(loaded.train))
         phases = [self.schedule.trained(cell.modules, i) for i in range(len(self.schedule.phases(cell.modules, 1)))]
         self.flops = measure.flops(self.method, loaded.image, min(self.training.batch_size, len(loaded.train)), phases)
@@ -127,7 +133,7 @@ class Trainer:
         bf16 = self.training.precision == "bf16"
         self.precision: Precision = partial(torch.autocast, on.type, torch.bfloat16) if bf16 else nullcontext
         self.progress = Progress()
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, tuple[Tensor, int]] = {}
         self.phase = -1
         self.warm = False
         self.last_save = time.monotonic()
@@ -183,7 +189,9 @@ class Trainer:
         if phase != self.phase:
             self.phase = phase
             self.optimiser = Optimiser(self.method, self.training)
-            self.warm = False
+            self.warm, self.progress.growth = False, 0
+        if self.asynchronous:
+            self.asynchronous.epochs = self.progress.epochs
         self.schedule.begin(self.method, phase)
         before = ends[phase - 1] if phase else 0
         self.phase_epoch = self.progress.epoch - before
@@ -211,23 +219,29 @@ class Trainer:
                     raise Interrupted
                 begun = time.perf_counter(), time.thread_time()
         self._clock(begun)
-        losses = {name: value.item() / self.seen for name, value in self.sums.items()}
+        losses = {name: value.item() / images for name, (value, images) in self.sums.items()}
         if not all(map(math.isfinite, losses.values())):
             return False
         if self.device.type == "cuda" and (self.warm or p.epoch == p.epochs):  # the first epoch holds cuDNN's search for algorithms
             p.peak = max(p.peak, torch.cuda.max_memory_allocated(self.device))
+        elif p.growth:
+            p.peak = max(p.peak, measure.live_bytes(peak.held(self)) + p.growth)
         self.warm = True
         p.times.append(p.epoch_seconds)
         self._evaluate(losses)
         return True
 
     def _batches(self, epoch: int, done: int = 0) -> Iterator[data.Batch]:
-        return data.batches(self.data, self.training, self.cell.seed, epoch, done)
+        if not (schedule := self.asynchronous):
+            return data.batches(self.data, self.training, self.cell.seed, epoch, done)
+        numbered = data.numbered(self.data, self.training, self.cell.seed)
+        return (schedule.batch(self.method, numbered, self.precision) for _ in range(done, self.updates * self.steps))
 
     def _add(self, values: dict[str, Tensor], images: int) -> None:
         """Add a step's mean losses to the epoch's sums."""
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.float() * images
+            total, seen = self.sums.get(name, (torch.zeros((), device=self.device), 0))
+            self.sums[name] = total + value.float() * images, seen + images
 
     def _step(self, batch: data.Batch) -> dict[str, Tensor]:
         return self.schedule.step(self.method, batch, self.optimiser, self.phase, self.precision)
@@ -241,10 +255,10 @@ class Trainer:
         self.progress.epoch_seconds += wall
         self.progress.busy += time.thread_time() - begun[1]
 
-    def _memory(self) -> Any:
+    def _memory(self) -> AbstractContextManager[None]:
         """On a CPU, measures the second step of every phase; on a GPU the allocator keeps count by itself."""
-        done = (self.phase_epoch - 1) * self.steps + self.progress.step
-        return _CpuMemory(self) if self.device.type == "cpu" and done == 1 else nullcontext()
+        second = self.asynchronous.second() if self.asynchronous else (self.phase_epoch - 1) * self.steps + self.progress.step == 1
+        return peak.measured(self) if self.device.type == "cpu" and second else nullcontext()
 
     def _evaluate(self, losses: dict[str, float]) -> None:
         p = self.progress
@@ -305,6 +319,7 @@ class Trainer:
             "optimiser": self.optimiser.inner.state_dict() if self.phase >= 0 else None,
             "phase": self.phase,
             "sums": self.sums,
+            "asynchronous": self.asynchronous.state_dict() if self.asynchronous else None,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -321,9 +336,11 @@ class Trainer:
             raise InvalidInput(f"{self.folder}: the images have changed since the run began; remove the folder to train from the start")
         self.progress = Progress(**state["progress"])
         if state["device"] != device.describe(self.device):  # costs of two devices do not add up
-            self.progress.exclusive, self.progress.peak, self.progress.times = False, 0, []
+            self.progress.exclusive, self.progress.peak, self.progress.growth, self.progress.times = False, 0, 0, []
         self.method.load_state_dict(state["method"])
         self.sums = state["sums"]
+        if self.asynchronous:
+            self.asynchronous.load_state_dict(state["asynchronous"])
         self.phase = state["phase"]
         if self.phase >= 0:
             self.optimiser = Optimiser(self.method, self.training)
@@ -361,27 +378,6 @@ class Trainer:
             "epochs": self.progress.epochs or self.training.epochs,
             "epoch": self.progress.epoch,
         }
-
-
-class _CpuMemory:
-    """Measures one training step on the CPU: what is alive before it, plus the allocator's largest growth during it."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-
-    def __enter__(self) -> None:
-        t = self.trainer
-        t.optimiser.zero_grad()
-        states = [v for s in t.optimiser.inner.state.values() for v in s.values() if isinstance(v, Tensor)]
-        splits = [s for s in (t.data.train, t.data.test, t.data.val) if s]
-        images = [i for s in splits for i in (s.x, s.y)]
-        self.before = measure.live_bytes([*t.method.parameters(), *t.method.buffers(), *states, *images])
-        self.block = measure.cpu_peak()
-        self.growth = self.block.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self.block.__exit__(*error)
-        self.trainer.progress.peak = max(self.trainer.progress.peak, self.before + self.growth.bytes)
 
 
 def _within_memory(act: Callable[[], Ended | None]) -> Ended | None:

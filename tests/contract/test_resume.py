@@ -15,6 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from cases import ROWS, Case, Row, images, rows, same, snapshot
 from modulewise import record
+from modulewise.methods import method_class
 from modulewise.result import Result
 from modulewise.trainer import Interrupted, Stop, Trainer
 
@@ -23,6 +24,15 @@ pytestmark = pytest.mark.usefixtures("uncounted")
 STEPS = 6
 """Of one epoch."""
 _BY_TEXT: dict[str, Row] = {}
+SETTINGS: dict[str, dict[str, object]] = {
+    "joint": {},
+    "sequential": {"schedule": "sequential"},
+    "asynchronous": {
+        "schedule": "asynchronous",
+        "asynchronous": {"buffer": 3, "turns": "random", "reads": "uniform", "slowdown": {1: 2.5}},
+    },
+    "by the clock": {"schedule": "asynchronous", "asynchronous": {"buffer": 2, "slowdown": {0: 3}}},
+}
 MEASURED = ("time/", "throughput/", "memory/")
 
 
@@ -50,7 +60,7 @@ def after_step(n: int, act: Callable[[], None]) -> Iterator[None]:
 
 def make(row: Row, folder: Path, stop: Stop | None = None, schedule: str = "joint", **more: object) -> Trainer:
     """A trainer of three epochs."""
-    cell = row.cell(epochs=3, schedule=schedule)
+    cell = row.cell(epochs=3, **SETTINGS[schedule])
     more.setdefault("say", lambda line: None)
     return Trainer(cell, images(), folder, torch.device("cpu"), stop=stop, **more)
 
@@ -117,6 +127,19 @@ def test_stopped_at_any_step(n: int, tmp_path: Path) -> None:
 def test_stopped_under_the_sequential_schedule(n: int, tmp_path: Path) -> None:
     row = Row(Case("contsup", {"context": "R1E", "feature_dim": 8}), "resnet8")
     check(row, tmp_path, lambda folder: stop_after(row, n, folder, "sequential"), "sequential")
+
+
+@pytest.mark.parametrize("schedule", ["asynchronous", "by the clock"])
+@pytest.mark.parametrize("n", [2, 3 * STEPS, 3 * STEPS + 4, 8 * STEPS + 5, 9 * STEPS - 1])
+def test_stopped_with_states_in_buffers(n: int, schedule: str, tmp_path: Path) -> None:
+    """Three modules: an epoch is three times as many updates; towards the end some modules only feed."""
+    row = Row(Case("contsup", {"context": "R1E", "mode": "softmax", "feature_dim": 8}), "mlp3x16")
+    check(row, tmp_path, lambda folder: stop_after(row, n, folder, schedule), schedule)
+
+
+@rows(lambda row: row.case.modules > 1 and row.network == row.case.networks[0] and not method_class(row.case.method).joint_only)
+def test_stopped_under_the_asynchronous_schedule(row: Row, tmp_path: Path) -> None:
+    check(row, tmp_path, lambda folder: stop_after(row, STEPS + 5, folder, "asynchronous"), "asynchronous")
 
 
 @rows(lambda row: row.network == row.case.networks[0])

@@ -39,12 +39,26 @@ OTHER: dict[str, Any] = {
     "epochs": 8, "flops": 1e9, "seconds": 5.0, "batch_size": 7, "train_images": 9, "optimizer": "adamw", "lr": 0.1,
     "momentum": 0.5, "nesterov": False, "weight_decay": 0.0, "schedule": "sequential", "lr_schedule": "step",
     "warmup_epochs": 1, "warmup_lr": 0.5, "precision": "bf16", "tf32": True, "channels_last": True, "deterministic": True,
+    "asynchronous": {"buffer": 2},
 }  # fmt: skip
+NEEDS: dict[str, dict[str, Any]] = {"asynchronous": {"schedule": "asynchronous"}}
+"""Settings that another one has a meaning with only."""
 
 
 @pytest.mark.parametrize("name", Training.model_fields)
 def test_every_other_training_setting_changes_the_id(name: str) -> None:
-    assert make(training={name: OTHER[name]}).id != make().id
+    needs = NEEDS.get(name, {})
+    assert make(training=needs | {name: OTHER[name]}).id != make(training=needs).id
+
+
+@pytest.mark.parametrize(
+    "change", [{"buffer": 3}, {"turns": "random"}, {"reads": "uniform"}, {"slowdown": {1: 2}}, {"slowdown": {0: 2}}], ids=str
+)
+def test_every_setting_of_the_asynchronous_schedule_changes_the_id(change: dict[str, Any]) -> None:
+    ids = {make(training={"schedule": "asynchronous", "asynchronous": options}).id for options in ({}, {"buffer": 2}, change)}
+    assert len(ids) == 3
+    plain = make(training={"schedule": "asynchronous", "asynchronous": change})
+    assert Cell.model_validate_json(plain.to_json()) == plain
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,24 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..method import Loss
+from ..method import Loss, Method
 from ..optimiser import Optimiser
 
 Precision = Callable[[], AbstractContextManager[Any]]
 """Makes the context in which forward passes run: bf16 autocast, or nothing."""
+
+
+def freeze(method: Method, frozen: Callable[[int], bool]) -> None:
+    """Put the modules k with `frozen(k)` and their helpers in eval mode, all others in train mode."""
+    method.train()
+    for name, child in method.named_children():
+        if isinstance(child, nn.ModuleList):
+            for k, part in enumerate(child):
+                part.train(not frozen(k))
+        elif any(map(frozen, range(method.k))):
+            raise TypeError(f"{type(method).__name__}.{name} is no list over modules: it cannot be trained one by one")
 
 
 def descend(losses: Iterator[Loss], optimiser: Optimiser, precision: Precision) -> dict[str, Tensor]:

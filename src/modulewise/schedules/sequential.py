@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..method import Batch, Method
 from ..optimiser import Optimiser
-from . import Precision, descend
+from . import Precision, descend, freeze
 
 
 def phases(k: int, epochs: int) -> list[int]:
@@ -31,13 +31,7 @@ def trained(k: int, phase: int) -> range:
 
 def begin(method: Method, phase: int) -> None:
     """Freeze the modules before `phase`, with their helpers."""
-    method.train()
-    for name, child in method.named_children():
-        if isinstance(child, torch.nn.ModuleList):
-            for k, part in enumerate(child):
-                part.train(k >= phase)
-        elif phase:
-            raise TypeError(f"{type(method).__name__}.{name} is no list over modules: it cannot be trained one by one")
+    freeze(method, lambda k: k < phase)
 
 
 def step(method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision) -> dict[str, Tensor]:

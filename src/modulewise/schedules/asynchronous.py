@@ -1,0 +1,161 @@
+"""Asynchronous: every module moves at its own pace, on states that its predecessor left in a bounded buffer.
+
+This simulates, in one process and on one device, asynchronous decoupled greedy learning (Belilovsky et al., arXiv 1901.08164, and their
+released code). Turn after turn one module moves: it takes a state from the buffer before it (the first module: the next batch of the data),
+makes one step on its own losses, and puts what leaves it into the buffer behind it. On the first K turns the modules move in order, so that
+no buffer is ever empty. Then turns go
+
+- by `clock`: module k has been given n_k turns and waits until time s_k n_k, s_k being its slow-down; the earliest is next, the lower
+  module first among equals. Without slow-downs the modules go round in order;
+- at `random`: module k is next with probability (1/s_k) / sum_j (1/s_j), from the stream of (seed, turns).
+
+**Budget.** Every module makes as many updates as under the joint schedule: epochs x batches. A module that has made them learns no more,
+but goes on feeding: in eval mode and without gradients, on its further turns, as long as a module after it still learns. An epoch of the
+run is K x batches updates, whoever makes them, so a run has as many epochs as a joint one. Each module follows the learning-rate schedule
+by the epochs of its own updates.
+
+Buffers hold states, on the device. Labels, images and views of a state's batch are functions of the batch's number and are made anew for
+every module that needs them. With buffers of one state, by the clock and without slow-downs, the schedule is the joint one, bit for bit.
+
+Differences from the released code: a last short batch is kept as a state like any other; the modules' first turns are in order once (there:
+twice each); no limit on how often a state is taken; a module's step follows the released learning-rate schedule of this project's settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config import Training
+from ..method import Batch, Local, Method, State
+from ..optimiser import Optimiser, learning_rate
+from ..streams import generator
+from . import Precision, descend, freeze
+from .replay import Replay
+
+
+class Asynchronous:
+    """The schedule with its state: buffers, turns and streams.
+
+    Args:
+        training: the cell's settings.
+        k: number of modules.
+        batches: of an epoch.
+        seed: of the streams `turns` and `replay`.
+
+    Attributes:
+        epochs: the budget of every module, set before the first turn.
+        turns: each module has had, updates first, then feeding.
+    """
+
+    def __init__(self, training: Training, k: int, batches: int, seed: int) -> None:
+        self.training, self.batches, self.epochs = training, batches, training.epochs
+        options = training.asynchronous
+        self.slowdown = [options.slowdown.get(i, 1.0) for i in range(k)]
+        self.turns = [0] * k
+        self.buffers = [Replay(options.buffer, options.reads) for _ in range(k - 1)]
+        self.who, self.what = generator(seed, "turns"), generator(seed, "replay")
+        self.module, self.number = 0, 0
+        self.state: State = ()
+
+    def phases(self, k: int, epochs: int) -> list[int]:
+        """One phase of all epochs."""
+        return [epochs]
+
+    def trained(self, k: int, phase: int) -> range:
+        """All K modules."""
+        return range(k)
+
+    def begin(self, method: Method, phase: int) -> None:
+        """Modules that have made all their updates are frozen."""
+        freeze(method, self._finished)
+
+    def batch(self, method: Method, numbered: Callable[[int], Batch], precision: Precision) -> Batch:
+        """Give out turns until a module is to learn; finished ones feed meanwhile. The batch it learns on.
+
+        Args:
+            method: whose modules move.
+            numbered: the run's batch of that number, from 0.
+            precision: for the feeding.
+
+        Raises:
+            RuntimeError: every module has made its updates.
+        """
+        if all(map(self._finished, range(len(self.turns)))):
+            raise RuntimeError("every module has made its updates")
+        while self._finished(k := self._next()):
+            if all(map(self._finished, range(k, len(self.turns)))):
+                self.turns[k] += 1  # nobody would take what it makes
+                continue
+            self._take(k, method, numbered)
+            with torch.no_grad(), precision():
+                self.buffers[k].put(method.cross(k, self.state), self.number)
+        self.module = k
+        return self._take(k, method, numbered)
+
+    def step(self, method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision) -> dict[str, Tensor]:
+        """One update of the module whose turn it is, on the batch that `batch` gave; returns its losses by name, detached."""
+        k, state, self.state = self.module, self.state, ()
+        epoch = (self.turns[k] - 1) // self.batches + 1
+        optimiser.set_lr(learning_rate(self.training, epoch, self.epochs), method.of_module(k))
+
+        def local() -> Local:
+            left = yield from method.local(k, batch, state)
+            if k < len(self.buffers):
+                self.buffers[k].put(left, self.number)
+            return left
+
+        values = descend(local(), optimiser, precision)
+        if self._finished(k):
+            self.begin(method, phase)
+        return values
+
+    def second(self) -> bool:
+        """Whether the module whose turn it is makes its second update."""
+        return self.turns[self.module] == 2
+
+    def held(self) -> Iterator[Tensor]:
+        """All tensors in the buffers."""
+        for buffer in self.buffers:
+            yield from buffer.tensors()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run needs to go on exactly: turns, streams and buffers."""
+        streams = {"who": self.who.get_state(), "what": self.what.get_state()}
+        return {"turns": list(self.turns), "buffers": [b.save() for b in self.buffers], **streams}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        self.turns = list(saved["turns"])
+        for buffer, entries in zip(self.buffers, saved["buffers"], strict=True):
+            buffer.load(entries)
+        self.who.set_state(saved["who"].cpu())
+        self.what.set_state(saved["what"].cpu())
+
+    def _finished(self, k: int) -> bool:
+        """Whether module k has made all its updates."""
+        return self.turns[k] >= self.epochs * self.batches
+
+    def _next(self) -> int:
+        """The module whose turn is next."""
+        if 0 in self.turns:
+            return self.turns.index(0)
+        if self.training.asynchronous.turns == "clock":
+            return min(range(len(self.turns)), key=lambda k: self.slowdown[k] * self.turns[k])
+        speeds = torch.tensor([1 / s for s in self.slowdown], dtype=torch.float64).cumsum(0)
+        point = torch.rand((), dtype=torch.float64, generator=self.who) * speeds[-1]
+        return int(torch.searchsorted(speeds, point, right=True))
+
+    def _take(self, k: int, method: Method, numbered: Callable[[int], Batch]) -> Batch:
+        """Give module k its turn: the state it goes on with, and its batch."""
+        if k == 0:
+            batch = numbered(self.turns[0])
+            self.state, self.number = method.start(batch.x), self.turns[0]
+        else:
+            entry = self.buffers[k - 1].take(self.what)
+            batch, self.state, self.number = numbered(entry.number), entry.state, entry.number
+        self.turns[k] += 1
+        return batch
