@@ -19,14 +19,18 @@ LONG = 400
 
 
 def test_a_sweep_goes_out_as_one_array_and_comes_back_as_a_report(sweep: Sweep, slurm: Cluster) -> None:
-    flow = sweep(recipes="backprop, greedy", seeds=2)
+    flow = sweep(recipes="backprop, greedy", seeds=2, measured=True)
     flow.run()
     flow.complete()
     assert set(flow.jobs().values()) == {"COMPLETED"}
     assert {id.partition("_")[0] for id in flow.jobs()} == {next(iter(flow.jobs())).partition("_")[0]} and len(flow.jobs()) == 4
     assert flow.said().count("job(s) of train: ") == 1
     assert (flow.folder / "results/reports/tiny/report.html").exists()
-    assert Counter(e["ev"] for e in flow.ledger()) == {"submitting": 1, "submitted": 1, "ended": 4}
+    assert Counter((e["ev"], e.get("rule")) for e in flow.ledger() if e["ev"] == "submitting") == {
+        ("submitting", "pace"): 1,
+        ("submitting", "train"): 1,
+    }
+    assert {flow.show(id)["TimeLimit"] for id in flow.jobs()} == {"00:05:00"}, "measured: seconds, so the least there is"
     left = sorted(p.suffix for p in (flow.folder / "results/logs/slurm/train").rglob("*") if p.is_file())
     assert left == [".out"] * 4
 

@@ -70,6 +70,6 @@ print(staged(Dataset(source='npz', path={entry.path!r}), Path('.'))[0].path)"
 def test_no_room_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "node").write_text("a file")
     monkeypatch.setenv(STAGE, str(tmp_path / "node"))
-    with pytest.raises(InvalidInput, match="MODULEWISE_STAGE=.*: cannot hold a copy of .*a.npz") as error:
+    with pytest.raises(InvalidInput, match=r"MODULEWISE_STAGE=.*: cannot hold a copy of .*a.npz") as error:
         staged(npz(tmp_path / "a.npz"), tmp_path)
     assert "\n" not in str(error.value)
