@@ -282,7 +282,7 @@ def test_prototypes_are_learnt_though_one_module_is_slow(slow: int, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bufer": 3}, "unknown key 'bufer'; did you mean 'buffer'"),
+        ({"buffers": 3}, "unknown key 'buffers'; did you mean 'buffer'"),
         ({"buffer": 0}, "buffer.*greater than or equal to 1, got 0"),
         ({"turns": "rnd"}, "turns.*'clock' or 'random'"),
         ({"reads": "last"}, "reads.*'fresh' or 'uniform'"),
