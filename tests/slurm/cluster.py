@@ -360,8 +360,8 @@ def guard(folder: Path) -> None:
 
 
 def shell(accounting: bool) -> int:
-    """The user's shell on a new cluster; its exit status."""
-    with Cluster(accounting=accounting, partitions={"gpu": slurm_conf.PARTITIONS["low"]}) as cluster:
+    """The user's shell on a new cluster, on which `profiles/slurm` works as it is; its exit status."""
+    with Cluster(accounting=accounting, memory=20000, partitions={"gpu": slurm_conf.PARTITIONS["low"]}) as cluster:
         print(HINTS.format(folder=cluster.folder), file=sys.stderr, flush=True)
         return subprocess.run([os.environ.get("SHELL", "/bin/sh")], env=cluster.env).returncode
 
