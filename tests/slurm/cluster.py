@@ -42,7 +42,7 @@ class Cluster:
         memory: MB per node, as counted by Slurm.
         gpus: Per node, counted only.
         accounting: With slurmdbd and MariaDB, limits enforced, the user in account `lab`. Without, `sacct` says that it is disabled.
-        proctrack: Plugin that finds a job's processes; `cgroup` needs root and control groups.
+        proctrack: Plugin that finds a job's processes. `cgroup` needs root, one cluster at a time, and leaves empty groups `slurm_n1`, ...
         settings: Lines of `slurm.conf` to add or to replace.
         partitions: Partitions besides `main` and `low`, or in their place.
     """
