@@ -42,7 +42,7 @@ class Cluster:
         memory: MB per node, as counted by Slurm.
         gpus: Per node, counted only.
         accounting: With slurmdbd and MariaDB, limits enforced, the user in account `lab`. Without, `sacct` says that it is disabled.
-        proctrack: Plugin that finds a job's processes; `cgroup` needs root and control groups.
+        proctrack: Plugin that finds a job's processes. `cgroup` needs root, one cluster at a time, and leaves empty groups `slurm_n1`, ...
         settings: Lines of `slurm.conf` to add or to replace.
         partitions: Partitions besides `main` and `low`, or in their place.
     """
@@ -360,8 +360,8 @@ def guard(folder: Path) -> None:
 
 
 def shell(accounting: bool) -> int:
-    """The user's shell on a new cluster; its exit status."""
-    with Cluster(accounting=accounting, partitions={"gpu": slurm_conf.PARTITIONS["low"]}) as cluster:
+    """The user's shell on a new cluster, on which `profiles/slurm` works as it is; its exit status."""
+    with Cluster(accounting=accounting, memory=20000, partitions={"gpu": slurm_conf.PARTITIONS["low"]}) as cluster:
         print(HINTS.format(folder=cluster.folder), file=sys.stderr, flush=True)
         return subprocess.run([os.environ.get("SHELL", "/bin/sh")], env=cluster.env).returncode
 

@@ -255,8 +255,8 @@ def test_the_guard_ends_a_cluster_whose_owner_was_killed(tmp_path: Path) -> None
         conf = [owner.stdout.readline() for _ in range(2)][1].strip()
         assert Path(conf).exists()
         owner.kill()
-    assert emptied(Path(conf).parents[1])
-    assert not list(tmp_path.iterdir())
+    assert emptied(tmp_path) and emptied(Path(conf).parents[1])
+    assert not list(tmp_path.iterdir()) and not Path(conf).parents[1].exists()
 
 
 def test_an_ordinary_user_has_a_cluster_too() -> None:
