@@ -193,7 +193,7 @@ def test_a_busy_controller_is_asked_again(sweep: Sweep, slurm: Cluster) -> None:
     (tools / "sbatch").chmod((tools / "sbatch").stat().st_mode | stat.S_IXUSR)
     flow.run(*TRAIN_ONLY, PATH=f"{tools}:{slurm.env['PATH']}")
     flow.complete()
-    assert "1 job(s) wait to be submitted, again in some seconds: " in flow.said() and "ontact slurm controller" in flow.said()
+    assert "1 job(s) wait to be submitted, again in some seconds: " in flow.said() and "Unable to contact slurm controller" in flow.said()
     assert list(flow.jobs().values()) == ["COMPLETED"]
 
 

@@ -137,9 +137,8 @@ class Workflow:
         while not condition():
             ended = controller is not None and controller.poll() is not None
             if ended or time.monotonic() > end:
-                pytest.fail(
-                    f"{what}: not {'before the controller ended' if ended else f'within {timeout} s'}\n{self.said()[-3000:]}\n{self.queue()}"
-                )
+                when = "before the controller ended" if ended else f"within {timeout} s"
+                pytest.fail(f"{what}: not {when}\n{self.said()[-3000:]}\n{self.queue()}")
             time.sleep(0.1)
 
     # Slurm's records

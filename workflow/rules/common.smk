@@ -89,4 +89,4 @@ onsuccess:
 
 
 onerror:
-    shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q} || true; modulewise track --sweep {SWEEP.sweep}")
+    shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q} || true; modulewise track --sweep {SWEEP.sweep} || true")
