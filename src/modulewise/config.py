@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .errors import InvalidInput, choose, parse
+from .exhibit import Exhibit
+from .exhibit import check as check_exhibit
 from .limits import Limits
 from .options import NUMBER, Count, Int, NonNegative, Positive, method_names, options_model
 from .reading import read_json, read_yaml
@@ -285,6 +287,8 @@ class Sweep(Frozen):
     sweep: Name
     title: str = ""
     grids: Annotated[list[Grid], Field(min_length=1)]
+    exhibit: Exhibit | None = None
+    """The published table that the report lays these cells out as."""
     recipes: str = "config/recipes.yaml"
     datasets: str = "config/datasets.yaml"
     limits: Limits = Limits()
@@ -407,7 +411,10 @@ def load_sweep(config: dict[str, Any] | Path, root: Path, where: str = "config")
         config, where = read_yaml(config), str(config)
     sweep = parse(Sweep, config, where)
     book = Book(root / sweep.recipes, root / sweep.datasets)
-    return sweep, book, book.cells(sweep, where)
+    cells = book.cells(sweep, where)
+    if sweep.exhibit:
+        check_exhibit(sweep.exhibit, cells, where)
+    return sweep, book, cells
 
 
 def sweep_argument(text: str) -> tuple[dict[str, Any] | Path, str]:

@@ -23,9 +23,9 @@ class Reference(Frozen):
     recipe: Name
     modules: Annotated[int, Field(ge=1)]
     """K."""
-    metric: Literal["test_error"]
-    """In percent."""
-    value: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+    metric: Literal["test_error", "memory_gb", "memory_reduction", "compute_overhead", "time_overhead"]
+    """`test_error` in percent; `memory_gb` in 10^9 bytes; the others in percent of end-to-end training's."""
+    value: Annotated[float, Field(allow_inf_nan=False)]
     spread: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """As printed; what it is says `spread_kind`."""
     spread_kind: Literal["sd", "se", "ci95", "none", "unknown"]
@@ -33,7 +33,7 @@ class Reference(Frozen):
     n: Annotated[int, Field(ge=1)] | None = None
     """Number of runs the value is the mean of; none if not said."""
     selection: Literal["last", "best_on_test", "unknown"]
-    """The epoch whose error was printed: the last, the best on the test set, or not said."""
+    """The epoch whose error was printed: the last, the best on the test set, or not said; says nothing of a cost."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     split: str
     """`test`: trained on all training images, error on the test set; anything else is not comparable with our runs."""
@@ -42,6 +42,14 @@ class Reference(Frozen):
     source: Annotated[str, Field(min_length=1)]
     note: str = ""
     """What a reader of the comparison must know."""
+
+    @model_validator(mode="after")
+    def _in_range(self) -> Reference:
+        if self.metric in ("test_error", "memory_gb") and self.value < 0:
+            raise ValueError(f"value: input should be greater than or equal to 0 for {self.metric}")
+        if self.metric != "memory_gb" and self.value > 100:
+            raise ValueError(f"value: input should be less than or equal to 100 for {self.metric}")
+        return self
 
     @model_validator(mode="after")
     def _spread_and_kind(self) -> Reference:

@@ -49,7 +49,7 @@ def compare(frame: Frame, rows: pd.DataFrame, cells: list[Cell], book: Book, ref
     for key in rows[ROW].itertuples(index=False, name=None) if len(rows) else ():
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
         cell = by_path[mine["path"].iloc[0]]
-        for reference in references:
+        for reference in (r for r in references if r.metric == "test_error"):
             if all(getattr(reference, k) == getattr(cell, k) for k in ("dataset", "network", "recipe", "modules")):
                 match = _match(dict(zip(ROW, key, strict=True)), mine, cell, book, reference)
                 exhibits.setdefault((cell.dataset, cell.network), []).append(match)

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from .. import references
 from ..config import Book, Cell, Sweep
 from ..fingerprint import source_hash
-from . import across, drawing, figures, fronts, published, stats, tables, verdicts
+from . import across, drawing, exhibit, figures, fronts, published, stats, tables, verdicts
 from .frame import STATES, Frame, read
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,7 +51,7 @@ FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame, list[str]], Figure | Non
     ),
 }
 """Name -> what draws it and its caption; one of each per data set, network and settings, more of many recipes."""
-OURS = ("across", "performance-profiles", "headline", "published", "runs", "unfinished", *FIGURES)
+OURS = ("across", "performance-profiles", "exhibit", "headline", "published", "runs", "unfinished", *FIGURES)
 """How the names of our files in `tables/` and `figures/` begin: what an earlier report left under these names is removed."""
 
 
@@ -87,6 +87,7 @@ def build(sweep: Sweep, book: Book, cells: list[Cell], runs: Path, out: Path) ->
         "left": left,
         "sections": list(_sections(frame, rows, beside, files)) if (frame.runs["state"] == "done").any() else [],
         "across": _across(frame, files),
+        "exhibit": _exhibit(sweep, frame, rows, beside, numbers, files),
         "recipes": {name: book.recipes.recipes[name] for name in frame.labels},
         "rerun": _rerun(sweep, book, cells, runs),
         "provisional": stats.PROVISIONAL,
@@ -128,6 +129,21 @@ def _sections(frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, files: dic
                 svg = Markup(drawing.inline(made["svg"], f"s{number}-{setting}-{part}-{kind}"))
                 shown.append({"svg": svg, "caption": caption, "settings": settings, "stem": stem})
         yield {"dataset": dataset, "network": network, "id": name, "table": table, "published": compared, "figures": shown}
+
+
+def _exhibit(
+    sweep: Sweep, frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, published_: list[references.Reference], files: dict[str, bytes]
+) -> dict[str, Any] | None:
+    """The published table that the sweep is laid out as; adds the files."""
+    if sweep.exhibit is None:
+        return None
+    found = exhibit.numbers(sweep.exhibit, frame, rows, beside, published_)
+    table = exhibit.show(sweep.exhibit, found)
+    _add(files, "exhibit", table, found)
+    sources = exhibit.sources(sweep.exhibit, found)
+    metrics = [exhibit.METRICS[m] for m in sweep.exhibit.metrics]
+    kinds = exhibit.spreads(found)
+    return {"of": sweep.exhibit, "table": table, "sources": sources, "metrics": metrics, "spread": kinds[0] if len(kinds) == 1 else ""}
 
 
 def _across(frame: Frame, files: dict[str, bytes]) -> dict[str, Any]:

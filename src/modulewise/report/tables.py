@@ -37,6 +37,8 @@ class Item(NamedTuple):
     notes: tuple[str, ...] = ()
     again: str = ""
     """What the row above says already; the page shows it where a filter hides that row."""
+    look: str = ""
+    """How the page prints it: a class of the style sheet."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""How a sweep's report lays its cells out as a published table: which axes are rows, which are columns, which numbers stand beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .errors import InvalidInput
+
+Axis = Literal["dataset", "network", "recipe", "modules", "settings"]
+"""`settings` are those that a sweep's grids add."""
+Metric = Literal["test_error", "epochs", "memory_gb", "memory_reduction", "compute_overhead", "time_overhead"]
+"""Test error in percent; epochs trained; peak memory in 10^9 bytes; the others in percent of the baseline's."""
+
+
+class Exhibit(BaseModel):
+    """A table of a paper; data, no code."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    """As the paper calls it, e.g. `InfoPro, table 2`."""
+    sources: tuple[str, ...] = ()
+    """Of `references.csv`; of several that have a number for a cell, the first counts."""
+    rows: Annotated[tuple[Axis, ...], Field(min_length=1)]
+    columns: tuple[Axis, ...] = ()
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("test_error",)
+    """In every column."""
+    note: str | None = None
+    """What a reader of the table must know."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Exhibit:
+        for names in ((*self.rows, *self.columns), self.metrics):
+            if twice := next((n for n in names if names.count(n) > 1), None):
+                raise ValueError(f"{twice} stands there twice")
+        return self
+
+
+class Placed(Protocol):
+    """What has a place in a table: a cell."""
+
+    @property
+    def path(self) -> str:
+        """Its folder."""
+
+
+def check(exhibit: Exhibit, cells: Iterable[Placed], where: str) -> None:
+    """Refuse a layout that puts different cells in one place.
+
+    Raises:
+        InvalidInput: an axis with several values is neither row nor column.
+    """
+    axes = [a for a in ("dataset", "network", "recipe", "modules") if a not in (*exhibit.rows, *exhibit.columns)]
+    seen: dict[tuple[object, ...], Placed] = {}
+    for cell in cells:
+        place = tuple(getattr(cell, a) for a in (*exhibit.rows, *exhibit.columns) if a != "settings")
+        other = seen.setdefault(place, cell)
+        for axis in axes:
+            if getattr(cell, axis) != getattr(other, axis):
+                both = f"{getattr(other, axis)} and {getattr(cell, axis)}"
+                raise InvalidInput(f"{where}: exhibit: {both} would stand in one place; name {axis} in rows or columns")

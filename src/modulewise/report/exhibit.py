@@ -1,0 +1,222 @@
+"""A published table with ours in it: the sweep says which axes are rows and columns, every place holds ours, theirs and a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from ..exhibit import Exhibit
+from ..references import Reference
+from .frame import Frame
+from .stats import PROVISIONAL, ROW, mean
+from .tables import NONE, Item, Table, number
+
+AXES = {"dataset": "Data\u00a0set", "network": "Network", "recipe": "Recipe", "modules": "K", "settings": "Settings"}
+METRICS = {
+    "test_error": "Test error, %",
+    "epochs": "Epochs",
+    "memory_gb": "Memory, GB",
+    "memory_reduction": "Memory saved, %",
+    "compute_overhead": "More FLOPs, %",
+    "time_overhead": "More time, %",
+}
+COST = {"memory_gb": "no run measured it", "memory_reduction": "memory_reason", "time_overhead": "time_reason"}
+"""Metric -> why there is none: a column of the headline, or words."""
+
+
+def numbers(exhibit: Exhibit, frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, references: list[Reference]) -> pd.DataFrame:
+    """One row per place and metric.
+
+    Args:
+        exhibit: the layout.
+        frame: the runs.
+        rows: of `stats.headline`.
+        beside: of `published.compare`: where the verdicts come from.
+        references: the published numbers.
+
+    Returns:
+        Ours with 95 % t-intervals, of the last epoch and of the best on test, and theirs as printed; NaN where there is nothing.
+        Costs have no interval: memory is the median, the others are ratios of medians.
+    """
+    judged = {tuple(r[k] for k in (*ROW, "source")): r for _, r in beside.iterrows()}
+    out = []
+    for _, row in rows.iterrows():
+        key = tuple(row[k] for k in ROW)
+        mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
+        done = mine[mine["state"] == "done"]
+        for metric in exhibit.metrics:
+            facts: dict[str, Any] = dict(zip(ROW, key, strict=True)) | {"label": row["label"], "metric": metric}
+            facts |= {"planned": len(mine), "n": len(done), "reason": ""} | _ours(metric, row, done, frame)
+            theirs = _published(exhibit, key, metric, references)
+            names = ("value", "spread", "spread_kind", "n", "selection", "source", "note")
+            facts |= {f"published_{name}": getattr(theirs, name, None) for name in names}
+            verdict = judged.get((*key, theirs.source)) if theirs and metric == "test_error" else None
+            facts |= {k: "" if verdict is None else verdict[k] for k in ("verdict", "verdict_best")}
+            facts["why"] = "" if verdict is None else verdict["reason"]
+            out.append(facts)
+    return pd.DataFrame(out)
+
+
+def _ours(metric: str, row: pd.Series, done: pd.DataFrame, frame: Frame) -> dict[str, Any]:
+    if metric in ("test_error", "epochs"):
+        out: dict[str, Any] = {}
+        columns = {"": "error", "best_": "error_best"} if metric == "test_error" else {"": "epochs"}
+        for prefix, column in columns.items():
+            of = mean(done[column])
+            out |= {f"{prefix}value": of.mean, f"{prefix}low": of.low, f"{prefix}high": of.high}
+        return out
+    if done.empty:
+        return {"value": math.nan}
+    if metric == "memory_gb":
+        value, reason = row["memory_bytes"] / 1e9, COST[metric]
+    elif row["is_baseline"]:
+        return {"value": math.nan}
+    elif metric == "compute_overhead":
+        base = frame.runs.query("state == 'done' and recipe == @frame.baseline")
+        base = base[(base[ROW[:3]] == list(row[ROW[:3]])).all(axis=1)]
+        value, reason = 100 * (_flops(done) / _flops(base) - 1), "no finished baseline run with the same training settings"
+    elif metric == "memory_reduction":
+        value, reason = 100 * (1 - row["memory_ratio"]), row[COST[metric]]
+    else:
+        value, reason = 100 * (row["time_ratio"] - 1), row[COST[metric]]
+    return {"value": value, "reason": reason if math.isnan(value) else ""}
+
+
+def _flops(runs: pd.DataFrame) -> float:
+    """Of training on one image, helpers included."""
+    return float((runs["trunk_flops"] + runs["helper_flops"]).median())
+
+
+def _published(exhibit: Exhibit, key: tuple[Any, ...], metric: str, references: list[Reference]) -> Reference | None:
+    dataset, network, _, recipe, modules = key
+    for source in exhibit.sources:
+        for r in references:
+            if (r.dataset, r.network, r.recipe, r.modules, r.metric, r.source) == (dataset, network, recipe, modules, metric, source):
+                return r
+    return None
+
+
+def show(exhibit: Exhibit, found: pd.DataFrame) -> Table:
+    """The exhibit as people read it.
+
+    Args:
+        exhibit: the layout.
+        found: of `numbers`.
+    """
+    heads = list(dict.fromkeys(found[list(exhibit.columns)].itertuples(index=False, name=None))) if exhibit.columns else [()]
+    if list(exhibit.columns) == ["modules"]:
+        heads.sort()
+    columns = [(AXES[a], "r" if a == "modules" else "l") for a in exhibit.rows] + [("", "l")]
+    columns += [(_head(exhibit, head, metric, found), "r") for head in heads for metric in exhibit.metrics]
+    table = Table(columns, [])
+    task = [a for a in exhibit.rows if a in ("dataset", "network", "settings") and found[a].nunique() > 1]
+    words: dict[str, list[str]] = {AXES[a]: [] for a in (*task, "recipe") if a in exhibit.rows}
+    before: tuple[str, ...] = ()
+    first, several = next(iter(sources(exhibit, found)), ""), len(spreads(found)) > 1
+    for key, mine in found.groupby(list(exhibit.rows), sort=False):
+        names = tuple(_word(axis, value, mine) for axis, value in zip(exhibit.rows, key, strict=True))
+        places = [_at(mine, exhibit, head, metric) for head in heads for metric in exhibit.metrics]
+        table.starts.append(len(table.rows))
+        same = next((n for n, (a, b) in enumerate(zip(names, before, strict=False)) if a != b), 0)
+        left = [Item("", again=name) if n < same else Item(name) for n, name in enumerate(names)]
+        for line, items in _lines(places, first, several):
+            table.rows.append([*left, Item(line, look="soft"), *items])
+            left = [Item("", again=name) if n < len(task) else Item("") for n, name in enumerate(names)]
+            for title, axis in ((AXES[a], a) for a in (*task, "recipe") if a in exhibit.rows):
+                words[title].append(names[exhibit.rows.index(axis)])
+        before = names
+    table.filters.update(words)
+    return table
+
+
+def _head(exhibit: Exhibit, head: tuple[Any, ...], metric: str, found: pd.DataFrame) -> str:
+    words = [f"K = {v}" if a == "modules" else _word(a, v, found[found[a] == v]) for a, v in zip(exhibit.columns, head, strict=True)]
+    if len(exhibit.metrics) > 1 or not words:
+        words.append(METRICS[metric])
+    return ", ".join(w.replace(" ", "\u00a0") for w in words)
+
+
+def _word(axis: str, value: Any, mine: pd.DataFrame) -> str:
+    if axis == "recipe":
+        return str(mine["label"].iloc[0])
+    return str(value) if axis != "settings" or value else "recipe’s own"
+
+
+def _at(mine: pd.DataFrame, exhibit: Exhibit, head: tuple[Any, ...], metric: str) -> pd.Series | None:
+    here = mine[(mine["metric"] == metric)]
+    for axis, value in zip(exhibit.columns, head, strict=True):
+        here = here[here[axis] == value]
+    return None if here.empty else here.iloc[0]
+
+
+def _lines(places: list[pd.Series | None], first: str, several: bool) -> Iterator[tuple[str, list[Item]]]:
+    """What stands in a row, line by line: ours of the last epoch, of the best one if that may be what was printed, theirs, the verdict."""
+    there = [p for p in places if p is not None]
+    error = [p for p in there if p["metric"] == "test_error"]
+    said = [p["published_selection"] for p in error if not _nothing(p["published_value"])]
+    best = bool(error) and (not said or any(s != "last" for s in said))
+    theirs = any(not _nothing(p["published_value"]) for p in there)
+    yield "ours, last epoch" if best else "ours", [_plus_minus(p, "") for p in places]
+    if best:
+        yield "ours, best epoch", [_plus_minus(p, "best_") for p in places]
+    if theirs:
+        yield "published", [_theirs(p, first, several) for p in places]
+        two = best and any(p["verdict"] != p["verdict_best"] for p in error)
+        yield "verdict, last epoch" if two else "verdict", [_verdict(p, "verdict") for p in places]
+        if two:
+            yield "verdict, best epoch", [_verdict(p, "verdict_best") for p in places]
+
+
+def _nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _plus_minus(p: pd.Series | None, prefix: str) -> Item:
+    if p is None or (prefix and p["metric"] != "test_error"):
+        return Item("")
+    value = p[f"{prefix}value"]
+    if _nothing(value):
+        return Item(NONE, (p["reason"],) if p["reason"] and not prefix else ())
+    if p["metric"] == "epochs":
+        return Item(f"{value:.0f}")
+    if p["metric"] != "test_error":
+        return Item(number(value, 2 if p["metric"] == "memory_gb" else 1))
+    half = p[f"{prefix}high"] - value
+    n = str(p["n"]) if p["n"] == p["planned"] else f"{p['n']} of {p['planned']}"
+    return Item(number(value) + ("" if math.isnan(half) else f" ± {number(half)}") + f" ({n})")
+
+
+def _theirs(p: pd.Series | None, first: str, kinds: bool) -> Item:
+    if p is None or _nothing(p["published_value"]):
+        return Item("")
+    spread = "" if _nothing(p["published_spread"]) else f" ± {number(p['published_spread'])}" + f" {p['published_spread_kind']}" * kinds
+    n = "" if p["metric"] != "test_error" else " (?)" if _nothing(p["published_n"]) else f" ({p['published_n']:.0f})"
+    source = [p["published_source"]] if p["published_source"] != first else []
+    note = "; ".join([*source, *([p["published_note"]] if p["published_note"] else [])])
+    digits = 2 if p["metric"] in ("test_error", "memory_gb") else 1
+    return Item(number(p["published_value"], digits) + spread + n, (note,) if note else (), look="soft")
+
+
+def _verdict(p: pd.Series | None, column: str) -> Item:
+    if p is None or _nothing(p["published_value"]) or p["metric"] != "test_error":
+        return Item("")
+    word = p[column]
+    if not word:
+        return Item("no run yet" if p["n"] == 0 else "one seed: no interval", look="soft")
+    if word == "not comparable":
+        return Item(word, (p["why"],), look="soft")
+    return Item(f"({word})" if p["n"] < PROVISIONAL else word, look=word)
+
+
+def sources(exhibit: Exhibit, found: pd.DataFrame) -> list[str]:
+    """The exhibit's sources that have a number for it; where another than the first has one, a footnote says so."""
+    return [s for s in exhibit.sources if s in set(found["published_source"])]
+
+
+def spreads(found: pd.DataFrame) -> list[str]:
+    """The kinds of spread that the published numbers have; named in every place if there are several."""
+    kinds = found.loc[found["published_spread"].notna(), "published_spread_kind"]
+    return sorted(set(kinds))
