@@ -18,6 +18,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/track.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/tune.smk"
 
 
 localrules:
@@ -27,5 +28,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        REPORT,
-        TRACKED,
+        [TUNED] if TUNING else [REPORT, TRACKED],

@@ -20,6 +20,10 @@ def report(
     """Write report.html, tables/ and figures/; runs that are missing, going on or failed are shown as such."""
     config, where = sweep_argument(sweep)
     what, book, cells = load_sweep(config, root, where)
+    if what.tune and book.tuned is None:
+        done = sum((runs / c.path / "result.json").exists() for c in cells)
+        print(f"{done} of {len(cells)} runs of trials done; the report is made of what they choose")
+        return
     from .report import build
 
     target = out or Path("results/reports") / what.sweep

@@ -12,26 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from .base import Frozen, Name
 from .errors import InvalidInput, choose, parse
 from .exhibit import Exhibit
 from .exhibit import check as check_exhibit
 from .limits import Limits
-from .options import NUMBER, Count, Int, NonNegative, Positive, method_names, options_model
+from .options import NUMBER, Count, NonNegative, Positive, method_names, options_model
 from .reading import read_json, read_yaml
+from .recipes import Override, Recipes
+from .search import FOLDER, Place, Trials, Tune, Tuned, trials
+from .search import plan as plan_of
+from .search import read as read_tuned
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=100)]
-"""A name that stands in paths: letters, digits, dots and dashes."""
 Seed = Annotated[int, Field(ge=0, lt=2**63), NUMBER]
 Side = Annotated[int, Field(ge=1, le=2**14), NUMBER]
 """Channels, height or width of an image."""
-
-
-class Frozen(BaseModel):
-    """Frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Asynchronous(Frozen):
@@ -55,6 +52,8 @@ class Training(Frozen):
     """Budget in training FLOPs, helpers counted; takes the place of `epochs`."""
     seconds: Positive | None = None
     """Budget in seconds of training steps on the device at hand; takes the place of `epochs`."""
+    step_seconds: Positive | None = None
+    """Of a training step, measured before; without it a run with a budget in `seconds` measures them."""
     batch_size: Annotated[int, Field(ge=2, le=10**9), NUMBER] = 1024
     train_images: Annotated[int, Field(ge=2), NUMBER] | None = None
     """Train on so many images, drawn per seed with equal shares per class; all of them if not given."""
@@ -81,6 +80,8 @@ class Training(Frozen):
     def _one_budget(self) -> Training:
         if self.flops is not None and self.seconds is not None:
             raise ValueError("give one budget: epochs, flops or seconds")
+        if self.step_seconds is not None and self.seconds is None:
+            raise ValueError("step_seconds needs a budget in seconds")
         if self.seconds is not None and self.schedule != "joint":
             raise ValueError("a budget in seconds needs schedule joint; give epochs or flops")
         if self.asynchronous != Asynchronous() and self.schedule != "asynchronous":
@@ -192,80 +193,24 @@ def configurations(cells: list[Cell]) -> dict[str, Cell]:
     return out
 
 
-class When(Frozen):
-    """Where an override applies; every condition that is given must hold. A single value or a list of them."""
-
-    dataset: str | list[str] | None = None
-    network: str | list[str] | None = None
-    modules: Int | list[Int] | None = None
-
-    def holds(self, dataset: str, network: str, modules: int) -> bool:
-        """Whether the conditions hold for this cell."""
-        wanted = ((self.dataset, dataset), (self.network, network), (self.modules, modules))
-        return all(w is None or v == w or (isinstance(w, list) and v in w) for w, v in wanted)
-
-
-class Change(Frozen):
-    """What an override sets."""
-
-    options: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    partition: Literal["even", "memory"] | tuple[str, ...] | None = None
-
-
-class Override(Frozen):
-    """`when` a cell matches, `set` these values; `source` says where they were published."""
-
-    when: When
-    set: Change
-    source: str
-
-
-class Recipe(Frozen):
-    """A named method with its options, training settings and overrides."""
-
-    method: str
-    label: str
-    paper: str | None = None
-    modules: Literal["any", "one"] = "any"
-    """`one`: the method does not cut the network; it has a single cell, K=1, beside each of a grid's K."""
-    training: Name = "paper"
-    """Name of shared training settings."""
-    partition: Literal["even", "memory"] = "even"
-    options: dict[str, Any] = {}
-    overrides: tuple[Name | Override, ...] = ()
-    """Names of shared tables, or overrides written out; later ones win."""
-    note: str | None = None
-    """What a reader of the report must know, e.g. which values are our own choice."""
-
-    @field_validator("method")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in method_names():
-            raise ValueError(str(choose(value, method_names(), "method", "")))
-        return value
-
-
-class Settings(Frozen):
-    """Shared training settings: values, then overrides."""
-
-    source: str
-    set: dict[str, Any] = {}
-    overrides: tuple[Override, ...] = ()
-
-
-class Recipes(Frozen):
-    """The content of `recipes.yaml`."""
-
-    training: dict[Name, Settings]
-    tables: dict[Name, tuple[Override, ...]] = {}
-    recipes: dict[Name, Recipe]
-
-
 class Datasets(Frozen):
     """The content of `datasets.yaml`."""
 
     datasets: dict[Name, Dataset]
+
+
+class StepTime(BaseModel):
+    """What a pace file says of a configuration, as far as it is needed here."""
+
+    step_seconds: Positive | None = None
+
+
+class StepTimes(BaseModel):
+    """A file of `modulewise pace`."""
+
+    device: str
+    cells: dict[str, StepTime]
+    """Configuration -> its figures."""
 
 
 class Grid(Frozen):
@@ -280,6 +225,11 @@ class Grid(Frozen):
     training: dict[str, Any] = {}
     """Settings of this grid; they win over the recipe's."""
 
+    @property
+    def numbers(self) -> list[int]:
+        """The seeds."""
+        return list(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
 
 class Sweep(Frozen):
     """What to run: the content of `sweep.yaml`."""
@@ -289,6 +239,10 @@ class Sweep(Frozen):
     grids: Annotated[list[Grid], Field(min_length=1)]
     exhibit: Exhibit | None = None
     """The published table that the report lays these cells out as."""
+    tune: Tune | None = None
+    """Trials that choose every recipe's settings before these cells are trained."""
+    pace: str | None = None
+    """File of `modulewise pace`: its step times turn budgets in seconds into epochs, the same wherever the runs are made."""
     recipes: str = "config/recipes.yaml"
     datasets: str = "config/datasets.yaml"
     limits: Limits = Limits()
@@ -305,6 +259,12 @@ class Book:
     """
 
     def __init__(self, recipes: Path, datasets: Path) -> None:
+        self.tuned: Tuned | None = None
+        """What tuning chose for the sweep's grids."""
+        self.pace: StepTimes | None = None
+        """Step times of a named device."""
+        self.trials: Trials = {}
+        """The trials of a sweep that tunes."""
         self.recipes_file, self.datasets_file = recipes, datasets
         self.recipes = parse(Recipes, read_yaml(recipes), str(recipes))
         self.datasets = parse(Datasets, read_yaml(datasets), str(datasets)).datasets
@@ -326,8 +286,9 @@ class Book:
         seed: int,
         training: dict[str, Any] | None = None,
         where: str = "cell",
+        options: dict[str, Any] | None = None,
     ) -> Cell:
-        """Resolve one cell: recipe, then its overrides in order, then the grid's training settings.
+        """Resolve one cell: recipe, then its overrides in order, then the grid's training settings and what tuning chose.
 
         Raises:
             InvalidInput: an unknown name, option or setting, or a value out of range.
@@ -340,13 +301,12 @@ class Book:
         if r.modules == "one" and modules != 1:
             raise InvalidInput(f"{where}: recipe {recipe} does not cut the network; valid modules: 1, got {modules}")
         shared = self.recipes.training[r.training]
-        mine = [o for item in r.overrides for o in ([item] if isinstance(item, Override) else self.recipes.tables[item])]
-        options, settings, partition = dict(r.options), dict(shared.set), r.partition
-        for override in (*shared.overrides, *mine):
-            if override.when.holds(dataset, network, modules):
-                options |= override.set.options
-                settings = _settings(settings, override.set.training)
-                partition = override.set.partition or partition  # type: ignore[assignment]
+        own, settings, partition = dict(r.options), dict(shared.set), r.partition
+        general = [o for o in shared.overrides if o.when.holds(dataset, network, modules)]
+        for override in (*general, *self._overrides(recipe, dataset, network, modules)):
+            own |= override.set.options
+            settings = _settings(settings, override.set.training)
+            partition = override.set.partition or partition  # type: ignore[assignment]
         content = {
             "dataset": dataset,
             "network": network,
@@ -354,12 +314,24 @@ class Book:
             "modules": modules,
             "seed": seed,
             "method": r.method,
-            "options": options,
+            "options": own | (options or {}),
             "partition": partition,
             "training": _settings(settings, training or {}),
             "data": self.datasets[dataset],
         }
         return parse(Cell, content, f"{where}: {dataset} {network} {recipe} K={modules}")
+
+    def weights(self, cell: Cell) -> list[str]:
+        """Sources of the options that overrides of the cell's recipe set: published weights."""
+        return list(
+            dict.fromkeys(o.source for o in self._overrides(cell.recipe, cell.dataset, cell.network, cell.modules) if o.set.options)
+        )
+
+    def _overrides(self, recipe: str, dataset: str, network: str, modules: int) -> list[Override]:
+        """Those of a recipe and its tables that hold, in order."""
+        items = self.recipes.recipes[recipe].overrides
+        mine = [o for item in items for o in ([item] if isinstance(item, Override) else self.recipes.tables[item])]
+        return [o for o in mine if o.when.holds(dataset, network, modules)]
 
     def cells(self, sweep: Sweep, where: str = "sweep") -> list[Cell]:
         """All cells of a sweep, in order, each once.
@@ -369,24 +341,41 @@ class Book:
         """
         seen: dict[str, str] = {}
         out = []
-        for n, grid in enumerate(sweep.grids):
-            place = f"{where}: grids[{n}]"
-            for cell in self._grid(grid, place):
-                if cell.path in seen:
-                    raise InvalidInput(f"{place}: {cell} stands in {seen[cell.path]} already; list it once")
-                seen[cell.path] = f"grids[{n}]"
-                out.append(cell)
+        for n, cell in self.numbered(sweep, where):
+            if cell.path in seen:
+                raise InvalidInput(f"{where}: grids[{n}]: {cell} stands in {seen[cell.path]} already; list it once")
+            seen[cell.path] = f"grids[{n}]"
+            out.append(cell)
         return out
 
-    def _grid(self, grid: Grid, where: str) -> Iterator[Cell]:
-        seeds = list(range(grid.seeds)) if isinstance(grid.seeds, int) else grid.seeds
+    def places(self, grid: Grid) -> Iterator[tuple[str, str, str, int]]:
+        """Data set, network, recipe and K of a grid's cells, in order."""
         for dataset in grid.datasets:
             for network in grid.networks:
                 for recipe in grid.recipes:
                     one = recipe in self.recipes.recipes and self.recipes.recipes[recipe].modules == "one"
                     for k in [1] if one else grid.modules:
-                        for seed in seeds:
-                            yield self.cell(dataset, network, recipe, k, seed, grid.training, where)
+                        yield dataset, network, recipe, k
+
+    def numbered(self, sweep: Sweep, where: str = "sweep") -> Iterator[tuple[int, Cell]]:
+        """The number of a grid, and a cell of it; with what tuning chose, if it did."""
+        chosen = {c.place: c.trials[c.chosen] for c in self.tuned.choices} if self.tuned else {}
+        for n, grid in enumerate(sweep.grids):
+            for place in self.places(grid):
+                best = chosen.get(Place(n, *place))
+                training = grid.training | (best.training if best else {})
+                for seed in grid.numbers:
+                    cell = self.cell(*place, seed, training, f"{where}: grids[{n}]", best.options if best else None)
+                    yield n, self._timed(cell, f"{where}: grids[{n}]")
+
+    def _timed(self, cell: Cell, where: str) -> Cell:
+        """With the measured step time, if its budget is in seconds and the sweep names a pace file."""
+        if self.pace is None or cell.training.seconds is None:
+            return cell
+        found = self.pace.cells.get(cell.configuration)
+        if found is None or found.step_seconds is None:
+            raise InvalidInput(f"{where}: {cell}: the pace file has no step time of it; measure them without the key pace")
+        return cell.model_copy(update={"training": cell.training.model_copy(update={"step_seconds": found.step_seconds})})
 
 
 def _settings(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -396,13 +385,14 @@ def _settings(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in base.items() if k not in drop} | change
 
 
-def load_sweep(config: dict[str, Any] | Path, root: Path, where: str = "config") -> tuple[Sweep, Book, list[Cell]]:
-    """Parse a sweep and resolve all its cells.
+def load_sweep(config: dict[str, Any] | Path, root: Path, where: str = "config", tuned: Path = FOLDER) -> tuple[Sweep, Book, list[Cell]]:
+    """Parse a sweep and resolve all its cells; of one that tunes and has not yet, the trials' cells.
 
     Args:
         config: the parsed YAML, or the path of the file.
         root: folder that relative paths of `recipes` and `datasets` start from.
         where: name of the file for messages.
+        tuned: folder of what earlier trials chose.
 
     Raises:
         InvalidInput: anything wrong in the sweep, the recipes or the data sets.
@@ -411,9 +401,16 @@ def load_sweep(config: dict[str, Any] | Path, root: Path, where: str = "config")
         config, where = read_yaml(config), str(config)
     sweep = parse(Sweep, config, where)
     book = Book(root / sweep.recipes, root / sweep.datasets)
+    if sweep.pace:
+        book.pace = parse(StepTimes, read_yaml(root / sweep.pace), str(root / sweep.pace))
     cells = book.cells(sweep, where)
     if sweep.exhibit:
         check_exhibit(sweep.exhibit, cells, where)
+    if sweep.tune:
+        book.trials = trials(sweep, book, where)
+        book.tuned = read_tuned(tuned / f"{sweep.sweep}.json", plan_of(book.trials))
+        tried = [cell for found in book.trials.values() for _, mine in found for cell in mine]
+        cells = book.cells(sweep, where) if book.tuned else tried
     return sweep, book, cells
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from .base import Frozen
 from .errors import InvalidInput
 
 Axis = Literal["dataset", "network", "recipe", "modules", "settings"]
@@ -15,10 +16,8 @@ Metric = Literal["test_error", "epochs", "memory_gb", "memory_reduction", "compu
 """Test error in percent; epochs trained; peak memory in 10^9 bytes; the others in percent of the baseline's."""
 
 
-class Exhibit(BaseModel):
+class Exhibit(Frozen):
     """A table of a paper; data, no code."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     """As the paper calls it, e.g. `InfoPro, table 2`."""

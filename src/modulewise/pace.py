@@ -86,7 +86,7 @@ def epochs(trainer: Trainer, step: float | None = None) -> int:
         step: seconds of a training step, which a budget in seconds needs.
     """
     t, flops = trainer.training, trainer.flops
-    n = t.epochs
+    n, step = t.epochs, t.step_seconds or step
     if t.flops:
         n = max(1, int(t.flops / (trainer.seen * (flops.trunk + flops.helpers))))
     elif t.seconds and step:

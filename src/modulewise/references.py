@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .config import Frozen, Name
+from .base import Frozen, Name
 from .errors import InvalidInput, choose, parse
 
 FILE = "references.csv"

@@ -293,9 +293,9 @@ class Trainer:
         return [None if w is None else 100 * w.item() / len(split) for w in wrong]
 
     def _plan(self) -> None:
-        """Resolve the budget to epochs; seconds are measured on steps that are then undone."""
+        """Resolve the budget to epochs; seconds of a step that are not known are measured on steps that are then undone."""
         t, p = self.training, self.progress
-        if t.seconds:
+        if t.seconds and not t.step_seconds:
             p.epochs = 2 * t.warmup_epochs or 1
             state, rng = {k: v.clone() for k, v in self.method.state_dict().items()}, torch.get_rng_state()
             self._enter_phase()

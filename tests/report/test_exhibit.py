@@ -99,7 +99,7 @@ def test_grids_that_differ_in_the_budget_stand_side_by_side(site: Any) -> None:
     for cell in s.cells:
         s.run(cell, 7.0 if cell.training.flops else 9.0)
     text = page(s)
-    assert "Recipe K epochs=3 flops=1000000000.0 Backprop 1" in text
+    assert "Recipe K epochs = 3 flops = 1e+09 Backprop 1" in text
     assert "DGL & co_1 2 ours, last epoch 9.00 ± 0.00 (2) 7.00 ± 0.00 (2)" in text
 
 

@@ -19,17 +19,19 @@ CELLS = {
     "infopro-table1": 1 + 4,
     # ResNet-32, DenseNet, SVHN and STL-10: end to end and 4 methods x 4 K; ResNet-110 on CIFAR-10 has greedy+ and two asynchronous K too
     "infopro-table2": 4 * (1 + 4 * 4) + (1 + 5 * 4 + 2),
-    "infopro-table3": 2 * (1 + 1 + 3),
+    # end to end, checkpointing at sqrt(L) and at the local modules' own cuts, InfoPro*
+    "infopro-table3": 2 * (1 + 1 + 3 + 3),
     "contsup-table1": 1 + 4,
     "contsup-table2": 1 + 8 * 4,
     "contsup-table3": 3 * (1 + 4 * 4),
     "contsup-table4": 1 + 6 * 2 + 1,
     "contsup-figure4": (1 + 2 * 4) + (1 + 2 * 3),
     "contsup-figure5": 1 + 11 * 4,
+    "budgets": 3 * (1 + 3 * 2),
 }
 PUBLISHED = {"infopro-table1": 5, "infopro-table2": 91, "infopro-table3": 2 + 8 + 10 + 8 + 8 + 8}
 """Sweep -> published numbers of its own exhibit that its cells meet."""
-PENDING = {"greedy-plus", "infopro-async", "checkpoint-sqrt"}
+PENDING = {"greedy-plus", "infopro-async", "checkpoint-sqrt", "checkpoint-balanced"}
 
 
 def pending(path: Path) -> set[str]:
@@ -50,7 +52,7 @@ def test_a_sweep_has_the_cells_of_its_exhibit(path: Path) -> None:
     sweep, _, cells = load_sweep(path, REPO)
     assert sweep.sweep == path.stem
     assert len(cells) == SEEDS * CELLS[path.stem]
-    assert {c.training.epochs for c in cells} == {160}
+    assert {c.training.epochs for c in cells if not (c.training.flops or c.training.seconds)} == {160}
     text = path.read_text()
     assert "\n# Expected GPU-hours: " in text
 

@@ -29,6 +29,8 @@ BY_PATH = {c.path: c for c in CELLS}
 RESULTS = [f"results/runs/{path}/result.json" for path in SPACE.instance_patterns]
 REPORT = f"results/reports/{SWEEP.sweep}/report.html"
 TRACKED = f"results/reports/{SWEEP.sweep}/tracked.txt"
+TUNED = f"results/tuned/{SWEEP.sweep}.json"
+TUNING = SWEEP.tune is not None and BOOK.tuned is None  # these cells are trials; the reported ones are known when they are judged
 DATASETS = sorted({c.dataset for c in CELLS})
 
 
@@ -83,7 +85,10 @@ onstart:
 
 
 onsuccess:
-    print(f"report  {REPORT}", file=sys.stderr)
+    if TUNING:
+        print(f"tuned   {TUNED}   the same command again trains the reported cells", file=sys.stderr)
+    else:
+        print(f"report  {REPORT}", file=sys.stderr)
     print("MLflow  make ui", file=sys.stderr)
     print(f"rerun   rm '{RESULTS[-1]}'   then the same command: it runs what is missing", file=sys.stderr)
 

@@ -6,6 +6,7 @@ localrules:
 rule report:
     input:
         RESULTS,
+        [TUNED] if SWEEP.tune else [],
     output:
         page=report(
             REPORT,

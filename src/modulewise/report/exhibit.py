@@ -109,7 +109,8 @@ def show(exhibit: Exhibit, found: pd.DataFrame) -> Table:
     heads = list(dict.fromkeys(found[list(exhibit.columns)].itertuples(index=False, name=None))) if exhibit.columns else [()]
     if list(exhibit.columns) == ["modules"]:
         heads.sort()
-    columns = [(AXES[a], "r" if a == "modules" else "l") for a in exhibit.rows] + [("", "l")]
+    columns = [(AXES[a], "r" if a == "modules" else "l") for a in exhibit.rows]
+    columns += [("", "l")] * bool(exhibit.sources)
     columns += [(_head(exhibit, head, metric, found), "r") for head in heads for metric in exhibit.metrics]
     table = Table(columns, [])
     task = [a for a in exhibit.rows if a in ("dataset", "network", "settings") and found[a].nunique() > 1]
@@ -122,8 +123,8 @@ def show(exhibit: Exhibit, found: pd.DataFrame) -> Table:
         table.starts.append(len(table.rows))
         same = next((n for n, (a, b) in enumerate(zip(names, before, strict=False)) if a != b), 0)
         left = [Item("", again=name) if n < same else Item(name) for n, name in enumerate(names)]
-        for line, items in _lines(places, first, several):
-            table.rows.append([*left, Item(line, look="soft"), *items])
+        for line, items in _lines(places, first, several, bool(exhibit.sources)):
+            table.rows.append([*left, *[Item(line, look="soft")] * bool(exhibit.sources), *items])
             left = [Item("", again=name) if n < len(task) else Item("") for n, name in enumerate(names)]
             for title, axis in ((AXES[a], a) for a in (*task, "recipe") if a in exhibit.rows):
                 words[title].append(names[exhibit.rows.index(axis)])
@@ -142,7 +143,7 @@ def _head(exhibit: Exhibit, head: tuple[Any, ...], metric: str, found: pd.DataFr
 def _word(axis: str, value: Any, mine: pd.DataFrame) -> str:
     if axis == "recipe":
         return str(mine["label"].iloc[0])
-    return str(value) if axis != "settings" or value else "recipe’s own"
+    return str(value).replace("=", " = ") if axis != "settings" or value else "recipe’s own"
 
 
 def _at(mine: pd.DataFrame, exhibit: Exhibit, head: tuple[Any, ...], metric: str) -> pd.Series | None:
@@ -152,12 +153,12 @@ def _at(mine: pd.DataFrame, exhibit: Exhibit, head: tuple[Any, ...], metric: str
     return None if here.empty else here.iloc[0]
 
 
-def _lines(places: list[pd.Series | None], first: str, several: bool) -> Iterator[tuple[str, list[Item]]]:
+def _lines(places: list[pd.Series | None], first: str, several: bool, compared: bool) -> Iterator[tuple[str, list[Item]]]:
     """What stands in a row, line by line: ours of the last epoch, of the best one if that may be what was printed, theirs, the verdict."""
     there = [p for p in places if p is not None]
     error = [p for p in there if p["metric"] == "test_error"]
     said = [p["published_selection"] for p in error if not _nothing(p["published_value"])]
-    best = bool(error) and (not said or any(s != "last" for s in said))
+    best = compared and bool(error) and (not said or any(s != "last" for s in said))
     theirs = any(not _nothing(p["published_value"]) for p in there)
     yield "ours, last epoch" if best else "ours", [_plus_minus(p, "") for p in places]
     if best:

@@ -110,11 +110,12 @@ def read(sweep: Sweep, book: Book, cells: list[Cell], runs: Path) -> Frame:
 
 def _settings(sweep: Sweep, book: Book) -> dict[str, str]:
     """Cell path -> the training settings its grid adds, as text: only cells for which they are equal are compared."""
-    out: dict[str, str] = {}
+    on = f" on {book.pace.device}" if book.pace else ""
+    texts = []
     for grid in sweep.grids:
-        text = ", ".join(f"{k}={v}" for k, v in sorted(grid.training.items()))
-        out |= {cell.path: text for cell in book.cells(sweep.model_copy(update={"grids": [grid]}))}
-    return out
+        values = {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in sorted(grid.training.items())}
+        texts.append(", ".join(f"{k}={v}{on * (k == 'seconds')}" for k, v in values.items()))
+    return {cell.path: texts[n] for n, cell in book.numbered(sweep)}
 
 
 def _labels(book: Book, names: Iterable[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from .verdicts import LEVEL, MOST_SEEDS, Sample, holm, seeds_needed, to_std, ver
 
 NUMERICS = {"precision", "tf32", "channels_last", "deterministic"}
 """Settings that say how to compute, not what: runs that differ in them are compared."""
-BUDGET = {"epochs", "flops", "seconds"}
+BUDGET = {"epochs", "flops", "seconds", "step_seconds"}
 COLUMN = {"last": "error", "unknown": "error", "best_on_test": "error_best"}
 """How the published epoch was chosen -> our error that is compared with it."""
 
@@ -117,9 +117,10 @@ def _obstacles(done: pd.DataFrame, cell: Cell, book: Book, reference: Reference)
         yield f"ours trained on {cell.training.train_images} images"
     if cell.data.validation:
         yield f"ours held out {cell.data.validation} training images"
-    own = book.cell(cell.dataset, cell.network, cell.recipe, cell.modules, cell.seed).training.model_dump()
-    ours = cell.training.model_dump()
+    plain = book.cell(cell.dataset, cell.network, cell.recipe, cell.modules, cell.seed)
+    own, ours = plain.training.model_dump(), cell.training.model_dump()
     changed = sorted(k for k in own if own[k] != ours[k] and k not in NUMERICS | BUDGET | {"train_images"})
+    changed += sorted(k for k in plain.options | cell.options if plain.options.get(k) != cell.options.get(k))
     if changed:
         yield f"the sweep changes {', '.join(changed)}"
     if reference.spread is None or reference.spread_kind == "unknown":

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from .. import references
 from ..config import Book, Cell, Sweep
 from ..fingerprint import source_hash
-from . import across, drawing, exhibit, figures, fronts, published, stats, tables, verdicts
+from . import across, drawing, exhibit, figures, fronts, published, stats, tables, tuning, verdicts
 from .frame import STATES, Frame, read
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,7 +51,7 @@ FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame, list[str]], Figure | Non
     ),
 }
 """Name -> what draws it and its caption; one of each per data set, network and settings, more of many recipes."""
-OURS = ("across", "performance-profiles", "exhibit", "headline", "published", "runs", "unfinished", *FIGURES)
+OURS = ("across", "performance-profiles", "exhibit", "headline", "published", "runs", "trials", "tuning", "unfinished", *FIGURES)
 """How the names of our files in `tables/` and `figures/` begin: what an earlier report left under these names is removed."""
 
 
@@ -88,6 +88,7 @@ def build(sweep: Sweep, book: Book, cells: list[Cell], runs: Path, out: Path) ->
         "sections": list(_sections(frame, rows, beside, files)) if (frame.runs["state"] == "done").any() else [],
         "across": _across(frame, files),
         "exhibit": _exhibit(sweep, frame, rows, beside, numbers, files),
+        "tuning": _tuning(sweep, book, cells, frame, files),
         "recipes": {name: book.recipes.recipes[name] for name in frame.labels},
         "rerun": _rerun(sweep, book, cells, runs),
         "provisional": stats.PROVISIONAL,
@@ -144,6 +145,15 @@ def _exhibit(
     metrics = [exhibit.METRICS[m] for m in sweep.exhibit.metrics]
     kinds = exhibit.spreads(found)
     return {"of": sweep.exhibit, "table": table, "sources": sources, "metrics": metrics, "spread": kinds[0] if len(kinds) == 1 else ""}
+
+
+def _tuning(sweep: Sweep, book: Book, cells: list[Cell], frame: Frame, files: dict[str, bytes]) -> tables.Table:
+    """Where the recipes' settings come from; adds the files."""
+    table = tuning.show(sweep, book, cells, frame)
+    _add(files, "tuning", table, tables.to_plain(table))
+    if book.tuned:
+        files["tables/trials.csv"] = tables.to_csv(tuning.trials(book))
+    return table
 
 
 def _across(frame: Frame, files: dict[str, bytes]) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""`modulewise tune`: choose every recipe's settings by the validation errors of its trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import search, tuning
+from .config import load_sweep, sweep_argument
+from .errors import InvalidInput
+
+
+def tune(
+    sweep: Annotated[str, typer.Option(help="the sweep's YAML file, or its configuration as JSON")],
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
+    out: Annotated[Path | None, typer.Option(help="file to write; results/tuned/SWEEP.json if not given")] = None,
+    root: Annotated[Path, typer.Option(help="folder that the sweep's recipes and data sets start from")] = Path(),
+) -> None:
+    """Read the results of a sweep's trials and write what each recipe is to be trained with."""
+    config, where = sweep_argument(sweep)
+    what, book, _ = load_sweep(config, root, where)
+    if what.tune is None:
+        raise InvalidInput(f"{where}: has no tune")
+    target = out or search.FOLDER / f"{what.sweep}.json"
+    tuned = tuning.judge(book.trials, runs)
+    tuning.write(tuned, target)
+    for choice in tuned.choices:
+        best = choice.trials[choice.chosen]
+        changes = ", ".join(f"{k}={v}" for k, v in (best.training | best.options).items()) or "the recipe as it stands"
+        print(f"{choice.place.dataset} {choice.place.network} {choice.place.recipe} K={choice.place.modules}: {changes}")
+        print(f"  validation error {best.validation_error:.2f} %, the least of {len(choice.trials)} trials")
+    print(target)

@@ -1,0 +1,23 @@
+# Choose every recipe's settings by the validation errors of its trials. In the run after it, the cells are the reported ones.
+localrules:
+    tune,
+
+
+if TUNING:
+
+    rule tune:
+        input:
+            RESULTS,
+        output:
+            TUNED,
+        log:
+            f"results/logs/tune/{SWEEP.sweep}.log",
+        benchmark:
+            f"results/benchmarks/tune/{SWEEP.sweep}.tsv"
+        params:
+            sweep=CONFIG,
+            root=ROOT,
+        message:
+            "tune: {output}"
+        shell:
+            "modulewise tune --sweep {params.sweep:q} --root {params.root:q} --out {output} 2>&1 | tee -i {log}"
