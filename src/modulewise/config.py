@@ -381,7 +381,7 @@ class Book:
 def _settings(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """Training settings with changes; a new budget takes the place of the old one."""
     budgets = {"epochs", "flops", "seconds"}
-    drop = budgets if budgets & set(change) else set()
+    drop = budgets | {"step_seconds"} if budgets & set(change) else set()
     return {k: v for k, v in base.items() if k not in drop} | change
 
 

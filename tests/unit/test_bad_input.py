@@ -23,9 +23,10 @@ from test_check_mutations import FILES
 from cases import Case, Row, images
 from modulewise import cli, data
 from modulewise.cli_data import growing
-from modulewise.config import Book, Dataset, Recipes, Sweep
+from modulewise.config import Book, Dataset, Sweep
 from modulewise.errors import InvalidInput, parse
 from modulewise.reading import read_yaml
+from modulewise.recipes import Recipes
 from modulewise.sources import arrays
 from modulewise.trainer import Trainer
 

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from modulewise.cli_check import check
-from modulewise.config import Book, Cell, Sweep, When, load_sweep
+from modulewise.config import Book, Cell, Sweep, load_sweep
 from modulewise.errors import InvalidInput
+from modulewise.recipes import When
 
 ROOT = Path(__file__).parents[2]
 DATASETS: dict[str, Any] = {"datasets": {name: {"source": "fake", "shape": [3, 8, 8], "classes": 4} for name in ("red", "blue")}}

@@ -36,12 +36,12 @@ def test_an_option_written_out_at_its_default_changes_nothing(method: str) -> No
 
 
 OTHER: dict[str, Any] = {
-    "epochs": 8, "flops": 1e9, "seconds": 5.0, "batch_size": 7, "train_images": 9, "optimizer": "adamw", "lr": 0.1,
+    "epochs": 8, "flops": 1e9, "seconds": 5.0, "step_seconds": 0.5, "batch_size": 7, "train_images": 9, "optimizer": "adamw", "lr": 0.1,
     "momentum": 0.5, "nesterov": False, "weight_decay": 0.0, "schedule": "sequential", "lr_schedule": "step",
     "warmup_epochs": 1, "warmup_lr": 0.5, "precision": "bf16", "tf32": True, "channels_last": True, "deterministic": True,
     "asynchronous": {"buffer": 2},
 }  # fmt: skip
-NEEDS: dict[str, dict[str, Any]] = {"asynchronous": {"schedule": "asynchronous"}}
+NEEDS: dict[str, dict[str, Any]] = {"asynchronous": {"schedule": "asynchronous"}, "step_seconds": {"seconds": 5.0}}
 """Settings that another one has a meaning with only."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,13 @@ def test_a_budget_in_seconds_becomes_epochs_and_trains_from_the_start(tmp_path: 
     made = run(BACKPROP, tmp_path / "seconds", seconds=0.05)
     assert made.planned_epochs == made.epochs >= 1
     assert run(BACKPROP, tmp_path / "epochs", epochs=made.epochs).module_losses == made.module_losses
+
+
+def test_a_step_time_that_is_known_is_not_measured(tmp_path: Path) -> None:
+    """At one second an epoch, two seconds and a half pay for two epochs."""
+    per_epoch = math.ceil(len(images().train) / BACKPROP.cell().training.batch_size)
+    made = run(BACKPROP, tmp_path / "known", seconds=2.5, step_seconds=1 / per_epoch)
+    assert made.planned_epochs == made.epochs == 2
 
 
 def test_a_validation_split_is_reported_apart(tmp_path: Path) -> None:
