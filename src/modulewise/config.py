@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from .base import Frozen, Name
 from .errors import InvalidInput, choose, parse
@@ -25,6 +25,7 @@ from .recipes import Override, Recipes
 from .search import FOLDER, Place, Trials, Tune, Tuned, trials
 from .search import plan as plan_of
 from .search import read as read_tuned
+from .steptimes import StepTimes
 
 Seed = Annotated[int, Field(ge=0, lt=2**63), NUMBER]
 Side = Annotated[int, Field(ge=1, le=2**14), NUMBER]
@@ -197,20 +198,6 @@ class Datasets(Frozen):
     """The content of `datasets.yaml`."""
 
     datasets: dict[Name, Dataset]
-
-
-class StepTime(BaseModel):
-    """What a pace file says of a configuration, as far as it is needed here."""
-
-    step_seconds: Positive | None = None
-
-
-class StepTimes(BaseModel):
-    """A file of `modulewise pace`."""
-
-    device: str
-    cells: dict[str, StepTime]
-    """Configuration -> its figures."""
 
 
 class Grid(Frozen):

@@ -73,7 +73,7 @@ def test_no_file_no_references(tmp_path: Path) -> None:
     assert load(tmp_path / "none.csv") == []
 
 
-PENDING = {"greedy-plus", "infopro-async", "checkpoint-sqrt", "trgl"}
+PENDING = {"infopro-async", "trgl"}
 """Recipes that published numbers wait for."""
 INFOPRO = "InfoPro, arXiv 2101.10832, table "
 
