@@ -138,8 +138,8 @@ def test_the_table_beside_published_numbers(site: Any) -> None:
     s.fill("dgl", 2, [10.8, 11.0, 11.2, 11.0])
     s.fill("greedy", 2, [14.0, 14.2, 13.8, 14.0])
     words = s.words()
-    assert "DGL & co_1 2 11.00 ± 0.16 4 11.00 ± 0.20 sd a 5 +0.00 [−0.23, +0.23] ± 0.5 reproduced" in words
-    assert "Greedy 2 14.00 ± 0.16 4 11.00 ± 0.10 se b 4 +3.00" in words
+    assert "DGL & co_1 2 1 10 25.0 % 11.00 ± 0.16 4 11.00 ± 0.20 sd a 5 +0.00 [−0.23, +0.23] ± 0.5 reproduced" in words
+    assert "Greedy 2 1 10 25.0 % 14.00 ± 0.16 4 11.00 ± 0.10 se b 4 +3.00" in words
     assert "b a paper (by hand)" in words
     assert "at best epoch" not in words.split("Verdicts on published numbers")[0]
     assert row_of(s, "greedy")["verdict"] == "worse"
