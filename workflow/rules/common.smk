@@ -35,7 +35,8 @@ DATASETS = sorted({c.dataset for c in CELLS})
 
 
 # Where the site limits run times (the profile's default resources hold `runtime`), runs are measured first and ask for what they need.
-RUNTIME = (workflow.resource_settings.default_resources or {}).get("runtime")
+DEFAULTS = workflow.resource_settings.default_resources or {}
+RUNTIME = DEFAULTS["runtime"] if "runtime" in DEFAULTS else None  # `get` makes an empty resource
 PACE = f"results/pace/{expectation.name(CELLS)}"
 
 
