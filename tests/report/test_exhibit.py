@@ -110,7 +110,7 @@ def test_grids_that_differ_in_the_budget_stand_side_by_side(site: Any) -> None:
         ({"rows": ["modules"], "columns": []}, "exhibit: dgl and greedy would stand in one place; name recipe in rows or columns"),
         ({"rows": ["recipe", "modules"]}, "exhibit: modules stands there twice"),
         ({"row": ["recipe"]}, "unknown key 'row'; did you mean 'rows'?"),
-        ({"metrics": ["eror"]}, "exhibit.metrics"),
+        ({"metrics": ["accuracy"]}, "exhibit.metrics"),
     ],
 )
 def test_a_wrong_layout_is_told_in_one_line(site: Any, change: dict[str, Any], message: str) -> None:
