@@ -64,7 +64,7 @@ def pyramidal(depth: int, pyramid: float, modules: int) -> list[int]:
 
     Example:
         >>> pyramidal(5, 0.5, 16)
-        [5, 5, 5, 4, 4, 4, 4, 4, 4, 4, 4, 3, 3, 3, 3]
+        [5, 5, 5, 5, 4, 4, 4, 4, 4, 4, 4, 3, 3, 3, 3]
     """
     falls = [pyramid * k / (modules - 2) if modules > 2 else 0.0 for k in range(modules - 1)]
     return [max(1, round(depth * (1 - f) + f)) for f in falls]
