@@ -31,7 +31,7 @@ grids:
     seeds: SEEDS
 """
 ROOT = Path(__file__).parents[1]
-ON_SLURM = ["--default-resources", "runtime=5", "mem_mb=300", "--seconds-between-status-checks", "1", "--latency-wait", "5"]
+ON_SLURM = ["--default-resources", "runtime=5", "mem_mb=1000", "--seconds-between-status-checks", "1", "--latency-wait", "5"]
 OURS = ["--executor", "submitit", *ON_SLURM, "--submitit-logdir", "logs"]
 OFFICIAL = ["--executor", "slurm", *ON_SLURM, "--slurm-init-seconds-before-status-checks", "1"]
 

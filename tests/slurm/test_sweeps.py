@@ -111,6 +111,7 @@ def test_a_killed_controller_comes_back_and_follows_its_jobs(sweep: Sweep, slurm
     assert all(len(flow.record(c).starts) == 1 for c in flow.cells)
 
 
+@pytest.mark.slow
 def test_a_submission_of_which_nobody_knows_is_made_once(sweep: Sweep, slurm: Cluster) -> None:
     """Killed between sbatch and its note of the ids: the jobs are found by their comment, and cancelled before others take their place."""
     flow = sweep(seeds=1)
@@ -135,6 +136,7 @@ def test_ctrl_c_cancels_what_runs_and_the_next_call_resumes(sweep: Sweep, slurm:
     assert all(len(flow.record(c).starts) == 2 and flow.record(c).starts[1]["epoch"] > 1 for c in flow.cells)
 
 
+@pytest.mark.slow
 def test_a_controller_of_slurm_that_does_not_answer_changes_no_fate(sweep: Sweep, slurm: Cluster) -> None:
     flow = sweep(seeds=1, epochs=LONG)
     with flow.running(*TRAIN_ONLY) as controller:
@@ -179,6 +181,7 @@ def test_refused_for_now_it_waits_and_fits_under_the_limit(sweep: Sweep, slurm_d
     assert set(flow.jobs().values()) == {"COMPLETED"} and len(flow.jobs()) == 4
 
 
+@pytest.mark.slow
 def test_a_busy_controller_is_asked_again(sweep: Sweep, slurm: Cluster) -> None:
     """sbatch finds no controller, once; the next try goes through."""
     flow = sweep(seeds=1)
@@ -197,7 +200,7 @@ def test_a_busy_controller_is_asked_again(sweep: Sweep, slurm: Cluster) -> None:
     assert list(flow.jobs().values()) == ["COMPLETED"]
 
 
-@pytest.mark.parametrize("when", ["while it runs", "after it has died"])
+@pytest.mark.parametrize("when", [pytest.param("while it runs", marks=pytest.mark.slow), "after it has died"])
 def test_a_dead_database_changes_no_fate(when: str, sweep: Sweep, slurm_db: Cluster) -> None:
     flow = sweep(cluster=slurm_db, seeds=1, epochs=LONG)
     with flow.running(*TRAIN_ONLY, "--retries", "1") as controller:
@@ -231,6 +234,7 @@ def test_packed_trainings_share_a_gpu_and_fail_alone(sweep: Sweep, slurm: Cluste
     assert [flow.result(c)["origin"]["exclusive"] for c in flow.cells] == [False, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cluster", ["local", "debug"])
 def test_the_same_path_on_a_laptop(cluster: str, sweep: Sweep, slurm: Cluster) -> None:
     flow = sweep(seeds=2)
