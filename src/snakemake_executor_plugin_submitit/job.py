@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,9 @@ import submitit
 
 PACK = "SNAKEMAKE_SUBMITIT_PACK"
 """Environment variable of the commands: how many share the allocation."""
+
+LEAVE = 0.8
+"""Share of the time between warning and limit that the commands have; the rest is for the requeue."""
 
 
 @dataclass
@@ -29,7 +33,7 @@ class Allocation:
         workdir: where they run.
         resumable: after a time limit they can go on where they were.
         limit_s: time limit in seconds.
-        leave_s: seconds they have after the warning.
+        leave_s: seconds they have after the warning, `LEAVE` of those until the limit.
     """
 
     commands: list[str]
@@ -69,17 +73,23 @@ class Allocation:
 
         Raises:
             RuntimeError: the time limit is reached, and the job cannot resume.
+            SystemExit: every command has come to its end meanwhile.
         """
         self._warn()
-        # Slurm may warn up to a minute before the time asked for; the warning itself comes `leave_s` and a little before the limit.
-        at_limit = time.time() - self._begun >= self.limit_s - self.leave_s - 90
+        # The warning comes leave_s / 0.8 before the limit, or up to a minute earlier; another minute may have passed before we began.
+        at_limit = time.time() - self._begun >= self.limit_s - self.leave_s / LEAVE - 120
         end = time.time() + self.leave_s
         while time.time() < end and not all(map(_ended, self._running.values())):
             time.sleep(0.1)
+        for i, process in self._running.items():
+            if _succeeded(process):
+                self._leave(i, 0)
+        if all(self._exit(i).exists() for i in range(len(self.commands))):
+            sys.exit()
         if at_limit and not self.resumable:
             raise RuntimeError(f"reached its time limit of {self.limit_s / 60:.0f} min and cannot resume: give it more runtime")
         self._kill()
-        return submitit.helpers.DelayedSubmission(replace(self, _running={}, _begun=0.0, _warned=False))
+        return submitit.helpers.DelayedSubmission(replace(self, _running={}, _begun=0.0, _warned=False, _terminated=False))
 
     def _start(self, i: int, command: str) -> "subprocess.Popen[bytes]":
         environment = {**os.environ, PACK: str(len(self.commands))}
@@ -108,9 +118,12 @@ class Allocation:
             time.sleep(1)  # a warning that reached the command first is about to reach us
         del self._running[i]
         if status == 0 or not self._warned:
-            tmp = self._exit(i).with_suffix(".tmp")
-            tmp.write_text(str(status))
-            tmp.replace(self._exit(i))
+            self._leave(i, status)
+
+    def _leave(self, i: int, status: int) -> None:
+        tmp = self._exit(i).with_suffix(".tmp")
+        tmp.write_text(str(status))
+        tmp.replace(self._exit(i))
 
     def _warn(self) -> None:
         if not self._warned:
@@ -143,6 +156,15 @@ def _ended(process: "subprocess.Popen[bytes]") -> bool:
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True
+
+
+def _succeeded(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a process has ended with status 0, without reaping it."""
+    try:
+        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return process.returncode == 0
+    return ended is not None and (ended.si_code, ended.si_status) == (os.CLD_EXITED, 0)
 
 
 def refuse_exclusive() -> None:

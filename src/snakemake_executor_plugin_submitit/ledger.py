@@ -42,9 +42,9 @@ class Ledger:
         if self.path.exists() and (said := self.path.read_bytes()) and not said.endswith(b"\n"):
             self._append(b"\n")
 
-    def submitting(self, token: str, rule: str, folder: Path, pack: int, jobs: Sequence[dict[str, Any]]) -> None:
+    def submitting(self, token: str, rule: str, folder: Path, pack: int, jobs: Sequence[dict[str, Any]], cluster: str = "slurm") -> None:
         """Before a submission; `jobs` are `{key, output}`."""
-        self._write("submitting", token=token, rule=rule, folder=str(folder), pack=pack, jobs=list(jobs))
+        self._write("submitting", token=token, rule=rule, folder=str(folder), pack=pack, cluster=cluster, jobs=list(jobs))
 
     def submitted(self, token: str, ids: Sequence[str]) -> None:
         """After it: an id for each job, in their order."""
@@ -59,11 +59,11 @@ class Ledger:
         self._write("ended", key=key, id=id, state=state, why=why, log=log)
 
     def open(self) -> tuple[dict[str, Place], list[str]]:
-        """Jobs by key that have not ended, and tokens of submissions of which nobody knows whether they came about."""
+        """Slurm jobs by key that have not ended, and tokens of submissions of which nobody knows whether they came about."""
         places: dict[str, Place] = {}
         begun: dict[str, dict[str, Any]] = {}
         for line in self._lines():
-            if line["ev"] == "submitting":
+            if line["ev"] == "submitting" and line.get("cluster", "slurm") == "slurm":  # a process's number is no id of Slurm
                 begun[line["token"]] = line
             elif line["ev"] == "refused":
                 begun.pop(line["token"], None)
@@ -89,7 +89,7 @@ class Ledger:
         alive = {str(p.folder) for p in places.values()}
         asked = [x for x in lines if x["ev"] == "submitting"]
         ended = [x for x in asked if x["folder"] not in alive and x["token"] not in unsure]
-        stay = {x["token"] for x in ended[len(ended) - keep :] if keep and x["t"] / 1000 >= before}
+        stay = {x["token"] for x in ended[max(0, len(ended) - keep) :] if x["t"] / 1000 >= before}
         gone = [x for x in ended if x["token"] not in stay]
         if not gone:
             return []

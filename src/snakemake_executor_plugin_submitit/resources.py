@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 WORDS = {
-    "runtime": "minutes, or text such as 2h",
+    "runtime": "minutes, or text such as 2h; 60 if not given",
     "mem_mb": "memory of a node",
     "mem_mb_per_cpu": "memory of a CPU",
     "mem_per_cpu": "the same, in MB or with a unit",
@@ -46,10 +46,16 @@ _BY_WORD = {
     "gres": "gres",
 }
 _OURS = {"array", "comment", "error", "job-name", "no-requeue", "open-mode", "output", "requeue", "signal", "wrap"}
+_OURS |= {"chdir", "clusters", "help", "parsable", "quiet", "test-only", "version", "wait"}
 """Options of sbatch that the plugin sets by itself."""
+
+_AS_WORD = {"time": "runtime", "nodes": "nodes", "ntasks": "tasks", "ntasks-per-node": "tasks", "cpus-per-task": "cpus_per_task"}
+"""Options that shape the step as well: given to sbatch alone, they would start the command twice, or misjudge its time limit."""
 
 _SHORT = {"A": "account", "C": "constraint", "J": "job-name", "N": "nodes", "a": "array", "c": "cpus-per-task", "e": "error", "o": "output"}
 _SHORT |= {"p": "partition", "q": "qos", "t": "time", "x": "exclude"}
+_SHORT |= {"D": "chdir", "G": "gpus", "H": "hold", "L": "licenses", "M": "clusters", "Q": "quiet", "W": "wait", "b": "begin"}
+_SHORT |= {"d": "dependency", "n": "ntasks", "w": "nodelist"}
 
 
 class Refused(ValueError):
@@ -76,7 +82,7 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
     given = {w for w in WORDS if resources.get(w) not in (None, "", 0)}
     for one, other in (("mem_mb", "mem_per_cpu"), ("mem_mb", "mem_mb_per_cpu"), ("mem_per_cpu", "mem_mb_per_cpu")):
         if {one, other} <= given:
-            raise Refused(f"resources {one} and {other} contradict one another: give one of them")
+            raise Refused(f"resources {one} and {other} contradict one another: give one of them, and put off a default by {one}=0")
     if "gpu" in given and "gpu" in str(resources.get("gres", "")):
         raise Refused("resources gpu and gres both ask for GPUs: give one of them")
     if "gpu_model" in given and "gpu" not in given:
@@ -87,16 +93,22 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
             isinstance(value, bool) or not str(value).isdigit() or (word not in ("gpu", "mem_mb") and int(value) < 1)
         ):
             raise Refused(f"resource {word}={value!r}: a whole number is needed, {WORDS[word]}")
-    if int(resources.get("tasks") or 1) != 1:
+    if str(resources.get("tasks") or 1) != "1":
         raise Refused(
             f"resource tasks={resources['tasks']}: valid is 1; several processes are started by the command itself, such as torchrun"
         )
     for option in extra(resources):
+        if len(option) == 1:
+            raise Refused(f"slurm_extra: -{option}: write the option's long name")
         if option in _OURS:
             raise Refused(f"slurm_extra: --{option} is set by the plugin and cannot be given")
         for word in given & _BY_WORD.keys():
             if _BY_WORD[word] == option:
                 raise Refused(f"slurm_extra: --{option} contradicts the resource {word}: give one of them")
+        if option in _AS_WORD:
+            raise Refused(f"slurm_extra: --{option} is to be given as the resource {_AS_WORD[option]}")
+        if option.startswith(("gres", "gpus")) and "gpu" in given | set(str(resources.get("gres", "")).split(":")[:1]):
+            raise Refused(f"slurm_extra: --{option} contradicts the resource {'gpu' if 'gpu' in given else 'gres'}: give one of them")
 
 
 def extra(resources: Mapping[str, Any]) -> dict[str, str | bool]:
@@ -108,7 +120,11 @@ def extra(resources: Mapping[str, Any]) -> dict[str, str | bool]:
     """
     out: dict[str, str | bool] = {}
     last = None
-    for word in shlex.split(str(resources.get("slurm_extra") or "")):
+    try:
+        words = shlex.split(str(resources.get("slurm_extra") or ""))
+    except ValueError as error:
+        raise Refused(f"slurm_extra: {error}") from None
+    for word in words:
         if word.startswith("-"):
             name, equals, value = word.lstrip("-").partition("=")
             last = name if word.startswith("--") else _SHORT.get(name, name)

@@ -9,6 +9,9 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 TAIL = 15
 """Lines of a failed job's log in its message."""
 
+END = 2**18
+"""Bytes of a log in which they are looked for: a log may be larger than the controller's memory."""
+
 HOPELESS = {
     "PartitionTimeLimit": "runtime exceeds the partition's limit",
     "PartitionNodeLimit": "more nodes than the partition has, or a partition that is down",
@@ -26,14 +29,17 @@ HOPELESS = {
 
 def last_words(log: Path) -> list[str]:
     """The end of a job's log: what its command said, without Snakemake's account of the failure."""
-    lines = [line.rstrip() for line in text(log).splitlines() if line.strip() and not line.startswith("submitit INFO")]
+    lines = [line.rstrip() for line in text(log, END).splitlines() if line.strip() and not line.startswith("submitit INFO")]
     own = next((i for i, line in enumerate(lines) if line.startswith(("RuleException:", "Error in rule", "Error in group"))), len(lines))
     return lines[:own][-TAIL:] + [line for line in lines[own:] if line.startswith(("slurmstepd", "srun:"))] or ["(empty)"]
 
 
-def text(path: Path) -> str:
+def text(path: Path, end: int = 0) -> str:
+    """What a file says, or its last `end` bytes; nothing if it is not there."""
     try:
-        return path.read_text(errors="replace").strip()
+        with path.open("rb") as f:
+            f.seek(max(0, path.stat().st_size - end) if end else 0)
+            return f.read().decode(errors="replace").strip()
     except OSError:
         return ""
 
@@ -42,9 +48,10 @@ def result(path: Path) -> str:
     """Why submitit's part of a job failed; empty if it did not."""
     try:
         outcome, value = pickle.loads(path.read_bytes())
-    except (OSError, EOFError, pickle.UnpicklingError):
+    except Exception:  # not there, cut off, or of classes that only the node knows: the job's state will tell
         return ""
-    return "" if outcome == "success" else str(value).strip().splitlines()[-1].partition(": ")[2] or str(value).strip()
+    said = str(value).strip() or "submitit left an error without words"
+    return "" if outcome == "success" else said.splitlines()[-1].partition(": ")[2] or said
 
 
 def span(ids: Sequence[str]) -> str:

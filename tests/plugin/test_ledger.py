@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,3 +76,21 @@ def test_purge_forgets_old_ended_submissions_only(tmp_path: Path) -> None:
     assert ledger.purge(before=later, keep=10) == [second]
     assert ledger.open()[0] == {"k2": Place("2", 0, third)}
     assert "k0" not in ledger.path.read_text() and "k2" in ledger.path.read_text()
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0, 0), (3, 3), (5, 5), (8, 8), (15, 8)])
+def test_purge_keeps_as_many_submissions_as_it_may(keep: int, left: int, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    folders = [submit(ledger, f"t{i}", [f"k{i}"], [str(i)]) for i in range(8)]
+    for i in range(8):
+        ledger.ended(f"k{i}", str(i), "success")
+    assert ledger.purge(before=0, keep=keep) == folders[: 8 - left]
+
+
+def test_a_process_is_no_job_of_slurm(tmp_path: Path) -> None:
+    """Its number may be the id of a job of somebody else."""
+    ledger = Ledger(tmp_path)
+    ledger.submitting("t1", "train", tmp_path / "x", 1, [{"key": "a", "output": []}], "local")
+    assert ledger.open() == ({}, [])
+    ledger.submitted("t1", ["4711"])
+    assert ledger.open() == ({}, [])

@@ -64,6 +64,17 @@ def test_memory_of_a_cpu_has_a_unit() -> None:
         ({"slurm_extra": "-p x", "slurm_partition": "y"}, "--partition contradicts the resource slurm_partition"),
         ({"slurm_extra": "--time=5", "runtime": 6}, "--time contradicts the resource runtime"),
         ({"slurm_extra": "loose"}, "'loose' belongs to no option"),
+        ({"slurm_extra": "--comment='x"}, "slurm_extra: No closing quotation"),
+        ({"tasks": "many"}, "tasks=many: valid is 1"),
+        ({"slurm_extra": "--time=5"}, "--time is to be given as the resource runtime"),
+        ({"slurm_extra": "-N 2"}, "--nodes is to be given as the resource nodes"),
+        ({"slurm_extra": "-n 2"}, "--ntasks is to be given as the resource tasks"),
+        ({"slurm_extra": "--ntasks-per-node=2"}, "--ntasks-per-node is to be given as the resource tasks"),
+        ({"slurm_extra": "--gres=gpu:2", "gpu": 1}, "--gres contradicts the resource gpu"),
+        ({"slurm_extra": "--gpus-per-node=2", "gres": "gpu:1"}, "--gpus-per-node contradicts the resource gres"),
+        ({"slurm_extra": "--wait"}, "--wait is set by the plugin"),
+        ({"slurm_extra": "-M other"}, "--clusters is set by the plugin"),
+        ({"slurm_extra": "-z 1"}, "-z: write the option's long name"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(resources: dict[str, object], said: str) -> None:
