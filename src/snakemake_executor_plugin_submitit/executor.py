@@ -39,6 +39,7 @@ class Executor(RemoteExecutor):
         self.ledger = Ledger(self.logdir)
         self.submitting = threading.Lock()
         self.waiting: list[tuple[list[SubmittedJobInfo], dict[str, Any], int]] = []  # batches that Slurm would not take yet
+        self.unsure: list[str] = []  # tokens of submissions that failed, though Slurm may have taken them
         self.retry_at = 0.0
         self.pause = 0.0
         self.interval = float(s.status_interval_s)
@@ -46,7 +47,7 @@ class Executor(RemoteExecutor):
         self.seen: dict[str, slurm.State] = {}
         self.ended_since: dict[str, float] = {}
         self.told: set[str] = set()
-        self.members: dict[str, set[int]] = defaultdict(set)  # of every allocation, the jobs that have not ended
+        self.members: dict[str, dict[int, SubmittedJobInfo]] = defaultdict(dict)  # of every allocation, the jobs that have not ended
         self.folders: set[Path] = set()
         self.following: dict[str, Place] = {}
         if self.on_slurm:
@@ -57,7 +58,10 @@ class Executor(RemoteExecutor):
     def _meet_slurm(self) -> None:
         """Learn the site's limits, and what an earlier controller has left running."""
         # A controller that is itself a Slurm job must not pass on its own allocation.
-        for name in [n for n in os.environ if n.startswith(("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")) and n != "SLURM_CONF"]:
+        # Nor may the user's variables change a question, or put themselves in place of the profile: they are defaults.
+        self.defaults = {o: os.environ[v] for o in ("account", "partition", "qos") if os.environ.get(v := f"SBATCH_{o.upper()}")}
+        prefixes = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_")
+        for name in [n for n in os.environ if n.startswith(prefixes) and n not in ("SLURM_CONF", "SLURM_JWT")]:
             del os.environ[name]
         try:
             self.site = slurm.site()
@@ -70,7 +74,7 @@ class Executor(RemoteExecutor):
             raise WorkflowError(f"Slurm does not answer, so nothing was submitted: {error}") from None
         for key, place in left.items():
             state = states.get(place.id)
-            if place.exit.exists() or (state and state.name in slurm.ENDED):
+            if place.exit.exists() or (state and state.name in slurm.ENDED - slurm.RETURNING):
                 self.ledger.ended(key, place.id, str(state or "ended"), "ended while no controller was there")
             else:
                 self.following[key] = place
@@ -99,6 +103,7 @@ class Executor(RemoteExecutor):
             parameters = resources.parameters(
                 _resources(job), job.threads, self.settings.memory_overhead_mb, pack, self.settings.signal_delay_s
             )
+            parameters = (self.defaults if self.on_slurm else {}) | parameters
             parameters["resumable"] = bool(job.resources.get("resumable"))
             shape = json.dumps([job.name, parameters, pack], sort_keys=True, default=str)
             shapes.setdefault(shape, ([], parameters, pack))[0].append(info)
@@ -129,10 +134,12 @@ class Executor(RemoteExecutor):
         while self.waiting:
             infos, parameters, pack = self.waiting.pop(0)
             try:
+                self._withdraw()
                 self._submit(infos, parameters, pack)
                 self.pause = 0.0
             except Exception as error:  # whatever went wrong concerns these jobs only
                 verdict = slurm.refusal(str(error), bool(self.members)) if self.on_slurm else "bad"
+                verdict = "busy" if isinstance(error, slurm.QueryFailed) else verdict
                 if verdict == "limit" and len(infos) > pack:
                     half = (len(infos) // pack + 1) // 2 * pack
                     self.waiting[:0] = [(infos[:half], parameters, pack), (infos[half:], parameters, pack)]
@@ -148,12 +155,20 @@ class Executor(RemoteExecutor):
                     self._say_once(f"{n} job(s) wait to be submitted, again in some seconds: {slurm.words(str(error))}", verdict)
                     return
         self.told -= {"limit", "busy"}
+        with contextlib.suppress(slurm.QueryFailed):  # a later submission, or controller, asks again
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        """Cancel what a failed sbatch left in the queue nevertheless: such jobs lack their pickles and cannot run."""
+        while self.unsure:
+            slurm.cancel(slurm.commented(self.unsure[0]))
+            self.ledger.refused(self.unsure.pop(0))
 
     def _submit(self, infos: Sequence[SubmittedJobInfo], parameters: dict[str, Any], pack: int) -> None:
         """One submission: an array of allocations, each of up to `pack` jobs."""
         import submitit
 
-        from .job import Allocation
+        from .job import LEAVE, Allocation
 
         name = infos[0].job.name
         token = uuid.uuid4().hex[:12]
@@ -162,7 +177,7 @@ class Executor(RemoteExecutor):
         p = dict(parameters)
         limit_s, resumable = p["time"] * 60.0, p.pop("resumable")
         commands = [self.format_job_exec(i.job) for i in infos]
-        leave_s, workdir = p["signal_delay_s"] * 0.8, str(Path.cwd())
+        leave_s, workdir = p["signal_delay_s"] * LEAVE, str(Path.cwd())
         allocations = [Allocation(commands[n : n + pack], folder, workdir, resumable, limit_s, leave_s) for n in range(0, len(infos), pack)]
         if self.on_slurm:
             executor: Any = submitit.SlurmExecutor(folder, max_num_timeout=self.settings.max_requeues)
@@ -173,7 +188,8 @@ class Executor(RemoteExecutor):
             executor.update_parameters(timeout_min=p["time"], stderr_to_stdout=True)
         else:
             executor = submitit.DebugExecutor(folder)
-        self.ledger.submitting(token, name, folder, pack, [{"key": i.aux["key"], "output": [str(o) for o in i.job.output]} for i in infos])
+        jobs = [{"key": i.aux["key"], "output": [str(o) for o in i.job.output]} for i in infos]
+        self.ledger.submitting(token, name, folder, pack, jobs, self.settings.cluster)
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # sbatch's words come with the exception
                 if len(allocations) == 1:
@@ -181,12 +197,15 @@ class Executor(RemoteExecutor):
                 else:
                     with executor.batch():
                         handles = [executor.submit(a) for a in allocations]
+            ids = [handles[n // pack].job_id for n in range(len(infos))]
+            self.ledger.submitted(token, ids)
         except BaseException:
-            self.ledger.refused(token)
+            if self.on_slurm:
+                self.unsure.append(token)
+            else:
+                self.ledger.refused(token)
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        ids = [handles[n // pack].job_id for n in range(len(infos))]
-        self.ledger.submitted(token, ids)
         self.logger.info(f"submitted {len(infos)} job(s) of {name}: {words.span(ids)}")
         for n, info in enumerate(infos):
             info.aux["handle"] = handles[n // pack]
@@ -198,7 +217,7 @@ class Executor(RemoteExecutor):
         info.external_jobid = place.id
         own = place.log(alone=False)
         info.aux |= {"place": place, "log": place.log(True) if alone or not own.exists() else own}
-        self.members[place.id].add(place.member)
+        self.members[place.id][place.member] = info
         self.folders.add(place.folder)
 
     def additional_general_args(self) -> str:
@@ -264,8 +283,9 @@ class Executor(RemoteExecutor):
         if any(s.name in slurm.ENDED for s in states.values()):
             self.next_query = now + min(self.interval, self.settings.lost_job_grace_s / 3)
         for state in states.values():
-            if state.name == "PENDING" and state.reason in words.HOPELESS:
-                self._say_once(f"Slurm says of pending jobs: {state.reason} ({words.HOPELESS[state.reason]})", state.reason)
+            reason = state.reason.partition(",")[0]  # nodes may follow
+            if state.name == "PENDING" and reason in words.HOPELESS:
+                self._say_once(f"Slurm says of pending jobs: {state.reason} ({words.HOPELESS[reason]})", reason)
         return states
 
     def _lost(self, info: SubmittedJobInfo, state: slurm.State | None) -> bool:
@@ -280,6 +300,7 @@ class Executor(RemoteExecutor):
             return False
         if not self._settled(info, _names(place.folder)):
             who = "Slurm has no memory of the job" if state.name == "UNKNOWN" else f"Slurm says {state}"
+            who = who if self.on_slurm else "it ended without an exit status: killed, or at its time limit"
             self._fail(info, state.name, who)
         return True
 
@@ -309,10 +330,10 @@ class Executor(RemoteExecutor):
         """Write down a job's fate."""
         place: Place = info.aux["place"]
         self.ledger.ended(info.aux["key"], place.id, state, why, log)
-        self.ended_since.pop(place.id, None)
-        self.members[place.id].discard(place.member)
+        self.members[place.id].pop(place.member, None)
         if not self.members[place.id]:
-            del self.members[place.id]
+            self.members.pop(place.id, None)
+            self.ended_since.pop(place.id, None)
 
     def _say_once(self, what: str, about: str) -> None:
         if about not in self.told:
@@ -325,9 +346,11 @@ class Executor(RemoteExecutor):
         """Cancel what was submitted; what was not submitted yet never will be."""
         with self.submitting:
             self.waiting.clear()
-        running = [i for i in active_jobs if "place" in i.aux]
+        # Not `active_jobs`: while their status is checked, it is empty.
+        running = [info for those in list(self.members.values()) for info in list(those.values())]
         try:
             if self.on_slurm:
+                self._withdraw()
                 slurm.cancel(sorted({i.external_jobid for i in running} | {p.id for p in self.following.values()}))
             else:
                 for info in running:

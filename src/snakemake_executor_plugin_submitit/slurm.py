@@ -25,6 +25,12 @@ ENDED = frozenset(
 )
 """States that a job does not leave by itself; a requeue does change NODE_FAIL and PREEMPTED. UNKNOWN: Slurm has forgotten the job."""
 
+RETURNING = frozenset(["BOOT_FAIL", "NODE_FAIL", "PREEMPTED"])
+"""States of a job that Slurm may be about to requeue."""
+
+_AT_ONCE = 5000
+"""Ids in one question: a word of a command line holds 128 kB."""
+
 _LIMIT = re.compile(r"\w*Submit\w*Limit\w*|\w*MaxSubmit\w*")
 _BUSY = re.compile(
     r"contact slurm controller|timed out|temporarily|try again|Zero Bytes|Connection (refused|reset)|Transport endpoint|"
@@ -96,14 +102,13 @@ def states(ids: Iterable[str], accounting: bool) -> dict[str, State]:
     wanted = set(ids)
     if not wanted:
         return {}
-    listed = ",".join(sorted({i.partition("_")[0] for i in wanted}))
-    try:
-        said = ask("squeue", "--noheader", "--array", "--states=all", f"--jobs={listed}", "--format=%i|%T|%r")
-    except QueryFailed as error:
-        if "Invalid job id" not in str(error):  # all are forgotten
-            raise
-        said = ""
-    out = _read(said, wanted)
+    out: dict[str, State] = {}
+    for listed in _lists(wanted):
+        try:
+            out |= _read(ask("squeue", "--noheader", "--array", "--states=all", f"--jobs={listed}", "--format=%i|%T|%r"), wanted)
+        except QueryFailed as error:
+            if "Invalid job id" not in str(error):  # all are forgotten
+                raise
     if forgotten := wanted - set(out):
         out |= _accounted(forgotten) if accounting else dict.fromkeys(forgotten, State("UNKNOWN"))
     return out
@@ -111,15 +116,21 @@ def states(ids: Iterable[str], accounting: bool) -> dict[str, State]:
 
 def _accounted(ids: set[str]) -> dict[str, State]:
     """What the database says; nothing at all if it does not answer."""
-    listed = ",".join(sorted({i.partition("_")[0] for i in ids}))
+    what = ["--allocations", "--noheader", "--parsable2", "--format=JobID,State,Reason"]
     try:
-        said = ask("sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,State,Reason", f"--jobs={listed}")
+        said = "".join(ask("sacct", *what, f"--jobs={listed}") for listed in _lists(ids))
     except QueryFailed:
         return {}
     found = _read(said, ids)
     waiting = {line.partition("_[")[0] for line in said.splitlines() if "_[" in line}  # a row for all pending tasks of an array
     found |= {i: State("PENDING") for i in ids - set(found) if i.partition("_")[0] in waiting}
     return dict.fromkeys(ids, State("UNKNOWN")) | found
+
+
+def _lists(ids: set[str]) -> list[str]:
+    """The jobs and arrays of some ids, for `--jobs`."""
+    mains = sorted({i.partition("_")[0] for i in ids})
+    return [",".join(mains[n : n + _AT_ONCE]) for n in range(0, len(mains), _AT_ONCE)]
 
 
 def _read(said: str, wanted: set[str]) -> dict[str, State]:
