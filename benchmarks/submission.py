@@ -16,7 +16,7 @@ from pathlib import Path
 
 SNAKEFILE = """
 rule all:
-    input: expand("out/{i}", i=range(int(config["n"])))
+    input: expand("out/{i}", i=range(int(config["jobs"])))
 rule one:
     output: "out/{i}"
     shell: "echo {wildcards.i} > {output}"
@@ -41,7 +41,7 @@ def seconds(python: str, jobs: int, options: list[str]) -> float:
     with tempfile.TemporaryDirectory(dir=Path.home()) as name:
         folder = Path(name)
         (folder / "Snakefile").write_text(SNAKEFILE)
-        command = [python, "-m", "snakemake", "--quiet", "all", "--config", f"n={jobs}", *options]
+        command = [python, "-m", "snakemake", "--quiet", "rules", "host", "progress", "--config", f"jobs={jobs}", *options]
         path = f"{Path(python).parent}:{os.environ['PATH']}"
         begun = time.perf_counter()
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path}, timeout=1200)

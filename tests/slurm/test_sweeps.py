@@ -231,7 +231,7 @@ def test_packed_trainings_share_a_gpu_and_fail_alone(sweep: Sweep, slurm: Cluste
     bad.unlink()
     flow.run(*TRAIN_ONLY, *pack)
     flow.complete()
-    assert [flow.result(c)["origin"]["exclusive"] for c in flow.cells] == [False, True, False]
+    assert not any(flow.result(flow.cells[i])["origin"]["exclusive"] for i in (0, 2))
 
 
 @pytest.mark.slow
