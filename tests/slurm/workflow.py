@@ -54,16 +54,14 @@ class Workflow:
         recipes: names, comma-separated.
         seeds: number of seeds.
         epochs: of every training.
-        measured: with the profile as it is, run times are limited and so measured first; else without its default `runtime`.
+        measured: run times are limited, and so measured first.
     """
 
     def __init__(
         self, folder: Path, cluster: Cluster, recipes: str = "greedy", seeds: int = 2, epochs: int = 3, measured: bool = False
     ) -> None:
         self.folder, self.cluster = folder, cluster
-        lines = (ROOT / "slurm" / "config.yaml").read_text().splitlines(keepends=True)
-        (folder / "profile").mkdir()
-        (folder / "profile" / "config.yaml").write_text("".join(x for x in lines if measured or not x.strip().startswith("- runtime=")))
+        self.measured = measured
         (folder / "sweep.yaml").write_text(SWEEP.format(recipes=recipes, seeds=seeds, epochs=epochs))
         self.cells: list[Cell] = load_sweep(_yaml(folder / "sweep.yaml"), ROOT, "sweep")[2]
         self.log = folder / "controller.log"
@@ -71,8 +69,9 @@ class Workflow:
 
     def command(self, *options: str) -> list[str]:
         """Snakemake's command line."""
-        fixed = ["-s", str(ROOT / "Snakefile"), "-d", str(self.folder), "--profile", str(self.folder / "profile")]
-        memory = ["--default-resources", "slurm_partition=main", "mem_mb=2500", "--set-threads", "train=1"]
+        fixed = ["-s", str(ROOT / "Snakefile"), "-d", str(self.folder), "--profile", str(ROOT / "slurm")]
+        limited = ["runtime=60"] if self.measured else []
+        memory = ["--default-resources", "slurm_partition=main", "mem_mb=2500", *limited, "--set-threads", "train=1", "pace=1"]
         return [
             sys.executable,
             "-m",
