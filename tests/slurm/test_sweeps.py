@@ -36,7 +36,7 @@ def test_a_sweep_goes_out_as_one_array_and_comes_back_as_a_report(sweep: Sweep, 
 
 
 def test_at_its_time_limit_a_training_is_requeued_and_goes_on(sweep: Sweep, slurm: Cluster) -> None:
-    flow = sweep(seeds=1, epochs=900)
+    flow = sweep(seeds=1, epochs=600)
     flow.run(*TRAIN_ONLY, "--set-resources", "train:runtime=1")
     flow.complete()
     ((id, state),) = flow.jobs().items()
