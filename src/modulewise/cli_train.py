@@ -17,6 +17,9 @@ from .reading import read_json
 RESUME_LATER = 75
 """Exit status of a run that saved its state because it was asked to stop."""
 
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+"""Signals that ask a run to stop."""
+
 
 def train(
     dataset: Annotated[str | None, typer.Option(help="name in datasets.yaml")] = None,
@@ -74,7 +77,7 @@ def _run(cell: Cell, folder: Path, data: Path, on: Any, save_every: float, keep_
     def ask(*_: Any) -> None:
         stop.asked = True
 
-    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+    for name in STOPS:
         signal.signal(name, ask)
     try:
         loaded = data_module.load(*staged(cell.data, data), cell.training, cell.seed)
@@ -92,12 +95,20 @@ def _run(cell: Cell, folder: Path, data: Path, on: Any, save_every: float, keep_
         try:
             result = trainer.fit()
         except Interrupted:
+            deafen()
             say(f"{cell}  asked to stop; saved, resumes when started again", always=True)
             return RESUME_LATER
+        deafen()
         took = clock(result.cost.train_seconds or 0)
         error_said = "no error" if result.test_last is None else f"error {result.test_last:.2f} %"
         say(f"{cell}  {result.status}  {error_said}  {took}" + (f"  ({result.reason})" if result.reason else ""), always=True)
     return 0
+
+
+def deafen() -> None:
+    """Ignore further requests to stop: Python gives up its handlers when it exits, and a late one would make a finished run look failed."""
+    for name in STOPS:
+        signal.signal(name, signal.SIG_IGN)
 
 
 class Speaker:

@@ -79,3 +79,16 @@ def test_the_folder_holds_the_resolved_cell(straight: Path) -> None:
     cell = json.loads((straight / "cell.json").read_text())
     assert cell == json.loads((straight / "result.json").read_text())["cell"]
     assert (cell["recipe"], cell["training"]["momentum"], cell["options"]["context"]) == ("contsup-r1e", 0.9, "R1E")
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGUSR2], ids=["term", "usr2"])
+def test_a_request_that_comes_when_all_is_done_spoils_nothing(sig: signal.Signals, tmp_path: Path) -> None:
+    """Python gives up its handlers on the way out: a late signal must not make a finished run look failed."""
+    with start(tmp_path) as run:
+        while not (tmp_path / "result.json").exists():
+            assert run.poll() is None
+            time.sleep(0.001)
+        while run.poll() is None:
+            run.send_signal(sig)
+            time.sleep(0.0005)
+    assert run.returncode == 0

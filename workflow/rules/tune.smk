@@ -1,8 +1,4 @@
 # Choose every recipe's settings by the validation errors of its trials. In the run after it, the cells are the reported ones.
-localrules:
-    tune,
-
-
 if TUNING:
 
     rule tune:
@@ -14,6 +10,7 @@ if TUNING:
             f"results/logs/tune/{SWEEP.sweep}.log",
         benchmark:
             f"results/benchmarks/tune/{SWEEP.sweep}.tsv"
+        localrule: True
         params:
             sweep=CONFIG,
             root=ROOT,
