@@ -38,7 +38,7 @@ schemas: $(READY)  ## regenerate workflow/schemas from config.py
 	@$(RUN) modulewise schema
 
 readme: $(READY)  ## publish the last demo's table and figure, in README.md too
-	@$(RUN) python docs/publish_demo.py
+	@$(RUN) python docs/publish.py demo
 
 lock:  ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
