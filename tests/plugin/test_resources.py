@@ -49,7 +49,7 @@ def test_memory_of_a_cpu_has_a_unit() -> None:
 @pytest.mark.parametrize(
     ("resources", "said"),
     [
-        ({"parttion": "x"}, r"'parttion' is unknown; did you mean slurm_partition\? Valid: runtime, "),
+        ({"slurm_partitio": "x"}, r"'slurm_partitio' is unknown; did you mean slurm_partition\? Valid: runtime, "),
         ({"zzzz": 1}, "'zzzz' is unknown; valid: runtime, "),
         ({"mem_mb": 10, "mem_per_cpu": 10}, "mem_mb and mem_per_cpu contradict"),
         ({"mem_mb_per_cpu": 10, "mem_per_cpu": 10}, "mem_per_cpu and mem_mb_per_cpu contradict"),

@@ -177,7 +177,7 @@ rule one:
 def test_what_ends_between_the_warning_and_its_limit_has_not_failed(toy: Callable[..., Toy]) -> None:
     """Although it cannot resume."""
     flow = toy(FINISHES)
-    flow.run("--default-resources", "mem_mb=500", "runtime=1")
+    flow.run("--default-resources", "mem_mb=500", "runtime=2")
     assert flow.states() == ["COMPLETED"] and (flow.folder / "out").exists()
 
 
