@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 
+pytestmark = pytest.mark.slow
 OPTIONS = "--executor submitit --jobs 50 --seconds-between-status-checks 1 --submitit-status-interval-s 1 --submitit-logdir logs"
 OPTIONS += " --submitit-lost-job-grace-s 4 --retries 0 --latency-wait 10 --default-resources mem_mb=500 runtime=5"
 
@@ -173,7 +174,6 @@ rule one:
 """
 
 
-@pytest.mark.slow
 def test_what_ends_between_the_warning_and_its_limit_has_not_failed(toy: Callable[..., Toy]) -> None:
     """Although it cannot resume."""
     flow = toy(FINISHES)

@@ -38,6 +38,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_runs_ask_for_what_was_measured(measured: tuple[Path, str]) -> None:
     folder, said = measured
     paces = list(folder.glob("results/pace/*.json"))
@@ -46,6 +47,7 @@ def test_runs_ask_for_what_was_measured(measured: tuple[Path, str]) -> None:
     assert len(list(folder.glob("results/runs/**/result.json"))) == len(list(folder.glob("results/runs/**/weights.pt"))) == 2
 
 
+@pytest.mark.slow
 def test_a_long_run_asks_for_longer(measured: tuple[Path, str]) -> None:
     """Changed by hand, the file is what the runs ask by; a cell without room on the device asks for the profile's default."""
     folder, _ = measured
@@ -65,6 +67,7 @@ def test_a_long_run_asks_for_longer(measured: tuple[Path, str]) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), LIMITED], ids=["unlimited", "limited"])
 def test_finished_runs_stay_whatever_the_profile_and_however_the_sweep_grows(words: tuple[str, ...], measured: tuple[Path, str]) -> None:
     folder, _ = measured
