@@ -48,7 +48,12 @@ def publish(sweep: str, results: Path) -> None:
 
 def summaries(folder: Path, datasets: set[str]) -> list[dict[str, Any]]:
     """Results of the data sets' runs."""
-    return [json.loads(p.read_text()) for name in sorted(datasets) for p in sorted((folder / f"dataset~{name}").rglob("result.json"))]
+    runs = [json.loads(p.read_text()) for name in sorted(datasets) for p in sorted((folder / f"dataset~{name}").rglob("result.json"))]
+    for run in runs:  # where the file lay is nobody's business
+        data = run["cell"].get("data") or {}
+        if data.get("path"):
+            data["path"] = Path(data["path"]).name
+    return runs
 
 
 TITLES = {
