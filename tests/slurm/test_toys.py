@@ -168,7 +168,7 @@ FINISHES = """
 rule one:
     output: "out"
     shell: '''
-        python3 -c "import signal, sys, time; signal.signal(signal.SIGUSR2, lambda *_: sys.exit()); time.sleep(90); sys.exit(1)"
+        python3 -c "import signal, sys, time; signal.signal(signal.SIGUSR2, lambda *_: sys.exit()); time.sleep(900); sys.exit(1)"
         touch {output}
         '''
 """
@@ -177,7 +177,7 @@ rule one:
 def test_what_ends_between_the_warning_and_its_limit_has_not_failed(toy: Callable[..., Toy]) -> None:
     """Although it cannot resume."""
     flow = toy(FINISHES)
-    flow.run("--default-resources", "mem_mb=500", "runtime=2")
+    flow.run("--default-resources", "mem_mb=500", "runtime=1")
     assert flow.states() == ["COMPLETED"] and (flow.folder / "out").exists()
 
 
