@@ -1,8 +1,8 @@
 """What the executor wrote of its Slurm jobs: `jobs.jsonl`, one JSON object a line, appended to; a torn line is passed over.
 
 Events (`ev`), each with `t` in milliseconds since 1970: `submitting` (a batch with its `token`; each of its `jobs` with its `key` and
-`output` files), `submitted` (Slurm's `ids` of that batch, one for each of its jobs, in order; packed jobs share one), `ended` (`key`, `id`,
-`state`, `why`, `log`).
+`output` files), `submitted` (Slurm's `ids` of that batch, one for each of its jobs, in order; packed jobs share one), `refused` (Slurm did
+not take that batch), `ended` (`key`, `id`, `state`, `why`, `log`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ class Job:
     log: str = ""
 
 
+Batch = dict[str, Job | None]
+"""Runs that were submitted together, each with its job before that, if it had one."""
+
+
 def read(path: Path) -> dict[str, Job]:
     """The last job of every run, by the run's path below `results/runs`; none if there is no ledger."""
     try:
@@ -41,7 +45,7 @@ def read(path: Path) -> dict[str, Job]:
     except OSError:
         return {}
     jobs: dict[str, Job] = {}
-    batches: dict[str, list[tuple[str, str]]] = {}
+    batches: dict[str, Batch] = {}
     runs: dict[str, str] = {}
     for line in lines:
         try:
@@ -51,19 +55,25 @@ def read(path: Path) -> dict[str, Job]:
     return jobs
 
 
-def _take(event: dict[str, Any], jobs: dict[str, Job], batches: dict[str, list[tuple[str, str]]], runs: dict[str, str]) -> None:
-    """Fold one event in: the `jobs` by run, the (key, run) of every batch, and the run of every key."""
+def _take(event: dict[str, Any], jobs: dict[str, Job], batches: dict[str, Batch], runs: dict[str, str]) -> None:
+    """Fold one event in: the `jobs` by run, the batches by token, and the run of every key."""
     kind, at = event["ev"], int(event["t"])
     if kind == "submitting":
-        batch = [(str(j["key"]), run) for j in event["jobs"] for run in [_run(j["output"])]]
-        batches[event["token"]] = batch
-        for key, run in batch:
-            runs[key] = run
+        asked = {str(j["key"]): _run(j["output"]) for j in event["jobs"]}
+        runs |= asked
+        batches[event["token"]] = {run: jobs.get(run) for run in asked.values()}
+        for run in asked.values():
             jobs[run] = Job(at, submissions=jobs[run].submissions + 1 if run in jobs else 1)
     elif kind == "submitted":
         shared = Counter(event["ids"])
-        for (_, run), name in zip(batches[event["token"]], event["ids"], strict=True):
+        for run, name in zip(batches[event["token"]], event["ids"], strict=True):
             jobs[run] = replace(jobs[run], submitted=at, id=str(name), pack=shared[name])
+    elif kind == "refused":
+        for run, before in batches.pop(event["token"]).items():
+            if before:
+                jobs[run] = before
+            else:
+                del jobs[run]
     elif kind == "ended":
         run = runs[event["key"]]
         if jobs[run].id in ("", str(event.get("id") or jobs[run].id)):

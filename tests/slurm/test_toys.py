@@ -167,16 +167,27 @@ def test_groups_go_out_as_an_array_and_are_followed(toy: Callable[..., Toy]) -> 
 FINISHES = """
 rule one:
     output: "out"
-    shell: '''
-        python3 -c "import signal, sys, time; signal.signal(signal.SIGUSR2, lambda *_: sys.exit()); time.sleep(900); sys.exit(1)"
-        touch {output}
-        '''
+    shell: "python3 finishes.py && touch {output}"
+"""
+PROGRAM = """
+import signal, sys, time
+
+
+def finish(*_):
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # the warning may come twice, of Slurm and of the plugin
+    sys.exit()
+
+
+signal.signal(signal.SIGUSR2, finish)
+time.sleep(900)
+sys.exit(1)
 """
 
 
 def test_what_ends_between_the_warning_and_its_limit_has_not_failed(toy: Callable[..., Toy]) -> None:
     """Although it cannot resume."""
     flow = toy(FINISHES)
+    (flow.folder / "finishes.py").write_text(PROGRAM)
     flow.run("--default-resources", "mem_mb=500", "runtime=1")
     assert flow.states() == ["COMPLETED"] and (flow.folder / "out").exists()
 

@@ -94,5 +94,5 @@ onsuccess:
     print(f"rerun   rm '{RESULTS[-1]}'   then the same command: it runs what is missing", file=sys.stderr)
 
 
-onerror:
+onerror:  # what exists is still shown; that it cannot be is no second error
     shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q} || true; modulewise track --sweep {SWEEP.sweep} || true")
