@@ -41,11 +41,11 @@ def check(
             shapes[name] = preflight.image(cell, data)
         except InvalidInput as error:
             raise InvalidInput(f"{root / made.datasets}: datasets.{name}: {error}") from None
-    methods = {}
+    methods, networks = {}, preflight.Networks()
     for key, cell in distinct.items():
         try:
             preflight.subset(cell)
-            methods[key] = preflight.build(cell, *shapes[cell.dataset])
+            methods[key] = preflight.build(cell, *shapes[cell.dataset], networks)
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}") from None
     done = [c for c in cells if (runs / c.path / "result.json").exists()]

@@ -6,6 +6,7 @@ import copy
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -58,13 +59,15 @@ class Network(nn.Module):
             x = stage(x)
         return self.head(x)
 
+    @cached_property
     def shapes(self) -> list[Shape]:
         """Shape of one sample after every stage, found by a forward pass without data."""
-        x = torch.empty(2, *self.image, device="meta")
+        x = torch.empty(1, *self.image, device="meta")
         out: list[Shape] = []
-        for stage in self.stages:
-            x = copy.deepcopy(stage).to("meta")(x)
-            out.append(tuple(x.shape[1:]))
+        with torch.no_grad():
+            for stage in self.stages:
+                x = copy.deepcopy(stage).to("meta").eval()(x)
+                out.append(tuple(x.shape[1:]))
         return out
 
 
@@ -106,4 +109,4 @@ def cut(network: Network, cuts: Sequence[int], task: Classification) -> Trunk:
     ends = [0, *cuts, len(network.stages)]
     modules = [nn.Sequential(*network.stages[a:b]) for a, b in itertools.pairwise(ends)]
     modules[-1].append(network.head)
-    return Trunk(modules, [end - 1 for end in ends[1:]], network.shapes(), network.image, task, network.layer)
+    return Trunk(modules, [end - 1 for end in ends[1:]], network.shapes, network.image, task, network.layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from . import measure, methods, nets, partition, sources
 from .config import Cell
 from .errors import InvalidInput
 from .method import Method
-from .network import cut
+from .network import Network, Shape, cut
 from .task import Classification
 
 
@@ -37,15 +38,28 @@ def subset(cell: Cell) -> None:
         raise InvalidInput(f"{cell}: train_images: {wanted} asked for, there are {left}")
 
 
-def build(cell: Cell, shape: tuple[int, int, int], classes: int) -> Method:
+Networks = dict[tuple[str, Shape, int], Network]
+"""By name, shape of an image and number of classes."""
+
+
+def build(cell: Cell, shape: Shape, classes: int, known: Networks) -> Method:
     """A cell's network and method on the meta device.
+
+    Args:
+        cell: the cell.
+        shape: of an image (C, H, W).
+        classes: their number.
+        known: networks built before; a new one is added.
 
     Raises:
         InvalidInput: unknown network or stage, K larger than the network allows, or a method that refuses its options.
     """
     where, task = str(cell), Classification(classes)
     with torch.device("meta"):
-        network = nets.build(cell.network, shape, classes, where)
+        if (wanted := (cell.network, shape, classes)) not in known:
+            known[wanted] = nets.build(cell.network, shape, classes, where)
+            _ = known[wanted].shapes  # found once: a copy has them
+        network = copy.deepcopy(known[wanted])
         simple = "even" if cell.partition == "memory" else cell.partition
         trunk = cut(network, partition.resolve(network, simple, cell.modules, where), task)
         return methods.build(cell.method, trunk, cell.options, cell.training.schedule, where)

@@ -44,7 +44,7 @@ def test_sizes_of_svhn_and_stl10(name: str, size: int) -> None:
     with torch.device("meta"):
         network = nets.build(name, (3, size, size), 10)
         assert network(torch.empty(2, 3, size, size)).shape == (2, 10)
-    shapes = network.shapes()
+    shapes = network.shapes
     assert shapes[0][1:] == (size, size)
     assert shapes[-1][1:] == (size // 4, size // 4)
 
@@ -60,7 +60,7 @@ def test_stage_names_are_unique_and_one_a_stage(network: Network) -> None:
 def test_stages_and_head_compose_to_the_net(network: Network) -> None:
     network.eval()
     h = x = torch.rand(2, *network.image)
-    for stage, shape in zip(network.stages, network.shapes(), strict=True):
+    for stage, shape in zip(network.stages, network.shapes, strict=True):
         h = stage(h)
         assert h.shape[1:] == shape
     assert torch.equal(network.head(h), network(x))
@@ -74,7 +74,7 @@ def test_stages_and_head_hold_every_parameter(network: Network) -> None:
 
 def test_finding_shapes_changes_nothing(network: Network) -> None:
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    network.shapes()
+    assert network.shapes
     partition.activation_bytes(network)
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 

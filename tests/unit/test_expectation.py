@@ -125,7 +125,7 @@ def test_the_estimate_is_linear_between_the_ends(
 ) -> None:
     cells = sweep(tmp_path, {"epochs": 4, "batch_size": 64})[1]
     said = check(tmp_path, capsys, monkeypatch, "--tflops", "1e-6")[1]
-    flops = [measure.step_flops(preflight.build(c, (3, 16, 16), 4), (3, 16, 16), 64) for c in cells]
+    flops = [measure.step_flops(preflight.build(c, (3, 16, 16), 4, {}), (3, 16, 16), 64) for c in cells]
     hours = sum(f * 4 * (512 + 128 / 3) for f in flops) / 1e6 / 3600
     assert f"about {hours:.3g} hours" in said
 
@@ -186,7 +186,7 @@ def test_a_finished_run_leaves_what_was_expected(keep: bool, tmp_path: Path) -> 
     Trainer(cell, loaded, tmp_path / "run", torch.device("cpu"), say=lambda _: None, keep_weights=keep).fit()
     found = {p.name: p.stat().st_size for p in (tmp_path / "run").iterdir()}
     assert found.keys() == {"cell.json", "record.jsonl", "result.json"} | ({"weights.pt"} if keep else set())  # train.log is the command's
-    weights, checkpoint = preflight.state_bytes(preflight.build(cell, (3, 16, 16), 4), cell)
+    weights, checkpoint = preflight.state_bytes(preflight.build(cell, (3, 16, 16), 4, {}), cell)
     assert checkpoint == pytest.approx(2 * weights, rel=0.02)
     expected = expectation_sweep.expect(
         [cell], {cell.configuration: (1.0, "x")}, {"cells": {}}, lambda _: 0, lambda _: (weights, checkpoint), 1, keep

@@ -63,7 +63,13 @@ def test_a_batch_that_slurm_has_not_answered_is_queued_without_a_number(cells: l
 def test_a_batch_that_slurm_refused_was_not_submitted(cells: list[Cell], tmp_path: Path) -> None:
     first, second = cells[:2]
     refused = {"ev": "refused", "t": int(T * 1000), "token": "b"}
-    tries = [submitting("a", [first]), submitted("a", "12"), ended(first, "12", "NODE_FAIL"), submitting("b", [first, second], T + 60), refused]
+    tries = [
+        submitting("a", [first]),
+        submitted("a", "12"),
+        ended(first, "12", "NODE_FAIL"),
+        submitting("b", [first, second], T + 60),
+        refused,
+    ]
     known = read(tmp_path, *tries)
     assert (known[first.path].state, known[first.path].submissions) == ("NODE_FAIL", 1) and second.path not in known
     known = read(tmp_path, *tries, submitting("c", [first, second], T + 90), submitted("c", "13", "14", t=T + 90))
