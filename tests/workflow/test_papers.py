@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,8 +47,18 @@ def test_a_sweep_has_the_cells_of_its_exhibit(path: Path) -> None:
     else:
         assert len(cells) == SEEDS * CELLS[path.stem]
     assert {c.training.epochs for c in cells if not (c.training.flops or c.training.seconds)} == {160}
-    text = path.read_text()
-    assert "\n# Expected GPU-hours: " in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PAPERS, ids=lambda p: p.stem)
+def test_a_sweep_says_what_it_is_expected_to_cost(path: Path, tmp_path: Path) -> None:
+    """In its file, what `modulewise check` says where nothing was measured."""
+    words = ["check", "--sweep", str(path), "--root", str(REPO)]
+    out = subprocess.run([sys.executable, "-m", "modulewise", *words], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert out.returncode == 0, out.stderr
+    said = re.search(r"cells: about (\S+) hours", out.stdout)
+    written = re.search(r"^# Expected GPU-hours: about ([\d.]+), by `modulewise check`", path.read_text(), re.MULTILINE)
+    assert said and written and said[1] == written[1]
 
 
 @pytest.mark.parametrize("path", [p for p in PAPERS if p.stem in PUBLISHED], ids=lambda p: p.stem)
