@@ -71,8 +71,8 @@ def what_counts(folder: Path) -> dict[tuple[str, int], float]:
 
 
 def outcome(result: Result) -> dict[str, object]:
-    """The result without cost and origin."""
-    return result.model_dump(exclude={"cost", "origin"})
+    """The result without origin and what was measured by a clock or an allocator."""
+    return result.model_dump(exclude={"cost", "origin"}) | {"train_flops": result.cost.train_flops}
 
 
 @cache

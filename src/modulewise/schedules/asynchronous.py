@@ -49,13 +49,14 @@ class Asynchronous:
     Attributes:
         epochs: the budget of every module, set before the first turn.
         turns: each module has had, updates first, then feeding.
+        fed: images that each module has passed on without learning from them.
     """
 
     def __init__(self, training: Training, k: int, batches: int, seed: int) -> None:
         self.training, self.batches, self.epochs = training, batches, training.epochs
         options = training.asynchronous
         self.slowdown = [options.slowdown.get(i, 1.0) for i in range(k)]
-        self.turns = [0] * k
+        self.turns, self.fed = [0] * k, [0] * k
         self.buffers = [Replay(options.buffer, options.reads) for _ in range(k - 1)]
         self.who, self.what = generator(seed, "turns"), generator(seed, "replay")
         self.module, self.number = 0, 0
@@ -90,7 +91,7 @@ class Asynchronous:
             if all(map(self._finished, range(k, len(self.turns)))):
                 self.turns[k] += 1  # nobody would take what it makes
                 continue
-            self._take(k, method, numbered)
+            self.fed[k] += len(self._take(k, method, numbered).y)
             with torch.no_grad(), precision():
                 self.buffers[k].put(method.cross(k, self.state), self.number)
         self.module = k
@@ -125,11 +126,11 @@ class Asynchronous:
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on exactly: turns, streams and buffers."""
         streams = {"who": self.who.get_state(), "what": self.what.get_state()}
-        return {"turns": list(self.turns), "buffers": [b.save() for b in self.buffers], **streams}
+        return {"turns": list(self.turns), "fed": list(self.fed), "buffers": [b.save() for b in self.buffers], **streams}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
-        self.turns = list(saved["turns"])
+        self.turns, self.fed = list(saved["turns"]), list(saved["fed"])
         for buffer, entries in zip(self.buffers, saved["buffers"], strict=True):
             buffer.load(entries)
         self.who.set_state(saved["who"].cpu())
