@@ -18,9 +18,9 @@ Buffers hold states, on the device. Labels, images and views of a state's batch 
 every module that needs them. With buffers of one state, by the clock and without slow-downs, the schedule is the joint one, bit for bit.
 
 Differences from the released code: a last short batch is kept as a state like any other; the modules' first turns are in order once (there:
-twice each, and again whenever a learning rate falls, with a fresh optimiser for that module); `fresh` is the last to come, where the released
-index arithmetic takes the next to be dropped, if it is among the least taken; no limit on how often a state is taken; learning rates are
-those of the cell's settings.
+twice each, and again whenever a learning rate falls, with a fresh optimiser for that module); `fresh` is the last to come, where the
+released index arithmetic takes the next to be dropped, if it is among the least taken; no limit on how often a state is
+taken; learning rates are those of the cell's settings.
 """
 
 from __future__ import annotations
