@@ -62,6 +62,22 @@ def flops(method: Method, image: tuple[int, ...], batch_size: int, phases: Seque
     return Flops(own / images, max(0, total - own) / images, inference.get_total_flops() / 2)
 
 
+def crossing_flops(method: Method, image: tuple[int, ...]) -> list[float]:
+    """Operations of carrying one image through each module and what stands before it, forward only; counted on a copy without data.
+
+    Args:
+        method: the method.
+        image: shape of one image (C, H, W).
+    """
+    ghost = copy.deepcopy(method).to("meta").eval()
+    state, out = ghost.start(torch.empty(1, *image, device="meta")), []
+    for k in range(ghost.k):
+        with _counting() as crossing, torch.no_grad():
+            state = ghost.cross(k, state)
+        out.append(crossing.get_total_flops())
+    return out
+
+
 def step_flops(method: Method, image: tuple[int, ...], batch_size: int) -> float:
     """A training step's operations per image, about: three times those of its forward pass, which alone is counted; quick.
 

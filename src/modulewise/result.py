@@ -37,7 +37,7 @@ class Cost(Frozen):
     trunk_flops: float | None = None
     """Of the K isolated modules alone, forward and backward, per training image."""
     helper_flops: float | None = None
-    """Of everything else a step computes, likewise."""
+    """Of everything else, likewise: helpers, what is computed twice, and forward passes that only feed other modules."""
     parameters: int | None = None
     helper_parameters: int | None = None
     inference_parameters: int | None = None

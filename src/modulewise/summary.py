@@ -47,6 +47,7 @@ def _cost(trainer: Trainer) -> Cost:
     p, f, method = trainer.progress, trainer.flops, trainer.method
     epoch = statistics.median(p.times) if p.times else None
     seen = trainer.seen
+    helpers = f.helpers + (_feeding(trainer) / (seen * len(p.history)) if p.history else 0.0)
     total = measure.parameters([method])
     return Cost(
         peak_memory_bytes=p.peak or None,
@@ -55,14 +56,22 @@ def _cost(trainer: Trainer) -> Cost:
         epoch_seconds=epoch,
         train_seconds=p.seconds,
         samples_per_second=seen / epoch if epoch else None,
-        train_flops=(f.trunk + f.helpers) * seen * len(p.history),
+        train_flops=(f.trunk + helpers) * seen * len(p.history),
         trunk_flops=f.trunk,
-        helper_flops=f.helpers,
+        helper_flops=helpers,
         parameters=total,
         helper_parameters=total - measure.parameters([method.trunk]),
         inference_parameters=measure.parameters(method.deployed()),
         inference_macs=f.inference_macs,
     )
+
+
+def _feeding(trainer: Trainer) -> float:
+    """Operations of forward passes that only fed other modules, under the asynchronous schedule."""
+    fed = trainer.asynchronous.fed if trainer.asynchronous else []
+    if not any(fed):
+        return 0.0
+    return sum(n * f for n, f in zip(fed, measure.crossing_flops(trainer.method, trainer.data.image), strict=True))
 
 
 def _had_its_core(trainer: Trainer) -> bool:

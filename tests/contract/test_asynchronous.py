@@ -207,6 +207,35 @@ def test_a_finished_module_feeds_and_learns_no_more() -> None:
     assert min(newest) >= STEPS, "data of the epochs after the first, for the last module alone"
 
 
+def test_forward_passes_that_only_feed_are_counted(tmp_path: Path) -> None:
+    """Images that pass a module in eval mode are those it feeds, and the test images of every epoch; mlp3x16 by hand."""
+    cell = TOY.cell(epochs=2, schedule="asynchronous", asynchronous={"buffer": 2, "slowdown": {2: 4}})
+    trainer = Trainer(cell, images(), tmp_path, torch.device("cpu"), say=lambda line: None)
+    passed: Counter[int] = Counter()
+
+    def count(k: int) -> Any:
+        def hook(module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if not module.training and not inputs[0].is_meta:
+                passed[k] += len(inputs[0])
+
+        return hook
+
+    for k, module in enumerate(trainer.method.trunk):
+        module.register_forward_hook(count(k))
+    cost = trainer.fit().cost
+    fed = [passed[k] - 2 * len(images().test) for k in range(3)]
+    assert fed[0] >= fed[1] > 2 * len(images().train)
+    assert fed[2] == 0
+    learnt = 2 * len(images().train)
+    assert cost.helper_flops == pytest.approx(2 * (192 * 16 * fed[0] + 16 * 16 * fed[1]) / learnt)
+    assert cost.train_flops == pytest.approx(learnt * (cost.trunk_flops + cost.helper_flops))
+
+
+def test_where_nothing_is_late_nothing_only_feeds(tmp_path: Path) -> None:
+    trainer, _ = fit(TOY, tmp_path, schedule="asynchronous")
+    assert trainer.asynchronous.fed == [0, 0, 0]
+
+
 def test_each_module_follows_the_schedule_by_its_own_epochs() -> None:
     run = Run(epochs=4, lr=1.0, slowdown={0: 3})
     rate = {g["name"]: g for g in run.optimiser.inner.param_groups}

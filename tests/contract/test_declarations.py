@@ -6,13 +6,14 @@ import inspect
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import modulewise.methods
 from cases import CASES, IMAGES, ROWS, Row, rows
 from modulewise.config import Book, Cell
 from modulewise.errors import InvalidInput, parse
-from modulewise.method import Method
+from modulewise.method import Batch, Method
 from modulewise.methods import method_class
 from modulewise.options import method_names, options_model
 
@@ -61,6 +62,15 @@ class TestClass:
     def test_options_are_nothing_but_keywords(self, method: str) -> None:
         parameters = list(inspect.signature(method_class(method).__init__).parameters.values())
         assert [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY] == ["self", "trunk"]
+
+
+@rows(lambda row: method_class(row.case.method).graphable)
+def test_a_graphable_step_looks_at_no_value(row: Row) -> None:
+    """On the meta device tensors have none: a host synchronisation or a branch on data is an error there."""
+    ghost = row.build().to("meta").train()
+    x, y = torch.empty(8, *IMAGES.shape, device="meta"), torch.empty(8, dtype=torch.long, device="meta")
+    for loss in ghost.losses(Batch(x, y, x, y, lambda: x)):
+        loss.value.backward()
 
 
 def _content(method: str, **options: object) -> dict[str, object]:

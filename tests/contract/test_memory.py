@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from cases import Case, Row, images
 from modulewise import measure, methods, nets, partition
 from modulewise.config import Training
 from modulewise.method import Batch
@@ -15,6 +17,7 @@ from modulewise.network import cut
 from modulewise.optimiser import Optimiser
 from modulewise.schedules import joint
 from modulewise.task import Classification
+from modulewise.trainer import Trainer
 
 
 def peak(method_name: str, k: int, **options: str) -> int:
@@ -57,6 +60,20 @@ def test_the_peak_is_four_maps_a_block_of_the_largest_module(k: int, blocks: flo
     """
     measured = peak("greedy", k)
     assert 4 * MAP * blocks < measured < 4 * MAP * blocks + (2 + 3 / 16 + 4) * MAP
+
+
+@pytest.mark.usefixtures("uncounted")
+@pytest.mark.parametrize("schedule", ["joint", "asynchronous"])
+def test_the_optimisers_state_counts_once(schedule: str, tmp_path: Path) -> None:
+    """A run's peak is of a step that finds the momentum there: with momentum it is larger by the weights it is kept for, which here are
+    what memory holds."""
+    peaks = []
+    for momentum in (0.0, 0.9):
+        cell = Row(Case("greedy"), "mlp3x64").cell(schedule=schedule, momentum=momentum, nesterov=False)
+        trainer = Trainer(cell, images(), tmp_path / str(momentum), torch.device("cpu"), say=lambda line: None)
+        trainer.fit()
+        peaks.append(trainer.progress.peak)
+    assert peaks[1] - peaks[0] == pytest.approx(measure.live_bytes(trainer.method.parameters()), abs=64), "but for a scalar or two"
 
 
 def test_more_segments_need_less_memory_than_none(backprop_peak: int) -> None:

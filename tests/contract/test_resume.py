@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from cases import ROWS, Case, Row, images, rows, same, snapshot
-from modulewise import record
+from cases import IMAGES, ROWS, Case, Row, images, rows, same, snapshot
+from modulewise import data, record
+from modulewise.data import Data
 from modulewise.methods import method_class
 from modulewise.result import Result
 from modulewise.trainer import Interrupted, Stop, Trainer
@@ -71,8 +73,8 @@ def what_counts(folder: Path) -> dict[tuple[str, int], float]:
 
 
 def outcome(result: Result) -> dict[str, object]:
-    """The result without cost and origin."""
-    return result.model_dump(exclude={"cost", "origin"})
+    """The result without origin and what was measured by a clock or an allocator."""
+    return result.model_dump(exclude={"cost", "origin"}) | {"train_flops": result.cost.train_flops}
 
 
 @cache
@@ -153,6 +155,39 @@ def test_killed_while_it_reports_an_epoch(row: Row, tmp_path: Path) -> None:
             make(row, folder, save_every=0, say=say).fit()
 
     check(row, tmp_path, killed)
+
+
+def held_out(row: Row, folder: Path, loaded: Data, schedule: str, stop: Stop | None = None) -> Trainer:
+    """A trainer of three epochs on what is left when eight images are held out."""
+    cell = row.cell(epochs=3, **SETTINGS[schedule]).model_copy(update={"data": loaded.config})
+    return Trainer(cell, loaded, folder, torch.device("cpu"), stop=stop, say=lambda line: None)
+
+
+def check_held_out(row: Row, tmp_path: Path, schedule: str) -> None:
+    """Stopped, resumed and evaluated on images held out, a run ends like one that never sees them."""
+    loaded = data.load(IMAGES.model_copy(update={"validation": 8}), Path("unused"))
+    assert loaded.val and (len(loaded.val), len(loaded.train)) == (8, len(images().train) - 8)
+    stop = Stop()
+    with after_step(STEPS + 1, lambda: setattr(stop, "asked", True)), pytest.raises(Interrupted):
+        held_out(row, tmp_path / "a", loaded, schedule, stop).fit()
+    again, blind = held_out(row, tmp_path / "a", loaded, schedule), held_out(row, tmp_path / "b", replace(loaded, val=None), schedule)
+    result = again.fit()
+    assert blind.fit().val_last is None
+    assert same(again.method.state_dict(), blind.method.state_dict())
+    again.method.eval()
+    x = again.data.normalise(loaded.val.x.float() / 255)
+    wrong = (again.method.predict(x).argmax(1) != loaded.val.y).double().mean().item()
+    assert result.val_last == pytest.approx(100 * wrong)
+
+
+@rows(lambda row: row.network == row.case.networks[0])
+def test_images_held_out_are_evaluated_and_move_nothing(row: Row, tmp_path: Path) -> None:
+    check_held_out(row, tmp_path, "joint")
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "asynchronous", "by the clock"])
+def test_images_held_out_under_every_schedule(schedule: str, tmp_path: Path) -> None:
+    check_held_out(Row(Case("contsup", {"context": "R1E", "mode": "softmax", "feature_dim": 8}), "mlp3x16"), tmp_path, schedule)
 
 
 @pytest.mark.parametrize("save_every", [0.0, 1e9], ids=["saved", "never-saved"])

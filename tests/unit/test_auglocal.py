@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from counting import macs
 from modulewise import methods, nets, partition
 from modulewise.errors import InvalidInput
 from modulewise.measure import parameters
@@ -75,6 +76,11 @@ def block(c_in: int, c_out: int, halves: bool) -> int:
     return 9 * c_in * c_out + 9 * c_out * c_out + 4 * c_out + shortcut
 
 
+def block_macs(c_in: int, c_out: int, size: int) -> int:
+    """Multiply-accumulates of a ResNet's block whose output has that many pixels a side; a projection where channels change."""
+    return (9 * c_in * c_out + 9 * c_out * c_out + (c_in * c_out if c_in != c_out else 0)) * size**2
+
+
 def test_heads_of_resnet_32_by_hand() -> None:
     """Sixteen modules, d = 3, no pyramid. Module 0 ends with the stem: blocks like 5, 10, 15, of 16, 32 and 64 channels."""
     heads = build("resnet32", 16, depth=3, pyramid=0.0).heads
@@ -82,6 +88,9 @@ def test_heads_of_resnet_32_by_hand() -> None:
     assert parameters([heads[0]]) == block(16, 16, False) + block(16, 32, True) + block(32, 64, True) + classifier
     assert parameters([heads[7]]) == block(32, 32, False) + block(32, 64, True) + block(64, 64, False) + classifier
     assert parameters([heads[14]]) == block(64, 64, False) + classifier
+    assert macs(heads[0], (16, 32, 32)) == block_macs(16, 16, 32) + block_macs(16, 32, 16) + block_macs(32, 64, 8) + 640
+    assert macs(heads[7], (32, 16, 16)) == block_macs(32, 32, 16) + block_macs(32, 64, 8) + block_macs(64, 64, 8) + 640
+    assert macs(heads[14], (64, 8, 8)) == block_macs(64, 64, 8) + 640
     assert [sum(isinstance(m, Block) for m in h) for h in heads] == [3] * 13 + [2, 1]
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from counting import macs
 from modulewise import measure, methods, nets, partition
 from modulewise.network import cut
 from modulewise.parts.matched import depth_and_width, infopro_macs, matched_head
@@ -61,6 +62,8 @@ def test_heads_of_the_papers_resnets(c: int, size: int, depth: int, width: int) 
     assert [m.out_channels for m in convs] == [width] * depth
     assert abs(matched(c, size, depth, width) / infopro(c, size, 32) - 1) < WITHIN
     assert head(torch.rand(2, c, size, size)).shape == (2, CLASSES)
+    assert measure.parameters([head]) == 9 * (c * width + (depth - 1) * width**2) + 2 * depth * width + width * CLASSES + CLASSES
+    assert macs(head, (c, size, size)) == matched(c, size, depth, width)
 
 
 @pytest.mark.parametrize(("name", "k"), [("resnet20", 2), ("resnet20", 4), ("densenet16-12", 4)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import pytest
 
@@ -24,6 +25,13 @@ R110 = {
     8: "1.4 1.11 2.0 2.7 2.14 3.3 3.10",
     16: "1.1 1.4 1.7 1.10 1.13 1.16 2.1 2.4 2.7 2.11 2.15 3.1 3.5 3.9 3.13",
 }
+TRGL = {
+    2: "2.8",
+    4: "1.13 2.9 3.4",
+    8: "1.6 1.13 2.2 2.9 2.17 3.5 3.11",
+    16: "1.3 1.7 1.11 1.15 2.1 2.5 2.8 2.11 2.14 2.17 3.2 3.5 3.8 3.11 3.14",
+}
+"""Of ResNet-110: 27, 27 blocks; 14, 14, 13, 13; four times 7, then 8, and three times 6; six times 4 and ten times 3."""
 EQUAL = {("resnet32", k): cuts for k, cuts in R32.items()} | {("resnet110", k): cuts for k, cuts in R110.items()}
 BALANCED = {
     ("cifar10", "resnet110", 2): "1.14",
@@ -53,11 +61,20 @@ def resolved(book: Book, dataset: str, name: str, recipe: str, k: int) -> str:
 
 @pytest.mark.parametrize(("name", "k"), EQUAL)
 def test_equal_layers(book: Book, name: str, k: int) -> None:
-    recipes = [n for n, r in book.recipes.recipes.items() if r.modules == "any" and "balanced" not in n]
+    other = ("balanced", "trgl-authors")
+    recipes = [n for n, r in book.recipes.recipes.items() if r.modules == "any" and not any(o in n for o in other)]
     assert {"greedy", "dgl", "infopro", "infopro-softmax", "contsup-e", "contsup-r1e-decoder"} <= set(recipes)
     for recipe in recipes:
         for dataset in ("cifar10", "svhn", "stl10"):
             assert resolved(book, dataset, name, recipe, k) == EQUAL[name, k], recipe
+
+
+@pytest.mark.parametrize("k", TRGL)
+def test_the_authors_of_trgl_cut_elsewhere(book: Book, k: int) -> None:
+    assert resolved(book, "stl10", "resnet110", "trgl-authors", k) == TRGL[k]
+    ends = [1, *(network("resnet110", 96).names.index(name) + 1 for name in TRGL[k].split()), 55]  # the stem is no block
+    sizes = [b - a for a, b in pairwise(ends)]
+    assert sizes == {2: [27] * 2, 4: [14] * 2 + [13] * 2, 8: [7] * 4 + [8] + [6] * 3, 16: [4] * 6 + [3] * 10}[k]
 
 
 @pytest.mark.parametrize(("dataset", "name", "k"), BALANCED)

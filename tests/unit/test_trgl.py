@@ -34,6 +34,15 @@ def block_by_hand(block: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor
     return added, (added + block.shortcut(x)).relu()
 
 
+def same_with_gradients(made: Method, value: torch.Tensor, expected: torch.Tensor) -> None:
+    """Two losses agree, and what they ask of every parameter."""
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+    mine, its = (torch.autograd.grad(loss, list(made.parameters()), allow_unused=True) for loss in (value, expected))
+    assert [g is None for g in mine] == [g is None for g in its]
+    for a, b in ((a, b) for a, b in zip(mine, its, strict=True) if a is not None):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
 def test_the_loss_of_a_resnet_by_hand() -> None:
     """ResNet-14, three modules: stem and blocks; tau is halved in the first of them."""
     made, given = build("resnet14", 3, tau=0.25), batch()
@@ -49,7 +58,7 @@ def test_the_loss_of_a_resnet_by_hand() -> None:
             added, x = block_by_hand(block, x)
             energy = energy + (added**2).sum() / added.numel()
         expected = F.cross_entropy(head(x), given.y) + energy / (2 * tau)
-        torch.testing.assert_close(losses[f"module_{k}"], expected, rtol=1e-12, atol=0)
+        same_with_gradients(made, losses[f"module_{k}"], expected)
         assert energy > 0.1
         x = x.detach()
 
@@ -63,7 +72,7 @@ def test_layers_without_a_shortcut_are_penalised_by_their_displacement() -> None
     b = second(a)
     c = third(b)
     energy = ((b - a) ** 2).mean() + ((c - b) ** 2).mean()
-    torch.testing.assert_close(loss.value, F.cross_entropy(head(c), given.y) + energy / 4, rtol=1e-12, atol=0)
+    same_with_gradients(made, loss.value, F.cross_entropy(head(c), given.y) + energy / 4)
 
 
 def test_the_net_head_is_no_stage() -> None:
@@ -73,7 +82,7 @@ def test_the_net_head_is_no_stage() -> None:
     first, second, head = made.trunk[0]
     a = first(given.x)
     b = second(a)
-    torch.testing.assert_close(loss.value, F.cross_entropy(head(b), given.y) + ((b - a) ** 2).mean() / 2, rtol=1e-12, atol=0)
+    same_with_gradients(made, loss.value, F.cross_entropy(head(b), given.y) + ((b - a) ** 2).mean() / 2)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ Deviations from the paper:
 1. The default head is `1c2f` of InfoPro's released code, which InfoPro and ContSup use as their DGL-like baseline; the paper's own is
    `mlp-sr`. Whether InfoPro's printed DGL rows used `1c2f` is unknown.
 2. One optimiser state for all modules with one learning rate; the paper steps each module on its own. The updates are the same.
-3. `mlp-sr` pools to the size divided by four, rounded up; the paper gives no rounding.
+3. `mlp-sr` pools to the size divided by four, rounded up, as in the released code, and then always to 2x2; there maps of up to four
+   pixels are pooled to one.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ Deviations from the paper:
 1. A stage without a residual branch that keeps its input's shape is penalised by its displacement, output minus input; other stages (the
    stem, layers that change the shape) are not. The paper proposes the displacement for networks without shortcuts.
 2. Shortcuts that change the shape are 1x1 convolutions, as in all our ResNets; the authors' subsample and pad with zeros.
-3. Heads default to `1c2f`; the authors' STL-10 runs used one 3x3 convolution, average pooling and a linear layer.
+3. Heads default to `1c2f`, and the last module has the net's own classifier; the authors' STL-10 runs gave every module, the last too, a
+   3x3 convolution, ReLU, average pooling to 3x3 or 6x6, BatchNorm and a linear layer.
 4. Label smoothing of 0.1, orthogonal initialisation and the adaptive weight of the classification loss (their CIFAR-100 runs) are absent.
 5. With an odd K the middle module counts to the second half; the paper has even K only.
 """

@@ -18,7 +18,9 @@ Buffers hold states, on the device. Labels, images and views of a state's batch 
 every module that needs them. With buffers of one state, by the clock and without slow-downs, the schedule is the joint one, bit for bit.
 
 Differences from the released code: a last short batch is kept as a state like any other; the modules' first turns are in order once (there:
-twice each); no limit on how often a state is taken; a module's step follows the released learning-rate schedule of this project's settings.
+twice each, and again whenever a learning rate falls, with a fresh optimiser for that module); `fresh` is the last to come, where the
+released index arithmetic takes the next to be dropped, if it is among the least taken; no limit on how often a state is
+taken; learning rates are those of the cell's settings.
 """
 
 from __future__ import annotations
@@ -49,13 +51,14 @@ class Asynchronous:
     Attributes:
         epochs: the budget of every module, set before the first turn.
         turns: each module has had, updates first, then feeding.
+        fed: images that each module has passed on without learning from them.
     """
 
     def __init__(self, training: Training, k: int, batches: int, seed: int) -> None:
         self.training, self.batches, self.epochs = training, batches, training.epochs
         options = training.asynchronous
         self.slowdown = [options.slowdown.get(i, 1.0) for i in range(k)]
-        self.turns = [0] * k
+        self.turns, self.fed = [0] * k, [0] * k
         self.buffers = [Replay(options.buffer, options.reads) for _ in range(k - 1)]
         self.who, self.what = generator(seed, "turns"), generator(seed, "replay")
         self.module, self.number = 0, 0
@@ -90,7 +93,7 @@ class Asynchronous:
             if all(map(self._finished, range(k, len(self.turns)))):
                 self.turns[k] += 1  # nobody would take what it makes
                 continue
-            self._take(k, method, numbered)
+            self.fed[k] += len(self._take(k, method, numbered).y)
             with torch.no_grad(), precision():
                 self.buffers[k].put(method.cross(k, self.state), self.number)
         self.module = k
@@ -125,11 +128,11 @@ class Asynchronous:
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on exactly: turns, streams and buffers."""
         streams = {"who": self.who.get_state(), "what": self.what.get_state()}
-        return {"turns": list(self.turns), "buffers": [b.save() for b in self.buffers], **streams}
+        return {"turns": list(self.turns), "fed": list(self.fed), "buffers": [b.save() for b in self.buffers], **streams}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
-        self.turns = list(saved["turns"])
+        self.turns, self.fed = list(saved["turns"]), list(saved["fed"])
         for buffer, entries in zip(self.buffers, saved["buffers"], strict=True):
             buffer.load(entries)
         self.who.set_state(saved["who"].cpu())
