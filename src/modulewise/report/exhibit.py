@@ -11,6 +11,7 @@ import pandas as pd
 from ..exhibit import Exhibit
 from ..references import Reference
 from .frame import Frame
+from .published import UNJUDGED
 from .stats import PROVISIONAL, ROW, mean
 from .tables import NONE, Item, Table, number
 
@@ -207,7 +208,7 @@ def _verdict(p: pd.Series | None, column: str) -> Item:
     word = p[column]
     if not word:
         return Item("no run yet" if p["n"] == 0 else "one seed: no interval", look="soft")
-    if word == "not comparable":
+    if word in UNJUDGED:
         return Item(word, (p["why"],), look="soft")
     return Item(f"({word})" if p["n"] < PROVISIONAL else word, look=word)
 
