@@ -17,7 +17,7 @@ from scipy import stats
 from .drawing import legend, looks, panels
 from .frame import Frame
 from .stats import PROVISIONAL, advantages
-from .tables import BESIDE_K, Item, Table, beside_k
+from .tables import BESIDE_K, Item, Table, beside_ks
 
 LEAST_TASKS = 3
 """Over fewer tasks nothing is said."""
@@ -171,16 +171,6 @@ def show(rows: pd.DataFrame, found: Tasks, frame: Frame) -> Table:
     table = Table([("Recipe", "l"), *BESIDE_K, ("Tasks", "r"), (f"P(less error than {baseline}) [95\u00a0%]", "r")], [])
     for _, row in rows.iterrows():
         text = f"{row['probability']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        spans = _spans(beside(found, frame, row["recipe"]))
-        table.rows.append([Item(frame.labels[row["recipe"]]), *spans, Item(str(row["tasks"])), Item(text)])
+        over = beside_ks(beside(found, frame, row["recipe"]))
+        table.rows.append([Item(frame.labels[row["recipe"]]), *over, Item(str(row["tasks"])), Item(text)])
     return table
-
-
-def _spans(facts: pd.DataFrame) -> list[Item]:
-    """The columns of `BESIDE_K` over several tasks: the least and the most where they differ."""
-    out = []
-    for n, name in enumerate(facts):
-        ordered = facts.sort_values(name, kind="stable")
-        low, high = (beside_k(ordered.iloc[end])[n].text for end in (0, -1))
-        out.append(Item(low if low == high else f"{low} – {high}"))
-    return out
