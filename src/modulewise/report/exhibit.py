@@ -26,8 +26,6 @@ METRICS = {
 }
 BESIDE = "horizon · helpers"
 """The line of what stands beside K where K is a column."""
-COST = {"memory_gb": "no run measured it", "memory_reduction": "memory_reason", "time_overhead": "time_reason"}
-"""Metric -> why there is none: a column of the headline, or words."""
 
 
 def numbers(exhibit: Exhibit, frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, references: list[Reference]) -> pd.DataFrame:
@@ -76,7 +74,7 @@ def _ours(metric: str, row: pd.Series, done: pd.DataFrame, frame: Frame) -> dict
     if done.empty:
         return {"value": math.nan}
     if metric == "memory_gb":
-        value, reason = row["memory_bytes"] / 1e9, COST[metric]
+        value, reason = row["memory_bytes"] / 1e9, "no run measured it"
     elif row["is_baseline"]:
         return {"value": math.nan}
     elif metric == "compute_overhead":
@@ -84,9 +82,9 @@ def _ours(metric: str, row: pd.Series, done: pd.DataFrame, frame: Frame) -> dict
         base = base[(base[ROW[:3]] == list(row[ROW[:3]])).all(axis=1)]
         value, reason = 100 * (_flops(done) / _flops(base) - 1), "no finished baseline run with the same training settings"
     elif metric == "memory_reduction":
-        value, reason = 100 * (1 - row["memory_ratio"]), row[COST[metric]]
+        value, reason = 100 * (1 - row["memory_ratio"]), row["memory_reason"]
     else:
-        value, reason = 100 * (row["time_ratio"] - 1), row[COST[metric]]
+        value, reason = 100 * (row["time_ratio"] - 1), row["time_reason"]
     return {"value": value, "reason": reason if math.isnan(value) else ""}
 
 
