@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from .base import Frozen
 from .errors import InvalidInput
+
+if TYPE_CHECKING:
+    from .config import Cell
 
 Axis = Literal["dataset", "network", "recipe", "modules", "settings"]
 """`settings` are those that a sweep's grids add."""
@@ -38,22 +41,14 @@ class Exhibit(Frozen):
         return self
 
 
-class Placed(Protocol):
-    """What has a place in a table: a cell."""
-
-    @property
-    def path(self) -> str:
-        """Its folder."""
-
-
-def check(exhibit: Exhibit, cells: Iterable[Placed], where: str) -> None:
+def check(exhibit: Exhibit, cells: Iterable[Cell], where: str) -> None:
     """Refuse a layout that puts different cells in one place.
 
     Raises:
         InvalidInput: an axis with several values is neither row nor column.
     """
     axes = [a for a in ("dataset", "network", "recipe", "modules") if a not in (*exhibit.rows, *exhibit.columns)]
-    seen: dict[tuple[object, ...], Placed] = {}
+    seen: dict[tuple[object, ...], Cell] = {}
     for cell in cells:
         place = tuple(getattr(cell, a) for a in (*exhibit.rows, *exhibit.columns) if a != "settings")
         other = seen.setdefault(place, cell)

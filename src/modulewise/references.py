@@ -35,6 +35,8 @@ class Reference(Frozen):
     selection: Literal["last", "best_on_test", "unknown"]
     """The epoch whose error was printed: the last, the best on the test set, or not said; says nothing of a cost."""
     epochs: Annotated[int, Field(ge=1)] | None = None
+    training: Literal["recipe", "other"] = "recipe"
+    """`recipe`: as the recipe trains, as far as is known; `other`: with other settings than its own, named in the note."""
     split: str
     """`test`: trained on all training images, error on the test set; anything else is not comparable with our runs."""
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5

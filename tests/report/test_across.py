@@ -74,11 +74,25 @@ def test_enough_tasks_are_shown(site: Any) -> None:
     ) in words
     assert "Performance profiles over 3 tasks" in words
     assert (s.root / "out/figures/performance-profiles_all.svg").exists()
-    assert list(s.table("across")["recipe"]) == ["dgl"]
+    (row,) = s.table("across").to_dict("records")
+    assert (row["recipe"], row["tasks"]) == ("dgl", 3)
+    assert (row["modules_min"], row["modules_max"], row["horizon_min"], row["horizon_max"]) == (2, 8, 1, 1)
+    assert (row["helper_parameters_min"], row["helper_parameters_max"]) == (10, 70)
+    assert (row["helper_flops_share_min"], row["helper_flops_share_max"]) == (0.25, 0.7)
     f = frame.read(s.sweep, s.book, s.cells, s.runs)
     fig = across.performance_profiles(across.tasks(f), f, ["dgl", "greedy"])
     assert fig
     assert [t.get_text() for t in fig.legends[0].get_texts()] == ["DGL & co_1"]
+
+
+def test_what_stands_beside_a_recipe_is_of_its_tasks_alone(site: Any) -> None:
+    """K = 8 has too few seeds to be a task; one network's helpers are not mixed with another's."""
+    s = site({"sweep": "x", "grids": [GRID | {"networks": ["resnet8", "resnet20"], "modules": [2, 4, 8]}]})
+    for cell in s.cells:
+        if cell.recipe == "backprop" or (cell.recipe == "dgl" and (cell.modules < 8 or cell.seed == 0)):
+            small = cell.network == "resnet8"
+            s.run(cell, 9.0, helper_parameters=(10 if small else 1000) * (cell.modules - 1))
+    assert "DGL & co_1 2 – 4 1 10 – 3 k 25.0 % – 50.0 % 4 " in s.words()
 
 
 def test_other_settings_are_other_tasks(site: Any) -> None:

@@ -40,11 +40,15 @@ def test_ours_theirs_and_the_verdict_stand_in_one_place(site: Any) -> None:
     assert half == pytest.approx(0.26, abs=0.005)
     text = page(s)
     assert "K = 1 K = 2 K = 4 Backprop ours – published 11.00 ± 0.20 (5) verdict no run yet" in text
-    assert "DGL & co_1 ours 11.00 ± 0.26 (4) 14.00 ± 0.26 (4) published 11.00 ± 0.20 (5) 9.00 ± 0.20 (5) verdict reproduced worse" in text
+    assert "DGL & co_1 ours 11.00 ± 0.16 (4) 14.00 ± 0.16 (4) published 11.00 ± 0.20 (5) 9.00 ± 0.20 (5) verdict reproduced worse" in text
     assert "Greedy ours, last epoch – 20.00 ± 0.00 (2 of 4) ours, best epoch – 20.00 ± 0.00 (2 of 4)" in text
+    # horizon, helpers' parameters, their share: 100 (K - 1) of 300 + 100 (K - 1)
+    assert "reproduced worse horizon · helpers 1 · 10 · 25.0 % 1 · 30 · 50.0 %" in text
     table = s.table("exhibit").set_index(["recipe", "modules"])
     assert len(table) == 5
     assert table.loc[("dgl", 2), "high"] == pytest.approx(11.0 + half)
+    assert table.loc[("dgl", 2), "std"] == pytest.approx(0.1632993)
+    assert list(table.loc[("dgl", 4), ["horizon", "helper_parameters", "helper_flops_share"]]) == [1, 30, 0.5]
     assert table.loc[("dgl", 4), "verdict"] == "worse"
     assert "verdict & " in (s.root / "out/tables/exhibit.tex").read_text()
 
@@ -55,7 +59,7 @@ def test_an_unknown_selection_shows_both_epochs_and_both_verdicts(site: Any) -> 
     for seed, error in enumerate([12.9, 13.0, 13.1]):
         s.run(s.cell("dgl", 2, seed), error, best=error - 2)
     text = page(s)
-    assert "ours, last epoch 13.00 ± 0.25 (3 of 4) – ours, best epoch 11.00 ± 0.25 (3 of 4) –" in text
+    assert "ours, last epoch 13.00 ± 0.10 (3 of 4) – ours, best epoch 11.00 ± 0.10 (3 of 4) –" in text
     assert "verdict, last epoch worse verdict, best epoch reproduced" in text
 
 
@@ -70,7 +74,7 @@ def test_another_source_is_named_and_others_are_left_out(site: Any) -> None:
         DGL.replace("dgl,2", "dgl,4").replace("a paper", "a third paper"),
     )
     text = page(s)
-    assert "published: a paper; a second paper, mean ± sd" in text
+    assert "published: a paper; a second paper, mean ± standard deviation" in text
     assert "8.00" not in text
     assert "a third paper" not in text
     assert "Greedy ours – – published 11.00 ± 0.20 (5) a verdict no run yet" in text
@@ -85,9 +89,9 @@ def test_costs_stand_beside_the_published_ones(site: Any) -> None:
     s.fill("backprop", 1, [5.0, 5.0, 5.0, 5.0], peak_memory_bytes=2 * 10**9, step_seconds=0.2)
     s.fill("dgl", 2, [6.0, 6.0, 6.0, 6.0], peak_memory_bytes=10**9, step_seconds=0.25)
     text = page(s)
-    assert "Backprop 1 ours, last epoch 5.00 ± 0.00 (4) 2.00 – – – 3" in text
+    assert "Backprop 1 all 0 0.0 % ours, last epoch 5.00 ± 0.00 (4) 2.00 – – – 3" in text
     # trunk 300 and helpers 100 (K - 1): (300 + 100) / 300
-    assert "DGL & co_1 2 ours, last epoch 6.00 ± 0.00 (4) 1.00 50.0 33.3 25.0 3" in text
+    assert "DGL & co_1 2 1 10 25.0 % ours, last epoch 6.00 ± 0.00 (4) 1.00 50.0 33.3 25.0 3" in text
     assert "published 1.50 40.0 −3.0 12.5" in text
     assert "Beside published numbers No published number" in s.words()
 
@@ -99,8 +103,8 @@ def test_grids_that_differ_in_the_budget_stand_side_by_side(site: Any) -> None:
     for cell in s.cells:
         s.run(cell, 7.0 if cell.training.flops else 9.0)
     text = page(s)
-    assert "Recipe K epochs = 3 flops = 1e+09 Backprop 1" in text
-    assert "DGL & co_1 2 ours, last epoch 9.00 ± 0.00 (2) 7.00 ± 0.00 (2)" in text
+    assert "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs epochs = 3 flops = 1e+09 Backprop 1" in text
+    assert "DGL & co_1 2 1 10 25.0 % ours, last epoch 9.00 ± 0.00 (2) 7.00 ± 0.00 (2)" in text
 
 
 @pytest.mark.parametrize(

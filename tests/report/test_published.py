@@ -80,11 +80,13 @@ def test_every_published_number_belongs_to_a_cell() -> None:
     """Its cell can be made by the configuration; its epochs are named where the papers' recipe is not the published one."""
     book = Book(ROOT / "config/recipes.yaml", ROOT / "config/datasets.yaml")
     ours = load(ROOT / "config" / references.FILE)
-    assert len(ours) == 169
+    assert len(ours) == 170
     for r in ours:
         cell = book.cell(r.dataset, r.network, r.recipe, r.modules, 0)
         if r.source.startswith(INFOPRO):
             assert cell.training.epochs == r.epochs
+        elif r.metric == "test_error":
+            assert r.training == "other"
 
 
 def test_infopros_errors_are_consistent() -> None:
@@ -129,6 +131,8 @@ def test_an_error_in_accuracy_stays_what_it_was() -> None:
     }
     theirs = ours["TRGL", "dgl", "resnet110", "stl10", 2]
     assert (theirs.value, theirs.spread, theirs.spread_kind, theirs.n) == (20.15, 0.93, "ci95", 5)
+    assert {r.selection for k, r in ours.items() if k[0] == "TRGL" and r.metric == "test_error"} == {"unknown"}
+    assert ours["TRGL", "backprop", "resnet110", "stl10", 1].value == pytest.approx(6230 * 2**20 / 1e9, abs=0.005)
     assert ours["MemC", "backprop", "resnet32", "cifar10", 1].value == 7.14
 
 
@@ -171,19 +175,40 @@ def test_few_seeds_are_provisional(site: Any) -> None:
         (",last,3,", ",last,160,", "ours trained 3 epochs, the published 160"),
         (",last,3,", ",last,,", "the published number of epochs is unknown"),
         (",3,test,", ",3,validation,", "published for the validation split, ours are on the test set"),
-        (",0.2,sd,5", ",0.2,unknown,5", "the kind of the published spread is unknown"),
-        (",0.2,sd,5", ",,none,5", "no spread is published"),
-        (",0.2,sd,5", ",0.2,sd,", "the published number of runs is unknown"),
-        (",0.2,sd,5", ",0.2,sd,1", "a single run is published"),
     ],
 )
 def test_what_is_not_comparable_says_why(site: Any, old: str, new: str, reason: str) -> None:
+    shown_with(site(), DGL.replace(old, new), "not comparable", reason)
+
+
+@pytest.mark.parametrize(
+    ("new", "reason"),
+    [
+        (",0.2,unknown,5", "the kind of the published spread is unknown"),
+        (",,none,5", "no spread is published"),
+        (",0.2,sd,", "the published number of runs is unknown"),
+        (",0.2,sd,1", "a single run is published"),
+    ],
+)
+def test_a_mean_without_an_interval_is_comparable_but_not_judged(site: Any, new: str, reason: str) -> None:
+    shown_with(site(), DGL.replace(",0.2,sd,5", new), "not judged", reason)
+
+
+def test_other_training_is_not_comparable_at_equal_epochs(site: Any) -> None:
     s = site()
-    write(s, DGL.replace(old, new))
+    (s.root / "config/references.csv").write_text(f"{HEADER},training\n{DGL},other\n")
+    s.fill("dgl", 2, [11.0, 11.1, 11.2])
+    s.report()
+    assert (row_of(s)["verdict"], row_of(s)["reason"]) == ("not comparable", "published with other training settings")
+
+
+def shown_with(s: Any, reference: str, verdict: str, reason: str) -> None:
+    """The difference stands there with the verdict and its reason, and no test was made."""
+    write(s, reference)
     s.fill("dgl", 2, [11.0, 11.1, 11.2])
     words = s.words()
     row = row_of(s)
-    assert (row["verdict"], row["reason"]) == ("not comparable", reason)
+    assert (row["verdict"], row["reason"]) == (verdict, reason)
     assert row["difference"] == pytest.approx(0.1)
     assert pd.isna(row["p"])
     assert f" {reason} As CSV" in words or f" {reason} By the rule" in words

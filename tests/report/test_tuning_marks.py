@@ -40,6 +40,15 @@ def test_published_weights_and_untuned_settings_are_marked(tmp_path: Path) -> No
     assert not (tmp_path / "out/tables/trials.csv").exists()
 
 
+def test_weights_published_for_something_else_say_so(tmp_path: Path) -> None:
+    """InfoPro's softmax mode has the contrast mode's weights: its own were never released."""
+    sweep, book, cells = load_sweep({"sweep": "x", "grids": [GRID | {"recipes": ["infopro-softmax"], "modules": [2]}]}, ROOT)
+    build(sweep, book, cells, tmp_path, tmp_path / "out")
+    latex = (tmp_path / "out/tables/tuning.tex").read_text()
+    assert "published weights: InfoPro, released code$^{a}$" in latex
+    assert "$^{a}$ the softmax weights were never released; these are the contrast mode's" in latex
+
+
 def test_trials_are_counted_and_every_one_is_listed(tmp_path: Path) -> None:
     tune = {"trials": 3, "validation": 5000, "seeds": [50], "training": {"lr": [0.1, 0.2]}}
     config = {"sweep": "x", "grids": [GRID | {"modules": [2]}], "tune": tune}

@@ -17,7 +17,7 @@ from scipy import stats
 from .drawing import legend, looks, panels
 from .frame import Frame
 from .stats import PROVISIONAL, advantages
-from .tables import BESIDE_K, Item, Table, beside_k
+from .tables import BESIDE_K, Item, Table, beside_ks
 
 LEAST_TASKS = 3
 """Over fewer tasks nothing is said."""
@@ -151,18 +151,26 @@ def performance_profiles(found: Tasks, frame: Frame, recipes: list[str]) -> Figu
     return fig
 
 
-def show(rows: pd.DataFrame, frame: Frame) -> Table:
+def beside(found: Tasks, frame: Frame, recipe: str) -> pd.DataFrame:
+    """K, horizon and helpers of a recipe, a row per task."""
+    done = frame.runs[(frame.runs["state"] == "done") & (frame.runs["recipe"] == recipe)]
+    of_task = dict(list(done.groupby(["dataset", "network", "settings", "modules"])))
+    return pd.DataFrame([{"modules": k} | advantages(of_task[*place, k]) for place, k in found.own[recipe]])
+
+
+def ranges(rows: pd.DataFrame, found: Tasks, frame: Frame) -> pd.DataFrame:
+    """The rows of `improvement`, each with the least and the most of what stands `beside` it."""
+    facts = [beside(found, frame, recipe) for recipe in rows["recipe"]]
+    ends = [{f"{name}_{end}": getattr(f[name], end)() for name in f for end in ("min", "max")} for f in facts]
+    return rows.join(pd.DataFrame(ends, index=rows.index))
+
+
+def show(rows: pd.DataFrame, found: Tasks, frame: Frame) -> Table:
     """The probabilities of improvement as people read them."""
     baseline = frame.labels[frame.baseline or ""]
     table = Table([("Recipe", "l"), *BESIDE_K, ("Tasks", "r"), (f"P(less error than {baseline}) [95\u00a0%]", "r")], [])
     for _, row in rows.iterrows():
         text = f"{row['probability']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        done = frame.runs[(frame.runs["recipe"] == row["recipe"]) & (frame.runs["state"] == "done")]
-        table.rows.append([Item(frame.labels[row["recipe"]]), *_over_k(done), Item(str(row["tasks"])), Item(text)])
+        over = beside_ks(beside(found, frame, row["recipe"]))
+        table.rows.append([Item(frame.labels[row["recipe"]]), *over, Item(str(row["tasks"])), Item(text)])
     return table
-
-
-def _over_k(done: pd.DataFrame) -> list[Item]:
-    """The columns of `BESIDE_K` over several K: the first and the last value where they differ."""
-    by_k = [beside_k(pd.Series({"modules": k} | advantages(runs))) for k, runs in done.groupby("modules")]
-    return [Item(a.text if a.text == b.text else f"{a.text} – {b.text}") for a, b in zip(by_k[0], by_k[-1], strict=True)]

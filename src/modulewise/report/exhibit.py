@@ -11,8 +11,9 @@ import pandas as pd
 from ..exhibit import Exhibit
 from ..references import Reference
 from .frame import Frame
+from .published import UNJUDGED
 from .stats import PROVISIONAL, ROW, mean
-from .tables import NONE, Item, Table, number
+from .tables import BESIDE_K, BESIDE_K_NAMES, NONE, Item, Table, beside_k, beside_ks, number
 
 AXES = {"dataset": "Data\u00a0set", "network": "Network", "recipe": "Recipe", "modules": "K", "settings": "Settings"}
 METRICS = {
@@ -23,8 +24,8 @@ METRICS = {
     "compute_overhead": "More FLOPs, %",
     "time_overhead": "More time, %",
 }
-COST = {"memory_gb": "no run measured it", "memory_reduction": "memory_reason", "time_overhead": "time_reason"}
-"""Metric -> why there is none: a column of the headline, or words."""
+BESIDE = "horizon · helpers"
+"""The line of what stands beside K where K is a column."""
 
 
 def numbers(exhibit: Exhibit, frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, references: list[Reference]) -> pd.DataFrame:
@@ -38,7 +39,8 @@ def numbers(exhibit: Exhibit, frame: Frame, rows: pd.DataFrame, beside: pd.DataF
         references: the published numbers.
 
     Returns:
-        Ours with 95 % t-intervals, of the last epoch and of the best on test, and theirs as printed; NaN where there is nothing.
+        Ours with standard deviations and 95 % t-intervals, of the last epoch and of the best on test, and theirs as printed; what stands
+        beside K; NaN where there is nothing.
         Costs have no interval: memory is the median, the others are ratios of medians.
     """
     judged = {tuple(r[k] for k in (*ROW, "source")): r for _, r in beside.iterrows()}
@@ -50,6 +52,7 @@ def numbers(exhibit: Exhibit, frame: Frame, rows: pd.DataFrame, beside: pd.DataF
         for metric in exhibit.metrics:
             facts: dict[str, Any] = dict(zip(ROW, key, strict=True)) | {"label": row["label"], "metric": metric}
             facts |= {"planned": len(mine), "n": len(done), "reason": ""} | _ours(metric, row, done, frame)
+            facts |= {name: row[name] for name in BESIDE_K_NAMES}
             theirs = _published(exhibit, key, metric, references)
             names = ("value", "spread", "spread_kind", "n", "selection", "source", "note")
             facts |= {f"published_{name}": getattr(theirs, name, None) for name in names}
@@ -66,12 +69,12 @@ def _ours(metric: str, row: pd.Series, done: pd.DataFrame, frame: Frame) -> dict
         columns = {"": "error", "best_": "error_best"} if metric == "test_error" else {"": "epochs"}
         for prefix, column in columns.items():
             of = mean(done[column])
-            out |= {f"{prefix}value": of.mean, f"{prefix}low": of.low, f"{prefix}high": of.high}
+            out |= {f"{prefix}value": of.mean, f"{prefix}std": of.std, f"{prefix}low": of.low, f"{prefix}high": of.high}
         return out
     if done.empty:
         return {"value": math.nan}
     if metric == "memory_gb":
-        value, reason = row["memory_bytes"] / 1e9, COST[metric]
+        value, reason = row["memory_bytes"] / 1e9, "no run measured it"
     elif row["is_baseline"]:
         return {"value": math.nan}
     elif metric == "compute_overhead":
@@ -79,9 +82,9 @@ def _ours(metric: str, row: pd.Series, done: pd.DataFrame, frame: Frame) -> dict
         base = base[(base[ROW[:3]] == list(row[ROW[:3]])).all(axis=1)]
         value, reason = 100 * (_flops(done) / _flops(base) - 1), "no finished baseline run with the same training settings"
     elif metric == "memory_reduction":
-        value, reason = 100 * (1 - row["memory_ratio"]), row[COST[metric]]
+        value, reason = 100 * (1 - row["memory_ratio"]), row["memory_reason"]
     else:
-        value, reason = 100 * (row["time_ratio"] - 1), row[COST[metric]]
+        value, reason = 100 * (row["time_ratio"] - 1), row["time_reason"]
     return {"value": value, "reason": reason if math.isnan(value) else ""}
 
 
@@ -109,27 +112,29 @@ def show(exhibit: Exhibit, found: pd.DataFrame) -> Table:
     heads = list(dict.fromkeys(found[list(exhibit.columns)].itertuples(index=False, name=None))) if exhibit.columns else [()]
     if list(exhibit.columns) == ["modules"]:
         heads.sort()
-    columns = [(AXES[a], "r" if a == "modules" else "l") for a in exhibit.rows]
-    columns += [("", "l")] * bool(exhibit.sources)
+    columns = [c for a in exhibit.rows for c in (BESIDE_K if a == "modules" else [(AXES[a], "l")])]
+    lines = bool(exhibit.sources) or "modules" not in exhibit.rows
+    columns += [("", "l")] * lines
     columns += [(_head(exhibit, head, metric, found), "r") for head in heads for metric in exhibit.metrics]
     table = Table(columns, [])
     task = [a for a in exhibit.rows if a in ("dataset", "network", "settings") and found[a].nunique() > 1]
-    words: dict[str, list[str]] = {AXES[a]: [] for a in (*task, "recipe") if a in exhibit.rows}
-    before: tuple[str, ...] = ()
+    chosen = [a for a in (*task, "recipe") if a in exhibit.rows]
+    table.filters.update({AXES[a]: [] for a in chosen})
+    before: list[str] = []
     first, several = next(iter(sources(exhibit, found)), ""), len(spreads(found)) > 1
     for key, mine in found.groupby(list(exhibit.rows), sort=False):
-        names = tuple(_word(axis, value, mine) for axis, value in zip(exhibit.rows, key, strict=True))
+        words = {axis: _word(axis, value, mine) for axis, value in zip(exhibit.rows, key, strict=True)}
+        names = [n for a in exhibit.rows for n in ([i.text for i in beside_ks(mine)] if a == "modules" else [words[a]])]
         places = [_at(mine, exhibit, head, metric) for head in heads for metric in exhibit.metrics]
         table.starts.append(len(table.rows))
         same = next((n for n, (a, b) in enumerate(zip(names, before, strict=False)) if a != b), 0)
         left = [Item("", again=name) if n < same else Item(name) for n, name in enumerate(names)]
-        for line, items in _lines(places, first, several, bool(exhibit.sources)):
-            table.rows.append([*left, *[Item(line, look="soft")] * bool(exhibit.sources), *items])
+        for line, items in _lines(places, first, several, exhibit):
+            table.rows.append([*left, *[Item(line, look="soft")] * lines, *items])
             left = [Item("", again=name) if n < len(task) else Item("") for n, name in enumerate(names)]
-            for title, axis in ((AXES[a], a) for a in (*task, "recipe") if a in exhibit.rows):
-                words[title].append(names[exhibit.rows.index(axis)])
+            for axis in chosen:
+                table.filters[AXES[axis]].append(words[axis])
         before = names
-    table.filters.update(words)
     return table
 
 
@@ -153,12 +158,13 @@ def _at(mine: pd.DataFrame, exhibit: Exhibit, head: tuple[Any, ...], metric: str
     return None if here.empty else here.iloc[0]
 
 
-def _lines(places: list[pd.Series | None], first: str, several: bool, compared: bool) -> Iterator[tuple[str, list[Item]]]:
-    """What stands in a row, line by line: ours of the last epoch, of the best one if that may be what was printed, theirs, the verdict."""
+def _lines(places: list[pd.Series | None], first: str, several: bool, exhibit: Exhibit) -> Iterator[tuple[str, list[Item]]]:
+    """What stands in a row, line by line: ours of the last epoch, of the best one if that may be what was printed, theirs, the verdict;
+    where K is a column, what stands beside K."""
     there = [p for p in places if p is not None]
     error = [p for p in there if p["metric"] == "test_error"]
     said = [p["published_selection"] for p in error if not _nothing(p["published_value"])]
-    best = compared and bool(error) and (not said or any(s != "last" for s in said))
+    best = bool(exhibit.sources) and bool(error) and (not said or any(s != "last" for s in said))
     theirs = any(not _nothing(p["published_value"]) for p in there)
     yield "ours, last epoch" if best else "ours", [_plus_minus(p, "") for p in places]
     if best:
@@ -169,6 +175,8 @@ def _lines(places: list[pd.Series | None], first: str, several: bool, compared: 
         yield "verdict, last epoch" if two else "verdict", [_verdict(p, "verdict") for p in places]
         if two:
             yield "verdict, best epoch", [_verdict(p, "verdict_best") for p in places]
+    if "modules" not in exhibit.rows:
+        yield BESIDE, [_beside(p, exhibit.metrics[0]) for p in places]
 
 
 def _nothing(value: Any) -> bool:
@@ -185,9 +193,15 @@ def _plus_minus(p: pd.Series | None, prefix: str) -> Item:
         return Item(f"{value:.0f}")
     if p["metric"] != "test_error":
         return Item(number(value, 2 if p["metric"] == "memory_gb" else 1))
-    half = p[f"{prefix}high"] - value
+    std = p[f"{prefix}std"]
     n = str(p["n"]) if p["n"] == p["planned"] else f"{p['n']} of {p['planned']}"
-    return Item(number(value) + ("" if math.isnan(half) else f" ± {number(half)}") + f" ({n})")
+    return Item(number(value) + ("" if math.isnan(std) else f" ± {number(std)}") + f" ({n})")
+
+
+def _beside(p: pd.Series | None, metric: str) -> Item:
+    if p is None or p["metric"] != metric or p["n"] == 0:
+        return Item("")
+    return Item(" · ".join(item.text for item in beside_k(p)[1:]), look="soft")
 
 
 def _theirs(p: pd.Series | None, first: str, kinds: bool) -> Item:
@@ -207,7 +221,7 @@ def _verdict(p: pd.Series | None, column: str) -> Item:
     word = p[column]
     if not word:
         return Item("no run yet" if p["n"] == 0 else "one seed: no interval", look="soft")
-    if word == "not comparable":
+    if word in UNJUDGED:
         return Item(word, (p["why"],), look="soft")
     return Item(f"({word})" if p["n"] < PROVISIONAL else word, look=word)
 

@@ -18,6 +18,8 @@ from .verdicts import LEVEL, MOST_SEEDS, Sample, holm, seeds_needed, to_std, ver
 NUMERICS = {"precision", "tf32", "channels_last", "deterministic"}
 """Settings that say how to compute, not what: runs that differ in them are compared."""
 BUDGET = {"epochs", "flops", "seconds", "step_seconds"}
+UNJUDGED = ("not comparable", "not judged")
+"""What stands in a verdict's place: the runs differ, or nothing is known of the published mean's uncertainty."""
 COLUMN = {"last": "error", "unknown": "error", "best_on_test": "error_best"}
 """How the published epoch was chosen -> our error that is compared with it."""
 
@@ -41,7 +43,8 @@ def compare(frame: Frame, rows: pd.DataFrame, cells: list[Cell], book: Book, ref
         references: the published numbers.
 
     Returns:
-        Errors in percent, differences in points, NaN where nothing can be said; `reason` says why a number is not comparable.
+        Errors in percent, differences in points, NaN where nothing can be said; `reason` says why a number is not
+        comparable or not judged.
         `verdict` is by our error of the last epoch (of the best on test if the paper chose that); `verdict_best` by our best epoch.
     """
     by_path = {cell.path: cell for cell in cells}
@@ -73,7 +76,9 @@ def _match(key: dict[str, Any], mine: pd.DataFrame, cell: Cell, book: Book, refe
     names = ("value", "spread", "spread_kind", "n", "selection", "epochs", "split")
     facts |= {f"published_{name}": getattr(reference, name) for name in names}
     facts |= {name: getattr(reference, name) for name in ("tolerance", "source", "note")}
-    return Match(reference, done, facts | {"reason": "; ".join(_obstacles(done, cell, book, reference))})
+    obstacles, gaps = list(_obstacles(done, cell, book, reference)), list(_gaps(reference))
+    facts |= {"comparable": not obstacles, "reason": "; ".join(obstacles + gaps)}
+    return Match(reference, done, facts)
 
 
 def _judge(matches: list[Match], columns: list[str]) -> list[dict[str, Any]]:
@@ -84,7 +89,7 @@ def _judge(matches: list[Match], columns: list[str]) -> list[dict[str, Any]]:
         ours, theirs = Sample(*mean(match.done[column])[:3]), _published(match.reference)
         out.append(nothing | {"n": ours.n, "difference": ours.mean - match.reference.value})
         if match.facts["reason"]:
-            out[-1]["verdict"] = "not comparable"
+            out[-1]["verdict"] = "not judged" if match.facts["comparable"] else "not comparable"
         elif theirs and ours.n > 1:
             samples[place], tested[place] = (ours, theirs), welch(ours, theirs)
     adjusted = holm([d.p for d in tested.values()])
@@ -111,6 +116,8 @@ def _obstacles(done: pd.DataFrame, cell: Cell, book: Book, reference: Reference)
         yield "the published number of epochs is unknown"
     elif epochs != [reference.epochs]:
         yield f"ours trained {' or '.join(map(str, epochs))} epochs, the published {reference.epochs}"
+    if reference.training == "other":
+        yield "published with other training settings"
     if reference.split != "test":
         yield f"published for the {reference.split} split, ours are on the test set"
     if cell.training.train_images:
@@ -123,6 +130,10 @@ def _obstacles(done: pd.DataFrame, cell: Cell, book: Book, reference: Reference)
     changed += sorted(k for k in plain.options | cell.options if plain.options.get(k) != cell.options.get(k))
     if changed:
         yield f"the sweep changes {', '.join(changed)}"
+
+
+def _gaps(reference: Reference) -> Iterator[str]:
+    """What is not known of a published mean, without which no verdict can be."""
     if reference.spread is None or reference.spread_kind == "unknown":
         yield "no spread is published" if reference.spread is None else "the kind of the published spread is unknown"
     if reference.n is None or reference.n < 2:
@@ -181,7 +192,7 @@ def _verdict(row: pd.Series) -> Item:
     word, notes = row["verdict"], [row["reason"]] if row["reason"] else []
     if not word:
         return Item("no run yet" if row["n"] == 0 else "one seed: no interval")
-    if row["verdict"] != "not comparable":
+    if word not in UNJUDGED:
         if row["published_selection"] == "unknown":
             other = row["verdict_best"]
             same = "the same verdict" if other == row["verdict"] else f"the verdict “{other}”"

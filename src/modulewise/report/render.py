@@ -162,8 +162,8 @@ def _across(frame: Frame, files: dict[str, bytes]) -> dict[str, Any]:
     if reason := across.why_not(found, frame):
         return {"reason": reason}
     rows, shown = across.improvement(found), []
-    table = across.show(rows, frame)
-    _add(files, "across", table, rows)
+    table = across.show(rows, found, frame)
+    _add(files, "across", table, across.ranges(rows, found, frame))
     parts = figures.parts(frame.runs[frame.runs["state"] == "done"], frame)
     for part, recipes in enumerate(parts, 1):
         drawn = drawing.files(partial(across.performance_profiles, found, frame, recipes))

@@ -15,6 +15,8 @@ OTHERS = {"memory": "ran on another device model", "time": "shared their device 
 """Why the runs that a cost leaves out cannot be compared."""
 BESIDE_K = [("K", "r"), ("Horizon", "r"), ("Helpers’ parameters", "r"), ("Helpers’ FLOPs", "r")]
 """Columns that no comparison goes without."""
+BESIDE_K_NAMES = ("modules", "horizon", "helper_parameters", "helper_flops_share")
+"""The numbers in them."""
 STATE_NAMES = {"out_of_memory": "out of memory", "cut_off": "cut off"}
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {c: f"\\{c}" for c in "{}$&#_%"} | {
@@ -114,6 +116,16 @@ def beside_k(row: pd.Series) -> list[Item]:
     reach = NONE if math.isnan(horizon) else "all" if horizon >= row["modules"] else f"{horizon:.0f}"
     flops = NONE if math.isnan(share) else f"{100 * share:.1f} %"
     return [Item(f"{row['modules']:.0f}"), Item(reach), Item(count(row["helper_parameters"])), Item(flops)]
+
+
+def beside_ks(rows: pd.DataFrame) -> list[Item]:
+    """The columns of `BESIDE_K` over several rows: the least and the most where they differ."""
+    out = []
+    for n, name in enumerate(BESIDE_K_NAMES):
+        ordered = rows.dropna(subset=[name]).sort_values(name)
+        ends = [beside_k(ordered.iloc[end])[n].text for end in (0, -1)] if len(ordered) else [NONE]
+        out.append(Item(" – ".join(dict.fromkeys(ends))))
+    return out
 
 
 def _gap(row: pd.Series) -> Item:

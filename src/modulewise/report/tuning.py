@@ -11,6 +11,8 @@ from ..search import Trial
 from .frame import Frame
 from .tables import NONE, Item, Table, number
 
+PUBLISHED = "published weights"
+
 
 class Origin(NamedTuple):
     """Of a recipe's settings at some place."""
@@ -41,10 +43,12 @@ def show(sweep: Sweep, book: Book, cells: list[Cell], frame: Frame) -> Table:
     titles += [("Chosen", "l"), ("Validation error,\u00a0%", "r")] * (sweep.tune is not None)
     table = Table(titles, [])
     for origin, modules in found.items():
-        items = [origin.dataset, origin.network, frame.labels[origin.recipe], ", ".join(map(str, modules)), origin.mark, str(origin.trials)]
+        words = (origin.dataset, origin.network, frame.labels[origin.recipe], ", ".join(map(str, modules)))
+        note = book.recipes.recipes[origin.recipe].note if origin.mark.startswith(PUBLISHED) else None
+        items = [*map(Item, words), Item(origin.mark, (note,) if note else ()), Item(str(origin.trials))]
         if sweep.tune:
-            items += [origin.chosen, NONE if origin.error is None else number(origin.error)]
-        table.rows.append([Item(text) for text in items])
+            items += [Item(origin.chosen), Item(NONE if origin.error is None else number(origin.error))]
+        table.rows.append(items)
     return table
 
 
@@ -54,7 +58,7 @@ def _origins(book: Book, cell: Cell) -> list[Origin]:
         mine = [c for c in book.tuned.choices if c.place[1:] == (*place, cell.modules)]
         return [Origin(*place, "tuned", len(c.trials), _changes(c.trials[c.chosen]), c.trials[c.chosen].validation_error) for c in mine]
     sources = book.weights(cell)
-    return [Origin(*place, f"published weights: {'; '.join(sources)}" if sources else "untuned", 0, "", None)]
+    return [Origin(*place, f"{PUBLISHED}: {'; '.join(sources)}" if sources else "untuned", 0, "", None)]
 
 
 def trials(book: Book) -> pd.DataFrame:
