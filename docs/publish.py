@@ -14,10 +14,12 @@ from typing import Any
 
 import pandas as pd
 
+from modulewise.report.tables import beside_k
+
 ROOT = Path(__file__).parent.parent
 DEMO = "Made by `make demo`"
-HEAD = """| recipe | K | test error | peak memory | step time | inference MACs |
-| --- | --- | --- | --- | --- | --- |
+HEAD = """| recipe | K | horizon | helpers' parameters | helpers' FLOPs | test error | peak memory | step time | inference MACs |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -29,7 +31,7 @@ def publish(sweep: str, results: Path) -> None:
     (figure,) = (report / "figures").glob("error-against-modules_*.svg")
     for path in (headline, report / "tables/runs.csv", figure):
         shutil.copy(path, published)
-    rows = pd.read_csv(headline).to_dict("records")
+    rows = [row for _, row in pd.read_csv(headline).iterrows()]
     runs = summaries(results / "runs", {str(row["dataset"]) for row in rows})
     if sweep != "demo":
         (published / "runs.json").write_text("[\n" + ",\n".join(json.dumps(run) for run in runs) + "\n]\n")
@@ -38,7 +40,8 @@ def publish(sweep: str, results: Path) -> None:
     text = f"{TITLES[sweep]}\n\n{HEAD}" + "".join(map(line, rows))
     text += f"\n{made} on {origin['device'].split(',')[0]}, one thread a run, torch {origin['versions']['torch']}: test error of\n"
     text += f"the last epoch in percent, mean ± standard deviation of {seeds} seeds (provisional: so few tell little); memory is the\n"
-    text += "allocator's peak; memory, time and MACs are multiples of Backprop's. `-`: not comparable, the core was shared.\n\n"
+    text += "allocator's peak; memory, time and MACs are multiples of Backprop's; helpers' FLOPs are their\n"
+    text += "share of a training step's. `-`: not comparable, the core was shared.\n\n"
     text += f"![test error against K](results/published/{sweep}/{figure.name})\n"
     readme = (ROOT / "README.md").read_text()
     start, end = f"<!-- {sweep}: docs/publish.py -->", f"<!-- /{sweep} -->"
@@ -62,11 +65,12 @@ TITLES = {
 }
 
 
-def line(row: dict[str, Any]) -> str:
+def line(row: pd.Series) -> str:
     """One row of the README's table."""
+    beside = " | ".join(item.text for item in beside_k(row))
     error = f"{row['error_mean']:.2f} ± {row['error_std']:.2f}"
     ratios = " | ".join("-" if pd.isna(row[k]) else f"{row[k]:.2f}×" for k in ("memory_ratio", "time_ratio", "macs_ratio"))
-    return f"| {row['label']} | {row['modules']} | {error} | {ratios} |\n"
+    return f"| {row['label']} | {beside} | {error} | {ratios} |\n"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -67,12 +68,16 @@ def check(
     def flops(cell: Cell) -> float:
         if cell.training.flops:
             return cell.training.flops
-        train, test = images(cell.dataset)
+        t, (train, test) = cell.training, images(cell.dataset)
+        used = min(t.train_images or train, train)
+        epochs = t.epochs
+        if t.seconds and t.step_seconds:
+            epochs = max(1, int(t.seconds / (math.ceil(used / t.batch_size) * t.step_seconds)))
         alike = {key[3]: key for key in distinct if key[:3] + key[4:] == _key(cell)[:3] + _key(cell)[4:]}
         least, most = min(alike), max(alike)
         low, high = counted(alike[least]), counted(alike[most])  # between the ends, about linear in K
         per_image = low + (high - low) * (cell.modules - least) / max(1, most - least)
-        return cell.training.epochs * per_image * (min(cell.training.train_images or train, train) + test / 3)
+        return epochs * per_image * (used + test / 3)
 
     finished = {c.path for c in done}
     todo = [c for c in cells if c.path not in finished]

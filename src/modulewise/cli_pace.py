@@ -40,7 +40,8 @@ def pace(
     known = expectation.measured(out.parent, found)
     for n, (name, cell) in enumerate(distinct.items(), 1):
         if name not in known:
-            known[name] = _measured(cell, data, on)
+            alike = next((f for f in known.values() if f.get("steps") == cell.steps and "seconds" in f), None)
+            known[name] = {"steps": cell.steps} | _measured(cell, data, on, alike)
             print(f"{n}/{len(distinct)}  {str(cell).rpartition(' ')[0]}  {_said(known[name])}", flush=True)
             expectation.write(out.parent / expectation.MEASURED, found | {"cells": known})
     expectation.write(out, found | {"cells": {name: known[name] for name in distinct}})
@@ -51,14 +52,17 @@ def pace(
     made.limits.hold("gpu_hours", hours, where, f"measured on {found['device']}")
 
 
-def _measured(cell: Cell, data: Path, on: Any) -> dict[str, Any]:
-    """What the pace file says of a configuration; too little memory is no error."""
+def _measured(cell: Cell, data: Path, on: Any, alike: dict[str, Any] | None) -> dict[str, Any]:
+    """What the pace file says of a configuration, from one with the same steps if there is one; too little memory is no error."""
     import torch
 
     from . import pace as pace_module
 
     try:
-        return pace_module.as_json(pace_module.measure(cell, pace_module.images(cell, data), on))
+        images = pace_module.images(cell, data)
+        if alike:
+            return pace_module.as_json(pace_module.other_budget(pace_module.from_json(alike), cell, images, on))
+        return pace_module.as_json(pace_module.measure(cell, images, on))
     except InvalidInput as error:
         raise InvalidInput(f"{cell}: {error}") from None
     except (RuntimeError, MemoryError) as error:

@@ -114,6 +114,12 @@ class Cell(Frozen):
         return self.model_copy(update={"seed": 0}).id
 
     @property
+    def steps(self) -> str:
+        """Id of the cell but for its seed and budget: training steps of such runs cost the same."""
+        budget = {"epochs": Training.model_fields["epochs"].default, "flops": None, "seconds": None, "step_seconds": None}
+        return self.model_copy(update={"training": self.training.model_copy(update=budget)}).configuration
+
+    @property
     def path(self) -> str:
         """The run's folder below `results/runs`."""
         keys = ("dataset", "network", "recipe", "modules", "seed")
@@ -300,10 +306,10 @@ class Book:
         """With the measured step time, if its budget is in seconds and the sweep names a pace file."""
         if self.pace is None or cell.training.seconds is None:
             return cell
-        found = self.pace.cells.get(cell.configuration)
-        if found is None or found.step_seconds is None:
+        found = self.pace.step_seconds.get(cell.steps)
+        if found is None:
             raise InvalidInput(f"{where}: {cell}: the pace file has no step time of it; measure them without the key pace")
-        return cell.model_copy(update={"training": cell.training.model_copy(update={"step_seconds": found.step_seconds})})
+        return cell.model_copy(update={"training": cell.training.model_copy(update={"step_seconds": found})})
 
 
 def _settings(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

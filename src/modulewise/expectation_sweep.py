@@ -118,7 +118,7 @@ def expect(
             seconds, source = ran[name][0], f"as finished runs on {ran[name][1]}"
         elif "seconds" in measured:
             seconds, source, epochs = measured["seconds"], f"measured on {pace.get('device')}", measured["epochs"]
-        elif cell.training.seconds:
+        elif cell.training.seconds and not cell.training.step_seconds:
             seconds, source = cell.training.seconds, "by their budget of seconds"
         elif "status" in measured:
             seconds, source = 0.0, f"without room on {pace.get('device')}"

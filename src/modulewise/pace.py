@@ -6,7 +6,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,10 +105,8 @@ def measure(cell: Cell, images: Data, device: torch.device) -> Pace:
     Raises:
         RuntimeError: too little memory, among others.
     """
-    from .trainer import Trainer
-
     begun = time.perf_counter()
-    trainer = Trainer(cell, images, Path("/nonexistent"), device, say=lambda _: None)
+    trainer = _trainer(cell, images, device)
     trainer._place()
     trainer.progress.epochs = epochs(trainer)
     phases = trainer.schedule.phases(cell.modules, trainer.progress.epochs)
@@ -132,6 +130,25 @@ def measure(cell: Cell, images: Data, device: torch.device) -> Pace:
     return Pace(n, step, epoch, evaluation, n * epoch, startup, peak or None)
 
 
+def other_budget(pace: Pace, cell: Cell, images: Data, device: torch.device) -> Pace:
+    """The pace of a cell whose steps were measured under another budget.
+
+    Args:
+        pace: of a cell with the same `steps`.
+        cell: any seed of the configuration.
+        images: as for `measure`.
+        device: that `pace` was measured on.
+    """
+    n = epochs(_trainer(cell, images, device), pace.step_seconds)
+    return replace(pace, epochs=n, train_seconds=n * pace.epoch_seconds)
+
+
+def _trainer(cell: Cell, images: Data, device: torch.device) -> Trainer:
+    from .trainer import Trainer
+
+    return Trainer(cell, images, Path("/nonexistent"), device, say=lambda _: None)
+
+
 def images(cell: Cell, root: Path) -> Data:
     """Images of noise, as many and of the shape that a cell trains on.
 
@@ -153,6 +170,11 @@ def images(cell: Cell, root: Path) -> Data:
     mean, std = (torch.full((shape[0], 1, 1), v) for v in (0.5, 0.25))
     wanted = min(cell.training.train_images or left, left)
     return Data(split(wanted), split(held) if held else None, split(test), Classification(classes), cell.data, mean, std, "noise")
+
+
+def from_json(found: dict[str, Any]) -> Pace:
+    """What `as_json` gave."""
+    return Pace(**{f.name: found[f.name] for f in fields(Pace)})
 
 
 def as_json(pace: Pace) -> dict[str, Any]:

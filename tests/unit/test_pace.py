@@ -103,6 +103,27 @@ def test_a_sweep_is_measured_once_a_configuration(
     assert list((tmp_path / "pace").glob("*.tmp")) == []
 
 
+def test_steps_are_measured_once_for_all_budgets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[dict[str, Any]] = [{"epochs": 3}, {"epochs": 5}, {"seconds": 1e6}, {"flops": 1.0}]
+    grids = [GRID | {"training": {k: v for k, v in TRAINING.items() if k != "epochs"} | b} for b in budgets]
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({"sweep": "s", "grids": grids}))
+    counted: list[Any] = []
+    inner = pace.measure
+    monkeypatch.setattr(pace, "measure", lambda cell, *rest: (counted.append(cell), inner(cell, *rest))[1])
+    assert run(tmp_path, capsys, monkeypatch)[0] == 0
+    assert sorted(c.recipe for c in counted) == ["backprop", "dgl"]
+    found = json.loads((tmp_path / "pace/x.json").read_text())["cells"]
+    for cell in configurations(load_sweep(tmp_path / "s.yaml", ROOT)[2]).values():
+        f = found[cell.configuration]
+        wanted = cell.training.epochs if not (cell.training.flops or cell.training.seconds) else 1
+        if cell.training.seconds:
+            wanted = int(1e6 / f["epoch_seconds"])
+        assert f["epochs"] == pytest.approx(wanted, rel=1e-3)
+        assert f["train_seconds"] == pytest.approx(f["epochs"] * f["epoch_seconds"], rel=1e-3)
+
+
 def test_other_code_or_another_device_measures_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,9 @@ SWEEP: dict[str, Any] = {"sweep": "x", "grids": [GRID | {"training": {"seconds":
 def measured(path: Path, **seconds: float) -> dict[str, Any]:
     """A sweep with a pace file of these step times."""
     cells = load_sweep(SWEEP, ROOT)[2]
-    found = {c.id: {"step_seconds": seconds[c.recipe], "seconds": 1.0} for c in cells if c.seed == 0 and c.recipe in seconds}
+    found = {
+        c.id: {"steps": c.steps, "step_seconds": seconds[c.recipe], "seconds": 1.0} for c in cells if c.seed == 0 and c.recipe in seconds
+    }
     path.write_text(json.dumps({"device": "GPU A", "versions": {}, "cells": found}))
     return SWEEP | {"pace": str(path)}
 
