@@ -111,6 +111,16 @@ def test_a_budget_of_seconds_is_what_it_says(tmp_path: Path, capsys: pytest.Capt
     assert "about 1 hours" in said and "by their budget of seconds" in said
 
 
+def test_seconds_of_another_device_cost_the_epochs_they_pay_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+    for budget in ({"epochs": 10}, {"seconds": 63.0, "step_seconds": 3.0}):  # an epoch has two steps
+        sweep(tmp_path, {"train_images": 128, "batch_size": 64, **budget})
+        said.append(check(tmp_path, capsys, monkeypatch, "--tflops", "1e-6")[1].split("to run")[1].split("disk")[0])
+    assert said[0] == said[1] and "estimated from FLOPs" in said[1]
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_estimate_is_near_the_exact_count(case: Any) -> None:
     """Forward times three, against torch's count of both passes: the first layer has no gradient of its input."""

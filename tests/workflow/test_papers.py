@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -59,6 +60,18 @@ def test_a_sweep_says_what_it_is_expected_to_cost(path: Path, tmp_path: Path) ->
     said = re.search(r"cells: about (\S+) hours", out.stdout)
     written = re.search(r"^# Expected GPU-hours: about ([\d.]+), by `modulewise check`", path.read_text(), re.MULTILINE)
     assert said and written and said[1] == written[1]
+
+
+def test_the_budget_in_seconds_is_backprops_160_epochs_on_the_named_device() -> None:
+    path = REPO / "config/papers/budgets.yaml"
+    epochs = {}
+    for cell in load_sweep(path, REPO)[2]:
+        t = cell.training
+        if t.seconds:
+            assert t.step_seconds
+            epochs[cell.recipe, cell.modules] = int(t.seconds / (math.ceil(50_000 / t.batch_size) * t.step_seconds))
+    assert len(epochs) == 7 and epochs["backprop", 1] == 160
+    assert epochs["contsup-e", 16] < epochs["contsup-e", 4] < epochs["dgl", 16] < epochs["dgl", 4]
 
 
 @pytest.mark.parametrize("path", [p for p in PAPERS if p.stem in PUBLISHED], ids=lambda p: p.stem)
