@@ -31,11 +31,16 @@ RESOURCES = {
 """What a system may lack through no fault of the program's, and what to do about it."""
 
 
+LONGEST = 4000
+"""Characters of an error's line; of a longer one the middle is left out."""
+
+
 class InvalidInput(ValueError):
     """Wrong input of the user's; its text is one line that names the place and the valid choices."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip())
+        line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 200]} ... {line[-195:]}")
 
 
 def resource(error: OSError, where: object = None) -> str | None:

@@ -369,3 +369,8 @@ def test_a_log_says_how_far_a_download_is(tmp_path: Path, capsys: pytest.Capture
     with growing("mnist", tmp_path, terminal=True, every=0.01):
         time.sleep(0.1)
     assert capsys.readouterr().out == ""
+
+
+def test_an_endless_value_does_not_make_an_endless_line() -> None:
+    said = str(InvalidInput(f"sweep.yaml: {'x' * 10_000}: File name too long"))
+    assert len(said) <= 4000 and said.startswith("sweep.yaml: xxx") and said.endswith("x: File name too long")
