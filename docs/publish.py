@@ -17,32 +17,36 @@ import pandas as pd
 from modulewise.report.tables import beside_k
 
 ROOT = Path(__file__).parent.parent
-DEMO = "Made by `make demo`"
-HEAD = """| recipe | K | horizon | helpers' parameters | helpers' FLOPs | test error | peak memory | step time | inference MACs |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |
-"""
+TITLES = {
+    "demo": "Scikit-learn's digits, 320 training images, ResNet-20:",
+    "cifar10-subset-resnet20": "CIFAR-10, 1,500 training images for 6 epochs, 1,000 test images, ResNet-20:",
+    "cifar10-resnet110-memory": "ResNet-110 at batch 1024, modules of equal memory, beside table 3 of InfoPro (arXiv 2101.10832):",
+}
+BESIDE_K = ["K", "horizon", "helpers' parameters", "helpers' FLOPs"]
+HEADLINE = ["test error", "peak memory", "step time", "inference MACs"]
+EXHIBIT = {"memory_gb": "memory, GB", "memory_reduction": "saved, %", "compute_overhead": "more FLOPs, %"}
 
 
 def publish(sweep: str, results: Path) -> None:
-    """Publish what a sweep found."""
+    """Publish what a sweep found: its exhibit if it has one, else its headline table and figure."""
     report, published = results / "reports" / sweep, ROOT / "results/published" / sweep
     published.mkdir(parents=True, exist_ok=True)
     (headline,) = (report / "tables").glob("headline_*.csv")
-    (figure,) = (report / "figures").glob("error-against-modules_*.svg")
-    for path in (headline, report / "tables/runs.csv", figure):
+    runs = summaries(results / "runs", set(pd.read_csv(headline)["dataset"]))
+    exhibit, figures = report / "tables/exhibit.csv", []
+    if exhibit.exists():
+        text = of_exhibit(pd.read_csv(exhibit))
+    else:
+        figures = list((report / "figures").glob("error-against-modules_*.svg"))
+        text = of_headline(pd.read_csv(headline))
+    for path in (exhibit if exhibit.exists() else headline, report / "tables/runs.csv", *figures):
         shutil.copy(path, published)
-    rows = [row for _, row in pd.read_csv(headline).iterrows()]
-    runs = summaries(results / "runs", {str(row["dataset"]) for row in rows})
     if sweep != "demo":
         (published / "runs.json").write_text("[\n" + ",\n".join(json.dumps(run) for run in runs) + "\n]\n")
-    origin, seeds = runs[0]["origin"], max(int(row["n"]) for row in rows)
-    made = DEMO if sweep == "demo" else f"Made from [results/published/{sweep}](results/published/{sweep})"
-    text = f"{TITLES[sweep]}\n\n{HEAD}" + "".join(map(line, rows))
-    text += f"\n{made} on {origin['device'].split(',')[0]}, one thread a run, torch {origin['versions']['torch']}: test error of\n"
-    text += f"the last epoch in percent, mean ± standard deviation of {seeds} seeds (provisional: so few tell little); memory is the\n"
-    text += "allocator's peak; memory, time and MACs are multiples of Backprop's; helpers' FLOPs are their\n"
-    text += "share of a training step's. `-`: not comparable, the core was shared.\n\n"
-    text += f"![test error against K](results/published/{sweep}/{figure.name})\n"
+    made = "Made by `make demo`" if sweep == "demo" else f"Made from [results/published/{sweep}](results/published/{sweep})"
+    origin = runs[0]["origin"]
+    text = f"{TITLES[sweep]}\n\n{text}".replace("MADE", f"{made} on {origin['device']} a run, torch {origin['versions']['torch']}")
+    text += "".join(f"\n![test error against K](results/published/{sweep}/{figure.name})\n" for figure in figures)
     readme = (ROOT / "README.md").read_text()
     start, end = f"<!-- {sweep}: docs/publish.py -->", f"<!-- /{sweep} -->"
     before, after = readme.index(start) + len(start), readme.index(end)
@@ -59,18 +63,48 @@ def summaries(folder: Path, datasets: set[str]) -> list[dict[str, Any]]:
     return runs
 
 
-TITLES = {
-    "demo": "Scikit-learn's digits, 320 training images, ResNet-20:",
-    "cifar10-subset-resnet20": "CIFAR-10, 1,500 training images for 6 epochs, 1,000 test images, ResNet-20:",
-}
+def of_headline(rows: pd.DataFrame) -> str:
+    """The README's table of a report's headline."""
+    text = head(*HEADLINE)
+    for _, row in rows.iterrows():
+        error = f"{row['error_mean']:.2f} ± {row['error_std']:.2f}"
+        ratios = ["-" if pd.isna(row[k]) else f"{row[k]:.2f}×" for k in ("memory_ratio", "time_ratio", "macs_ratio")]
+        text += line(row, error, *ratios)
+    n = rows["n"].max()
+    text += "\nMADE: test error of the last epoch in\n"
+    text += f"percent, mean ± standard deviation of {n} seeds (provisional: so few tell little); memory is the allocator's peak; memory,\n"
+    text += (
+        "time and MACs are multiples of Backprop's; helpers' FLOPs are their share of a training step's. `-`: not comparable, the core\n"
+    )
+    return text + "was shared.\n"
 
 
-def line(row: pd.Series) -> str:
-    """One row of the README's table."""
-    beside = " | ".join(item.text for item in beside_k(row))
-    error = f"{row['error_mean']:.2f} ± {row['error_std']:.2f}"
-    ratios = " | ".join("-" if pd.isna(row[k]) else f"{row[k]:.2f}×" for k in ("memory_ratio", "time_ratio", "macs_ratio"))
-    return f"| {row['label']} | {beside} | {error} | {ratios} |\n"
+def of_exhibit(found: pd.DataFrame) -> str:
+    """The README's table of an exhibit's costs: ours, and in brackets what the paper prints."""
+    text = head(*(f"{name} [paper]" for name in EXHIBIT.values()))
+    for _, mine in found.groupby(["recipe", "modules"], sort=False):
+        by = mine.set_index("metric")
+        text += line(mine.iloc[0], *(beside(by.loc[metric], 2 if metric == "memory_gb" else 1) for metric in EXHIBIT))
+    text += "\nMADE: peak memory is the largest sum of live\n"
+    text += "tensor bytes in a training step; the paper's is the smallest memory of a Titan Xp with which a run works. The paper's FLOPs\n"
+    return text + "are those that helpers add, ours also hold what isolated modules save.\n"
+
+
+def beside(row: pd.Series, digits: int) -> str:
+    """A number of ours, and what the paper prints, if it does."""
+    ours = "" if pd.isna(row["value"]) else f"{row['value']:.{digits}f}"
+    return ours + ("" if pd.isna(row["published_value"]) else f" [{row['published_value']:.{digits}f}]")
+
+
+def head(*names: str) -> str:
+    """The first two lines of a table."""
+    columns = ["recipe", *BESIDE_K, *names]
+    return f"| {' | '.join(columns)} |\n{'| --- ' * len(columns)}|\n"
+
+
+def line(row: pd.Series, *items: str) -> str:
+    """One line of a table."""
+    return f"| {' | '.join([row['label'], *(item.text for item in beside_k(row)), *items])} |\n"
 
 
 if __name__ == "__main__":

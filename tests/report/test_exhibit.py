@@ -92,7 +92,8 @@ def test_costs_stand_beside_the_published_ones(site: Any) -> None:
     assert "Backprop 1 all 0 0.0 % ours, last epoch 5.00 ± 0.00 (4) 2.00 – – – 3" in text
     # trunk 300 and helpers 100 (K - 1): (300 + 100) / 300
     assert "DGL & co_1 2 1 10 25.0 % ours, last epoch 6.00 ± 0.00 (4) 1.00 50.0 33.3 25.0 3" in text
-    assert "published 1.50 40.0 −3.0 12.5" in text
+    assert "published 1.50 40.0 −3.0 12.5" in text and "No verdicts on costs" not in text
+    assert " verdict " not in text, "of costs alone there is nothing to judge"
     assert "Beside published numbers No published number" in s.words()
 
 

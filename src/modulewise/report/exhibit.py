@@ -171,6 +171,7 @@ def _lines(places: list[pd.Series | None], first: str, several: bool, exhibit: E
         yield "ours, best epoch", [_plus_minus(p, "best_") for p in places]
     if theirs:
         yield "published", [_theirs(p, first, several) for p in places]
+    if said:
         two = best and any(p["verdict"] != p["verdict_best"] for p in error)
         yield "verdict, last epoch" if two else "verdict", [_verdict(p, "verdict") for p in places]
         if two:
