@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 
 from . import expectation, expectation_sweep, references, sources
 from .config import Cell, load_sweep, sweep_argument
-from .errors import InvalidInput
+from .errors import InvalidInput, choose
 
 Key = tuple[str, str, str, int, str, int | None]
 
@@ -30,7 +31,10 @@ def check(
     """Build every distinct net and method of a sweep without data, and say what its runs will cost: mistakes die in seconds."""
     config, where = sweep_argument(sweep)
     made, book, cells = load_sweep(config, root, where)
-    references.load(book.recipes_file.with_name(references.FILE))
+    published = {r.source for r in references.load(book.recipes_file.with_name(references.FILE))}
+    for source in made.exhibit.sources if made.exhibit and published else ():
+        if source not in published:
+            raise choose(source, published, f"source of {references.FILE}", f"{where}: exhibit.sources")
     distinct: dict[Key, Cell] = {}
     for cell in cells:
         distinct.setdefault(_key(cell), cell)
@@ -53,7 +57,10 @@ def check(
     print(f"sweep {made.sweep}: {len(cells)} cells, {len(done)} finished, {len(distinct)} distinct configurations checked")
     for axis in ("dataset", "network", "recipe", "modules", "seed"):
         counts = Counter(str(getattr(c, axis)) for c in cells)
-        print(f"  {axis:<8} {', '.join(f'{name} ({n})' for name, n in counts.items())}")
+        print("\n".join(_wrapped(axis, ", ".join(f"{name} ({n})" for name, n in counts.items()))))
+    if made.tune:
+        after = f"these are trials; the {len(book.cells(made, where))} reported cells are for the second run of the same command"
+        print("\n".join(_wrapped("tuning", after if book.tuned is None else "done: these are the reported cells, as tuned")))
 
     @cache
     def images(dataset: str) -> tuple[int, int]:
@@ -86,6 +93,11 @@ def check(
     expected = expectation_sweep.expect(todo, ran, known, flops, lambda c: states[_key(c)], tflops, made.keep_weights == "last")
     print("\n".join(expected.lines()))
     expected.check(made.limits, where)
+
+
+def _wrapped(word: str, text: str, width: int = 80) -> list[str]:
+    """A line of the summary, and more below it where it is long."""
+    return textwrap.wrap(text, width, initial_indent=f"  {word:<8} ", subsequent_indent=" " * 11, break_on_hyphens=False)
 
 
 def _key(cell: Cell) -> Key:

@@ -239,7 +239,7 @@ class Book:
         general = [o for o in shared.overrides if o.when.holds(dataset, network, modules)]
         for override in (*general, *self._overrides(recipe, dataset, network, modules)):
             own |= override.set.options
-            settings = _settings(settings, override.set.training)
+            settings = _settings(settings, override.set.training, f"{where}: {dataset} {network} {recipe} K={modules}")
             partition = override.set.partition or partition  # type: ignore[assignment]
         content = {
             "dataset": dataset,
@@ -250,7 +250,7 @@ class Book:
             "method": r.method,
             "options": own | (options or {}),
             "partition": partition,
-            "training": _settings(settings, training or {}),
+            "training": _settings(settings, training or {}, f"{where}: {dataset} {network} {recipe} K={modules}"),
             "data": self.datasets[dataset],
         }
         return parse(Cell, content, f"{where}: {dataset} {network} {recipe} K={modules}")
@@ -312,9 +312,11 @@ class Book:
         return cell.model_copy(update={"training": cell.training.model_copy(update={"step_seconds": found})})
 
 
-def _settings(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+def _settings(base: dict[str, Any], change: dict[str, Any], where: str) -> dict[str, Any]:
     """Training settings with changes; a new budget takes the place of the old one."""
     budgets = {"epochs", "flops", "seconds"}
+    if len(budgets & set(change)) > 1:
+        raise InvalidInput(f"{where}: training: give one budget: epochs, flops or seconds")
     drop = budgets | {"step_seconds"} if budgets & set(change) else set()
     return {k: v for k, v in base.items() if k not in drop} | change
 

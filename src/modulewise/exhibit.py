@@ -45,7 +45,7 @@ def check(exhibit: Exhibit, cells: Iterable[Cell], where: str) -> None:
     """Refuse a layout that puts different cells in one place.
 
     Raises:
-        InvalidInput: an axis with several values is neither row nor column.
+        InvalidInput: an axis with several values is neither row nor column, or grids differ in settings and these are neither.
     """
     axes = [a for a in ("dataset", "network", "recipe", "modules") if a not in (*exhibit.rows, *exhibit.columns)]
     seen: dict[tuple[object, ...], Cell] = {}
@@ -56,3 +56,7 @@ def check(exhibit: Exhibit, cells: Iterable[Cell], where: str) -> None:
             if getattr(cell, axis) != getattr(other, axis):
                 both = f"{getattr(other, axis)} and {getattr(cell, axis)}"
                 raise InvalidInput(f"{where}: exhibit: {both} would stand in one place; name {axis} in rows or columns")
+        if "settings" not in (*exhibit.rows, *exhibit.columns) and cell.training != other.training:
+            both = ", ".join(k for k in type(cell.training).model_fields if getattr(cell.training, k) != getattr(other.training, k))
+            which = str(cell).rpartition(" ")[0]
+            raise InvalidInput(f"{where}: exhibit: {which} of different {both} would stand in one place; name settings in rows or columns")

@@ -56,7 +56,7 @@ class Expected:
         if not self.cells:
             return ["  to run   nothing"]
         said = [
-            f"to run   {self.cells} cells: about {self.hours:.3g} hours of a GPU each to itself, or of a CPU ({self.basis()})",
+            f"to run   {self.cells} cells: about {_time(self.hours)} of one device, a run at a time ({self.basis()})",
             f"disk     {_size(self.left)} stay, at most {_size(self.held)} of checkpoints meanwhile; at most {self.files} files",
         ]
         return [x for s in said for x in textwrap.wrap(s, width, initial_indent="  ", subsequent_indent=" " * 11)]
@@ -132,6 +132,13 @@ def expect(
         out.held += HELD * checkpoint
         out.files += FILES + HELD + keep_weights
     return out
+
+
+def _time(hours: float) -> str:
+    """In hours, or in minutes or seconds where there are fewer; three digits, and all before the point."""
+    hours = float(f"{hours:.6g}")  # a sum of ten-minute runs is an hour, not 60 minutes
+    count, unit = (hours, "hours") if hours >= 1 else (hours * 60, "minutes") if hours >= 1 / 60 else (hours * 3600, "seconds")
+    return f"{count:.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
 
 
 def _size(n: float) -> str:

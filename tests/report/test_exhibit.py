@@ -108,6 +108,16 @@ def test_grids_that_differ_in_the_budget_stand_side_by_side(site: Any) -> None:
     assert "DGL & co_1 2 1 10 25.0 % ours, last epoch 9.00 ± 0.00 (2) 7.00 ± 0.00 (2)" in text
 
 
+def test_grids_that_differ_in_settings_do_not_share_a_place(site: Any) -> None:
+    grid = GRID | {"recipes": ["backprop"], "modules": [1], "seeds": 2}
+    sweep = {"sweep": "x", "grids": [grid | {"training": {"epochs": n, "lr": 0.1}} for n in (3, 4)]}
+    root = site().root
+    with pytest.raises(InvalidInput) as caught:
+        load_sweep(sweep | {"exhibit": EXHIBIT | {"rows": ["recipe"], "columns": []}}, root, "x.yaml")
+    assert "K=1 of different epochs would stand in one place; name settings in rows or columns" in str(caught.value)
+    load_sweep(sweep | {"exhibit": EXHIBIT | {"rows": ["recipe"], "columns": ["settings"]}}, root, "x.yaml")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

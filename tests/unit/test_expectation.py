@@ -102,7 +102,7 @@ def test_the_speed_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "about 1.2 hours" in check(tmp_path, capsys, monkeypatch)[1]
     assert "about 12 hours" in check(tmp_path, capsys, monkeypatch, "--tflops", "0.5")[1]
     monkeypatch.setenv("MODULEWISE_TFLOPS", "50")
-    assert "about 0.12 hours" in check(tmp_path, capsys, monkeypatch)[1]
+    assert "about 7.2 minutes" in check(tmp_path, capsys, monkeypatch)[1]
 
 
 def test_a_budget_of_seconds_is_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,3 +230,23 @@ def test_sizes_are_those_of_the_images(source: str, tmp_path: Path) -> None:
     made = Dataset(**entry)
     arrays = sources.arrays(made, tmp_path)
     assert sources.sizes(made, tmp_path) == (len(arrays[1]), len(arrays[3]))
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(36, "3.6 minutes"), (0.9, "5.4 seconds"), (3600 * 1234, "7404 hours"), (3600, "6 hours")])
+def test_time_is_said_in_a_unit_that_fits(
+    seconds: float, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace_file(tmp_path, sweep(tmp_path)[1], seconds)
+    assert f"6 cells: about {said} of one device, a run at a time" in check(tmp_path, capsys, monkeypatch)[1]
+
+
+def test_trials_are_named_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(tmp_path, tune={"trials": 2, "validation": 32, "seeds": [100], "training": {"lr": [0.1, 0.2]}})
+    said = check(tmp_path, capsys, monkeypatch)[1]
+    assert "sweep s: 4 cells" in said and "tuning these are trials; the 6 reported cells" in said
+
+
+def test_a_source_that_has_no_published_number(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(tmp_path, exhibit={"title": "t", "rows": ["recipe", "modules"], "sources": ["InfoPro, arXiv 2101.10832, table 22"]})
+    code, said = check(tmp_path, capsys, monkeypatch)
+    assert code == 2 and "exhibit.sources: unknown source" in said and "did you mean 'InfoPro, arXiv 2101.10832, table 2'?" in said
