@@ -308,8 +308,11 @@ class Book:
             return cell
         found = self.pace.step_seconds.get(cell.steps)
         if found is None:
-            raise InvalidInput(f"{where}: {cell}: the pace file has no step time of it; measure them without the key pace")
+            raise InvalidInput(f"{where}: {cell}: the pace file has no step time of it; {_MEASURE}")
         return cell.model_copy(update={"training": cell.training.model_copy(update={"step_seconds": found})})
+
+
+_MEASURE = "write one with modulewise pace --out FILE, of this sweep without the key pace"
 
 
 def _settings(base: dict[str, Any], change: dict[str, Any], where: str) -> dict[str, Any]:
@@ -338,6 +341,8 @@ def load_sweep(config: dict[str, Any] | Path, root: Path, where: str = "config",
     sweep = parse(Sweep, config, where)
     book = Book(root / sweep.recipes, root / sweep.datasets)
     if sweep.pace:
+        if not (root / sweep.pace).exists():
+            raise InvalidInput(f"{where}: pace: {root / sweep.pace}: No such file; {_MEASURE}")
         book.pace = parse(StepTimes, read_yaml(root / sweep.pace), str(root / sweep.pace))
     cells = book.cells(sweep, where)
     if sweep.exhibit:

@@ -223,6 +223,7 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "a name that stands in no path": (put("sweep", "sweep", to="my sweep"), CHECK),
     "two budgets": (put(*ONE, "training", to={"flops": 1e9, "seconds": 5}), CHECK),
     "epochs beside another budget": (put(*ONE, "training", to={"epochs": 2, "flops": 1e9}), CHECK),
+    "a pace file that is not there": (lambda f: f["sweep.yaml"].update(pace="results/pace/none.json"), CHECK),
     "a limit that does not exist": (lambda f: f["sweep.yaml"].update(limits={"hours": 3}), CHECK),
     "more files than the limit": (lambda f: f["sweep.yaml"].update(limits={"files": 10}), CHECK),
     "weights to keep that do not exist": (lambda f: f["sweep.yaml"].update(keep_weights="best"), CHECK),
