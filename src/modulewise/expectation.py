@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,16 @@ def total_hours(cells: Iterable[Cell], known: dict[str, Found]) -> tuple[float, 
 
 
 def table(cells: Sequence[Cell], known: dict[str, Found]) -> list[str]:
-    """Recipe, K, seconds an epoch, hours a run, runs, hours in all; a heading for every data set and network. 80 columns."""
+    """Recipe, K, seconds an epoch, hours a run, runs, hours in all; a heading for every data set and network. 80 columns.
+    A recipe that stands there several times at one K has its budget beside its name."""
     out: list[str] = []
     place = ""
-    for name in dict.fromkeys(c.configuration for c in cells):
-        mine = [c for c in cells if c.configuration == name]
-        cell, found = mine[0], known[name]
+    distinct = configurations(list(cells))
+    alike = Counter((c.dataset, c.network, c.recipe, c.modules) for c in distinct.values())
+    for name, cell in distinct.items():
+        mine, found = [c for c in cells if c.configuration == name], known[name]
+        several = alike[cell.dataset, cell.network, cell.recipe, cell.modules] > 1
+        recipe = f"{cell.recipe} {_budget(cell)}" if several else cell.recipe
         if (here := f"{cell.dataset} {cell.network}") != place:
             place = here
             out.append(f"{place[:33]:<33} {'K':>4} {'s/epoch':>9} {'h/run':>9} {'runs':>6} {'hours':>9}")
@@ -81,8 +86,13 @@ def table(cells: Sequence[Cell], known: dict[str, Found]) -> list[str]:
             figures = f"{_figure(epoch):>9} {_figure(run):>9} {len(mine):>6} {_figure(run * len(mine)):>9}"
         else:
             figures = f"{'out of memory':>19} {len(mine):>6}"
-        out.append(f"  {cell.recipe[:31]:<31} {cell.modules:>4} {figures}")
+        out.append(f"  {recipe[:31]:<31} {cell.modules:>4} {figures}")
     return out
+
+
+def _budget(cell: Cell) -> str:
+    t = cell.training
+    return f"flops={t.flops:g}" if t.flops else f"seconds={t.seconds:g}" if t.seconds else f"epochs={t.epochs}"
 
 
 def _figure(x: float) -> str:

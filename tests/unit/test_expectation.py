@@ -250,3 +250,11 @@ def test_a_source_that_has_no_published_number(tmp_path: Path, capsys: pytest.Ca
     sweep(tmp_path, exhibit={"title": "t", "rows": ["recipe", "modules"], "sources": ["InfoPro, arXiv 2101.10832, table 22"]})
     code, said = check(tmp_path, capsys, monkeypatch)
     assert code == 2 and "exhibit.sources: unknown source" in said and "did you mean 'InfoPro, arXiv 2101.10832, table 2'?" in said
+
+
+def test_equal_recipes_of_other_budgets_are_told_apart(tmp_path: Path) -> None:
+    cells = [c for budget in ({"epochs": 4}, {"flops": 2e10}, {"seconds": 5}) for c in sweep(tmp_path, budget)[1]]
+    known: dict[str, Any] = {name: {"seconds": 1.0, "epoch_seconds": 1.0, "evaluation_seconds": 0.5} for name in configurations(cells)}
+    names = [line[:33].strip() for line in expectation.table(cells, known)]
+    assert names == ["fake resnet8", *(f"dgl {b}" for b in ("epochs=4", "flops=2e+10", "seconds=5") for _ in range(2))]
+    assert expectation.table(cells[:6], known)[1].startswith("  dgl   ")
