@@ -17,10 +17,10 @@ demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, 
 	@$(RUN) snakemake --profile profiles/local --configfile config/demo.yaml
 
 test: $(READY)  ## all tests but the slow ones
-	@$(RUN) python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+	@$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-all: $(READY)  ## the slow ones too
-	@$(RUN) python -m pytest -n 2 --dist loadfile
+	@$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## lint, format, types, import rules, spelling, workflow lint
 	@$(RUN) sh -e tests/check.sh

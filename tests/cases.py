@@ -101,10 +101,12 @@ ROWS = [Row(case, network) for case in CASES for network in case.networks]
 BACKPROP = Row(CASES[0], "resnet8")
 
 
-def rows(keep: Any = lambda row: True) -> pytest.MarkDecorator:
-    """Run a test over every row for which `keep(row)` holds."""
+def rows(keep: Any = lambda row: True, *, one_a_method: bool = False) -> pytest.MarkDecorator:
+    """Run a test over every row for which `keep(row)` holds; with `one_a_method` all but a method's first row are slow."""
     kept = [r for r in ROWS if keep(r)]
-    return pytest.mark.parametrize("row", kept, ids=[f"{r.case}@{r.network}" for r in kept])
+    first = {r.case.method: r for r in reversed(kept)} if one_a_method else {}
+    slow = [[pytest.mark.slow] if one_a_method and first[r.case.method] is not r else [] for r in kept]
+    return pytest.mark.parametrize("row", [pytest.param(r, marks=m, id=f"{r.case}@{r.network}") for r, m in zip(kept, slow, strict=True)])
 
 
 @cache

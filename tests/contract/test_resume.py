@@ -144,7 +144,7 @@ def test_stopped_under_the_asynchronous_schedule(row: Row, tmp_path: Path) -> No
     check(row, tmp_path, lambda folder: stop_after(row, STEPS + 5, folder, "asynchronous"), "asynchronous")
 
 
-@rows(lambda row: row.network == row.case.networks[0])
+@rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
 def test_killed_while_it_reports_an_epoch(row: Row, tmp_path: Path) -> None:
     def killed(folder: Path) -> None:
         def say(line: str) -> None:
@@ -180,7 +180,7 @@ def check_held_out(row: Row, tmp_path: Path, schedule: str) -> None:
     assert result.val_last == pytest.approx(100 * wrong)
 
 
-@rows(lambda row: row.network == row.case.networks[0])
+@rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
 def test_images_held_out_are_evaluated_and_move_nothing(row: Row, tmp_path: Path) -> None:
     check_held_out(row, tmp_path, "joint")
 
