@@ -33,7 +33,7 @@ class Toy:
         env["PATH"] = f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{env['PATH']}"
         command = [sys.executable, "-m", "snakemake", *OPTIONS.split(), *options]
         with (self.folder / "said").open("ab") as log:
-            return subprocess.Popen(command, cwd=self.folder, env=env, stdout=log, stderr=log, preexec_fn=_apart)
+            return subprocess.Popen(command, cwd=self.folder, env=env, stdout=log, stderr=log, start_new_session=True)
 
     def run(self, *options: str, status: int = 0, **environment: str) -> str:
         """Run to the end; what the controller said."""
@@ -59,11 +59,6 @@ class Toy:
         path = self.folder / "bin" / program
         path.write_text(f"#!/bin/bash\nreal={self.cluster.run('which', program).strip()}\n{body}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-
-def _apart() -> None:
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def until(condition: Callable[[], object], timeout: float = 60) -> None:

@@ -91,9 +91,7 @@ class Workflow:
         env = self.cluster.env | {"MODULEWISE_SAVE_EVERY": "1", "MLFLOW_DISABLE_TELEMETRY": "true"} | environment
         env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
         with self.log.open("ab") as log:
-            return subprocess.Popen(
-                self.command(*options), env=env, stdout=log, stderr=log, start_new_session=True, preexec_fn=_interruptible
-            )
+            return subprocess.Popen(self.command(*options), env=env, stdout=log, stderr=log, start_new_session=True)
 
     @contextlib.contextmanager
     def running(self, *options: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -189,10 +187,6 @@ class Workflow:
             steps_of = [(start["epoch"], start["slurm_restart"]) for start in said.starts]
             assert steps_of == sorted(steps_of, key=lambda s: s[0]), "a later start began at an earlier epoch"
             assert not list(folder.glob("checkpoint*"))
-
-
-def _interruptible() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 _NUMBER = itertools.count()
