@@ -32,9 +32,9 @@ def check(
     config, where = sweep_argument(sweep)
     made, book, cells = load_sweep(config, root, where)
     published = {r.source for r in references.load(book.recipes_file.with_name(references.FILE))}
-    for source in made.exhibit.sources if made.exhibit and published else ():
-        if source not in published:
-            raise choose(source, published, f"source of {references.FILE}", f"{where}: exhibit.sources")
+    named = made.exhibit.sources if made.exhibit else ()
+    if named and published and published.isdisjoint(named):
+        raise choose(named[0], published, f"source of {references.FILE}", f"{where}: exhibit.sources")
     distinct: dict[Key, Cell] = {}
     for cell in cells:
         distinct.setdefault(_key(cell), cell)

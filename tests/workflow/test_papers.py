@@ -48,6 +48,8 @@ def test_a_sweep_has_the_cells_of_its_exhibit(path: Path) -> None:
     else:
         assert len(cells) == SEEDS * CELLS[path.stem]
     assert {c.training.epochs for c in cells if not (c.training.flops or c.training.seconds)} == {160}
+    if sweep.exhibit and sweep.exhibit.sources:
+        assert any(r.source in sweep.exhibit.sources for r in references.load(REPO / "config" / references.FILE))
 
 
 @pytest.mark.slow
