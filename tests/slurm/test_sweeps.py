@@ -53,6 +53,7 @@ def test_a_job_that_cannot_resume_says_so_at_its_limit(sweep: Sweep, slurm: Clus
     assert len(flow.jobs()) == 1 and not flow.trained(flow.cells[0])
 
 
+@pytest.mark.slow
 def test_preempted_by_a_higher_partition_it_goes_on_later(sweep: Sweep, slurm: Cluster) -> None:
     flow = sweep(seeds=2, epochs=LONG)
     with flow.running(*TRAIN_ONLY, "--default-resources", "slurm_partition=low", "mem_mb=2500") as controller:
@@ -83,6 +84,7 @@ def test_a_lost_node_costs_what_was_not_saved(sweep: Sweep, slurm: Cluster) -> N
     assert flow.record(flow.cells[0]).starts[1]["epoch"] > 5
 
 
+@pytest.mark.slow
 def test_a_cancelled_task_is_submitted_again_and_resumes(sweep: Sweep, slurm: Cluster) -> None:
     flow = sweep(seeds=2, epochs=LONG)
     with flow.running(*TRAIN_ONLY, "--retries", "1") as controller:
@@ -200,7 +202,8 @@ def test_a_busy_controller_is_asked_again(sweep: Sweep, slurm: Cluster) -> None:
     assert list(flow.jobs().values()) == ["COMPLETED"]
 
 
-@pytest.mark.parametrize("when", [pytest.param("while it runs", marks=pytest.mark.slow), "after it has died"])
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["while it runs", "after it has died"])
 def test_a_dead_database_changes_no_fate(when: str, sweep: Sweep, slurm_db: Cluster) -> None:
     flow = sweep(cluster=slurm_db, seeds=1, epochs=LONG)
     with flow.running(*TRAIN_ONLY, "--retries", "1") as controller:
