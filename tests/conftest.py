@@ -25,9 +25,10 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
-    """Who starts the tests in the background has SIGINT ignored, and so would every program that a test interrupts."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Who starts the tests in the background, or with nohup, has these ignored, and so would every program that a test ends by them."""
+    for name, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(name) is signal.SIG_IGN:
+            signal.signal(name, usual)
 
 
 @pytest.fixture(scope="session")
