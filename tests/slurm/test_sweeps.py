@@ -16,6 +16,8 @@ from workflow import TRAIN_ONLY, Workflow
 Sweep = Callable[..., Workflow]
 LONG = 400
 """Epochs of a training that is still running when something happens to it."""
+NEVER = 20000
+"""Epochs of a training that is still running after minutes."""
 
 
 def test_a_sweep_goes_out_as_one_array_and_comes_back_as_a_report(sweep: Sweep, slurm: Cluster) -> None:
@@ -36,18 +38,22 @@ def test_a_sweep_goes_out_as_one_array_and_comes_back_as_a_report(sweep: Sweep, 
 
 
 def test_at_its_time_limit_a_training_is_requeued_and_goes_on(sweep: Sweep, slurm: Cluster) -> None:
-    flow = sweep(seeds=1, epochs=600)
-    flow.run(*TRAIN_ONLY, "--set-resources", "train:runtime=1")
-    flow.complete()
-    ((id, state),) = flow.jobs().items()
-    assert (state, int(flow.show(id)["Restarts"])) == ("COMPLETED", len(flow.record(flow.cells[0]).starts) - 1)
-    assert int(flow.show(id)["Restarts"]) >= 1
-    assert flow.said().count("job(s) of train: ") == 1 and "ends:" not in flow.said()
+    flow = sweep(seeds=1, epochs=NEVER)
+    with flow.running(*TRAIN_ONLY, "--set-resources", "train:runtime=1") as controller:
+        flow.waits("started again", lambda: len(flow.record(flow.cells[0]).starts) == 2, controller, timeout=240)
+        ((id, _),) = flow.jobs().items()
+        assert flow.show(id)["Restarts"] == "1"
+        assert flow.said().count("job(s) of train: ") == 1 and "ends:" not in flow.said()
+        controller.send_signal(signal.SIGINT)
+        flow.ends(controller, status=1, timeout=20)
+    first, second = flow.record(flow.cells[0]).starts
+    assert (first["epoch"], first["slurm_restart"]) == (1, None)
+    assert second["epoch"] > 1 and second["slurm_restart"] == "1"
 
 
 @pytest.mark.slow
 def test_a_job_that_cannot_resume_says_so_at_its_limit(sweep: Sweep, slurm: Cluster) -> None:
-    flow = sweep(seeds=1, epochs=20000)
+    flow = sweep(seeds=1, epochs=NEVER)
     said = flow.run(*TRAIN_ONLY, "--retries", "0", "--set-resources", "train:runtime=1", "train:resumable=0", status=1)
     assert "reached its time limit of 1 min and cannot resume: give it more runtime" in said
     assert len(flow.jobs()) == 1 and not flow.trained(flow.cells[0])
