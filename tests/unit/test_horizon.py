@@ -106,6 +106,39 @@ def test_a_horizon_of_k_is_the_sum_of_all_losses_at_once() -> None:
         torch.testing.assert_close(g, e, rtol=1e-9, atol=1e-12)
 
 
+class InFloat(torch.nn.Module):
+    """A layer that its network keeps in fp32."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return self.layer(x.float())
+
+
+def test_passes_back_are_no_part_of_autocast() -> None:
+    """A layer in fp32 has its gradients in fp32, as in one backward pass over the sum of all losses."""
+    given = batch(dtype=torch.float32)
+    made, its = (build("horizon", 3, reach=3) for _ in range(2))
+    for method in (made, its):
+        method.trunk[1] = torch.nn.Sequential(*map(InFloat, method.trunk[1]))
+    losses, autocast = made.losses(given), torch.autocast("cpu", torch.bfloat16)
+    for _ in range(3):
+        with autocast:
+            loss = next(losses)
+        loss.value.backward()
+    with autocast:
+        h, total = given.x, 0
+        for k in range(3):
+            h = its.trunk[k](h)
+            total = total + F.cross_entropy(h if k == 2 else its.heads[k](h), given.y)
+    total.backward()  # type: ignore[attr-defined]
+    for p, q in zip(made.parameters(), its.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("reach", [1, 2, 4])
 def test_values_are_those_of_the_local_losses(reach: int) -> None:
     mine = {loss.name: loss.value.item() for loss in build("horizon", 4, reach=reach).double().losses(batch())}
