@@ -12,10 +12,10 @@ from .errors import InvalidInput
 
 
 def report(
-    sweep: Annotated[str, typer.Option(help="the sweep's YAML file, or its configuration as JSON")],
+    sweep: Annotated[str, typer.Option(help="path of a sweep, or its JSON text")] = "config/sweep.yaml",
     runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
     out: Annotated[Path | None, typer.Option(help="where to write; results/reports/SWEEP if not given")] = None,
-    root: Annotated[Path, typer.Option(help="folder that the sweep's recipes and data sets start from")] = Path(),
+    root: Annotated[Path, typer.Option(help="folder that the sweep's relative paths start from")] = Path(),
 ) -> None:
     """Write report.html, tables/ and figures/; runs that are missing, going on or failed are shown as such."""
     config, where = sweep_argument(sweep)

@@ -13,10 +13,10 @@ from .errors import InvalidInput
 
 
 def tune(
-    sweep: Annotated[str, typer.Option(help="the sweep's YAML file, or its configuration as JSON")],
+    sweep: Annotated[str, typer.Option(help="path of a sweep, or its JSON text")] = "config/sweep.yaml",
     runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
     out: Annotated[Path | None, typer.Option(help="file to write; results/tuned/SWEEP.json if not given")] = None,
-    root: Annotated[Path, typer.Option(help="folder that the sweep's recipes and data sets start from")] = Path(),
+    root: Annotated[Path, typer.Option(help="folder that the sweep's relative paths start from")] = Path(),
 ) -> None:
     """Read the results of a sweep's trials and write what each recipe is to be trained with."""
     config, where = sweep_argument(sweep)
