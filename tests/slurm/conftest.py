@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,8 @@ from typing import Any
 import pytest
 from cluster import Cluster
 
-from workflow import Workflow
+import forked
+from workflow import ROOT, Workflow
 
 
 @pytest.fixture(scope="session")
@@ -41,23 +40,13 @@ def _clean_queue(request: pytest.FixtureRequest) -> Iterator[None]:
         cluster.clear()
 
 
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The mark of a data set that is there."""
-    mark = tmp_path_factory.mktemp("data") / "digits.json"
-    entry = '{"source": "digits", "pad": 1}'
-    command = [sys.executable, "-m", "modulewise", "data", "--dataset", "digits", "--entry", entry, "--mark", str(mark)]
-    subprocess.run(command, check=True, capture_output=True)
-    return mark
-
-
 @pytest.fixture
-def sweep(tmp_path: Path, digits: Path, request: pytest.FixtureRequest) -> Callable[..., Workflow]:
+def sweep(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Workflow]:
     """Makes a small sweep in a folder where the data set is prepared; on the cluster `slurm` unless another is given."""
 
     def make(cluster: Cluster | None = None, **options: Any) -> Workflow:
-        (tmp_path / "results" / "data").mkdir(parents=True)
-        (tmp_path / "results" / "data" / "digits.json").write_bytes(digits.read_bytes())
+        mark = tmp_path / "results/data/fake.json"
+        assert forked.run("data", "--dataset", "fake", "--config", str(ROOT / "config"), "--mark", str(mark)).returncode == 0
         return Workflow(tmp_path, cluster or request.getfixturevalue("slurm"), **options)
 
     return make

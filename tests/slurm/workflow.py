@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from cluster import Cluster
 
+import forked
 from modulewise import record
 from modulewise.config import Cell, load_sweep
 
@@ -36,7 +37,7 @@ TRAIN_ONLY = ["--until", "train", "--no-hooks"]
 SWEEP = """
 sweep: tiny
 grids:
-  - datasets: [digits]
+  - datasets: [fake]
     networks: [mlp2x16]
     recipes: [{recipes}]
     modules: [2]
@@ -117,6 +118,20 @@ class Workflow:
         except subprocess.TimeoutExpired:
             pytest.fail(f"the controller still runs after {timeout} s:\n{self.said()[-3000:]}\n{self.queue()}")
         assert ended == status, self.said()[-4000:]
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Trainings that run stand still while the block runs, whatever else happens and however long it takes."""
+        starts = [self.record(cell).starts for cell in self.cells]
+        pids = [begun[-1]["pid"] for begun in starts if begun]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def said(self) -> str:
         """All that controllers said so far."""
@@ -204,8 +219,8 @@ def undisturbed(cell: str) -> dict[str, Any]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
-        command = [sys.executable, "-m", "modulewise", "train", "--cell", cell, "--out", name, "--threads", "1"]
-        subprocess.run(command, check=True, capture_output=True)
+        done = forked.run("train", "--cell", cell, "--out", name, "--threads", "1")
+        assert done.returncode == 0, done.stderr
         metrics = {k: v for k, (v, _) in record.read(Path(name)).metrics.items() if not k[0].startswith(CLOCKS)}
         return {"metrics": metrics, "result": json.loads((Path(name) / "result.json").read_text())}
 

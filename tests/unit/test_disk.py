@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 from modulewise import record, result
 from modulewise.config import Cell
 
@@ -26,14 +27,13 @@ CELL = Cell.model_validate(
         "data": {"source": "fake", "shape": [3, 4, 4], "classes": 4, "train_size": 64},
     }
 )
-MAIN = "from modulewise.cli import main; main()"
 MOUNTED = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 
 
 def train(folder: Path, cell: Cell = CELL, before: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """Train a cell for real; `before` is Python that the process runs first."""
     words = ["train", "--cell", cell.to_json(), "--out", str(folder), "--device", "cpu", "--threads", "1", "--save-every", "0"]
-    return subprocess.run([sys.executable, "-c", before + MAIN, *words], capture_output=True, text=True, timeout=120, env=os.environ | env)
+    return forked.run(*words, before=before, env=env)
 
 
 def one_line(done: subprocess.CompletedProcess[str], *parts: str) -> None:

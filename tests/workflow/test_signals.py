@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -14,17 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
+import forked
 from modulewise import record, result
 
 REPO = Path(__file__).parents[2]
 SAVED = 75
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def words(folder: Path, epochs: int = 6) -> list[str]:
     """A small run in a folder; it checkpoints after every step."""
-    words = "train --dataset fake --network resnet8 --recipe contsup-r1e --modules 3 --epochs 12 --threads 1 --keep-weights --save-every 0"
-    command = [sys.executable, "-m", "modulewise", *words.split(), "--config", str(REPO / "config"), "--out", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONPATH": ""})
+    cell = f"--dataset fake --network resnet8 --recipe contsup-r1e --modules 3 --epochs {epochs}"
+    return f"train {cell} --threads 1 --keep-weights --save-every 0 --config {REPO / 'config'} --out {folder}".split()
 
 
 def trained(folder: Path, more_than: int) -> None:
@@ -39,9 +38,8 @@ def trained(folder: Path, more_than: int) -> None:
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing stops."""
     folder = tmp_path_factory.mktemp("straight")
-    with start(folder) as run:
-        out, _ = run.communicate(timeout=120)
-    assert run.returncode == 0, out
+    done = forked.run(*words(folder))
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -49,17 +47,16 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stopped_and_continued(signals: list[signal.Signals], straight: Path, tmp_path: Path) -> None:
     moment = random.Random(0)
     for sig in signals:
-        with start(tmp_path) as run:
-            trained(tmp_path, record.read(tmp_path).committed)
-            time.sleep(moment.random() * 0.1)
-            run.send_signal(sig)
-            out, _ = run.communicate(timeout=60)
-        assert run.returncode == (-sig if sig == signal.SIGKILL else SAVED), out
+        before = record.read(tmp_path).committed
+        run = forked.Program(*words(tmp_path))
+        trained(tmp_path, before)
+        time.sleep(moment.random() * 0.1)
+        run.send_signal(sig)
+        assert run.wait() == (-sig if sig == signal.SIGKILL else SAVED), run.said()
         assert not (tmp_path / "result.json").exists()
-        assert ("resumes when started again" in out) == (sig != signal.SIGKILL)
-    with start(tmp_path) as run:
-        out, _ = run.communicate(timeout=120)
-    assert run.returncode == 0, out
+        assert ("resumes when started again" in "".join(run.said())) == (sig != signal.SIGKILL)
+    done = forked.run(*words(tmp_path))
+    assert done.returncode == 0, done.stderr
     mine, its = (torch.load(f / "weights.pt", weights_only=True)["method"] for f in (tmp_path, straight))
     assert mine.keys() == its.keys()
     assert all(torch.equal(mine[name], its[name]) for name in its)
@@ -84,7 +81,7 @@ def test_the_folder_holds_the_resolved_cell(straight: Path) -> None:
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGUSR2], ids=["term", "usr2"])
 def test_a_request_that_comes_when_all_is_done_spoils_nothing(sig: signal.Signals, tmp_path: Path) -> None:
     """Python gives up its handlers on the way out: a late signal must not make a finished run look failed."""
-    with start(tmp_path) as run:
+    with subprocess.Popen([sys.executable, "-m", "modulewise", *words(tmp_path, epochs=1)]) as run:
         while not (tmp_path / "result.json").exists():
             assert run.poll() is None
             time.sleep(0.001)

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import forked
 from modulewise import record, result
+from modulewise.config import load_sweep
 
 REPO = Path(__file__).parents[2]
 GRID = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["backprop", "dgl"], "modules": [2], "seeds": 1}
@@ -130,8 +132,6 @@ def test_one_cell_can_be_rerun(finished: Path) -> None:
 def test_interrupted_and_continued(tmp_path: Path) -> None:
     """SIGKILL to one training, SIGTERM to another: the sweep fails, makes its report, and continues where it was."""
     path = sweep(tmp_path, epochs=8)
-    straight = tmp_path / "straight"
-    straight.mkdir()
     words = command(tmp_path, "--configfile", str(path), "--keep-going")
     env = environment() | {"MODULEWISE_SAVE_EVERY": "0"}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as run:
@@ -144,16 +144,13 @@ def test_interrupted_and_continued(tmp_path: Path) -> None:
     assert "<strong>0 of 2 cells done</strong> · 2 cut off" in (tmp_path / "results/reports/tiny/report.html").read_text()
     again = snakemake(tmp_path, "--configfile", str(path), "--until", "train")
     assert again.returncode == 0, again.stdout + again.stderr
-    other = snakemake(straight, "--configfile", str(path), "--until", "train")
-    assert other.returncode == 0, other.stdout + other.stderr
-    folders = [p.parent for p in tmp_path.glob("results/runs/**/result.json")]
-    assert len(folders) == 2
-    for folder in folders:
-        whole = straight / folder.relative_to(tmp_path)
-        mine, its = result.load(folder / "result.json"), result.load(whole / "result.json")
-        assert (mine.origin.starts, its.origin.starts) == (2, 1)
-        assert mine.module_errors == its.module_errors and mine.module_losses == its.module_losses
-        assert _numbers(folder) == _numbers(whole)
+    for cell in load_sweep(path, REPO)[2]:
+        mine, whole = tmp_path / "results/runs" / cell.path, tmp_path / "whole" / cell.path
+        assert forked.run("train", "--cell", cell.to_json(), "--out", str(whole), "--threads", "1").returncode == 0
+        one, other = result.load(mine / "result.json"), result.load(whole / "result.json")
+        assert (one.origin.starts, other.origin.starts) == (2, 1)
+        assert one.module_errors == other.module_errors and one.module_losses == other.module_losses
+        assert _numbers(mine) == _numbers(whole)
 
 
 _SEEN: set[int] = set()
