@@ -69,7 +69,7 @@ def fit(row: Row, folder: Path, epochs: int = 3, **changes: Any) -> tuple[Traine
     return trainer, {k: v for k, (v, _) in record.read(folder).settled().items() if not k[0].startswith(MEASURED)}
 
 
-@rows(splits)
+@rows(splits, one_a_method=True)
 def test_one_state_by_the_clock_is_joint_training(row: Row, tmp_path: Path) -> None:
     joint, of_joint = fit(row, tmp_path / "joint")
     alone, of_alone = fit(row, tmp_path / "asynchronous", schedule="asynchronous")

@@ -139,7 +139,10 @@ def test_stopped_with_states_in_buffers(n: int, schedule: str, tmp_path: Path) -
     check(row, tmp_path, lambda folder: stop_after(row, n, folder, schedule), schedule)
 
 
-@rows(lambda row: row.case.modules > 1 and row.network == row.case.networks[0] and not method_class(row.case.method).joint_only)
+@rows(
+    lambda row: row.case.modules > 1 and row.network == row.case.networks[0] and not method_class(row.case.method).joint_only,
+    one_a_method=True,
+)
 def test_stopped_under_the_asynchronous_schedule(row: Row, tmp_path: Path) -> None:
     check(row, tmp_path, lambda folder: stop_after(row, STEPS + 5, folder, "asynchronous"), "asynchronous")
 

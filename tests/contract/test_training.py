@@ -94,7 +94,7 @@ def test_deployed_parts_are_all_that_a_prediction_needs(row: Row) -> None:
     assert all(g is not None for g in used)
 
 
-@rows(lambda row: row.network == row.case.networks[0])
+@rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
 def test_the_seed_decides_the_weights(row: Row, tmp_path: Path) -> None:
     first, again, other = (train(row, tmp_path / str(n), seed=seed, epochs=1) for n, seed in enumerate((3, 3, 4)))
     assert same(first.method.state_dict(), again.method.state_dict())
@@ -133,7 +133,7 @@ def batches_seen(row: Row, folder: Path) -> list[Tensor]:
     return seen
 
 
-@rows(lambda row: row.network == "resnet8" and cuttable(row))
+@rows(lambda row: row.network == "resnet8" and cuttable(row), one_a_method=True)
 def test_batches_are_paired_with_those_of_backprop(row: Row, tmp_path: Path) -> None:
     mine, its = batches_seen(row, tmp_path / "a"), batches_seen(BACKPROP, tmp_path / "b")
     assert len(mine) == len(its) == 12

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from modulewise.config import Book, Cell, Sweep, load_sweep
 from modulewise.fingerprint import source_hash
@@ -130,6 +131,18 @@ class Site:
         table = self.table()
         (row,) = [r for _, r in table.iterrows() if (r["recipe"], r["modules"]) == (recipe, modules)]
         return row
+
+
+@pytest.fixture
+def drawn() -> None:
+    """For tests that look at figures: they are drawn."""
+
+
+@pytest.fixture(autouse=True)
+def _sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere figures are made, and not drawn: that takes seconds a report."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"<svg></svg>"))
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def test_the_table_is_in_the_page_and_in_latex(site: Any) -> None:
     assert {line.count(" & ") + 1 for line in latex.splitlines() if " & " in line} == {len(columns[1])}
 
 
-def test_the_page_stands_alone_and_its_ids_are_unique(site: Any) -> None:
+def test_the_page_stands_alone_and_its_ids_are_unique(site: Any, drawn: None) -> None:
     s = site()
     for recipe, modules in (("backprop", 1), ("dgl", 2), ("greedy", 2), ("dgl", 4)):
         fill(s, recipe, modules, [10.0, 11.0, 12.0])
@@ -126,7 +126,7 @@ def test_the_page_stands_alone_and_its_ids_are_unique(site: Any) -> None:
     assert {p.suffix for p in (s.root / "out/figures").iterdir()} == {".svg", ".pdf"}
 
 
-def test_same_runs_same_bytes_and_an_older_report_leaves_nothing(site: Any) -> None:
+def test_same_runs_same_bytes_and_an_older_report_leaves_nothing(site: Any, drawn: None) -> None:
     s = site()
     fill(s, "backprop", 1, [10.0, 11.0, 12.0])
     fill(s, "dgl", 2, [11.0, 12.0, 13.0])

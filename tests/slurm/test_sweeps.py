@@ -38,6 +38,7 @@ def test_a_sweep_goes_out_as_one_array_and_comes_back_as_a_report(sweep: Sweep, 
     assert left == [".out"] * 2
 
 
+@pytest.mark.slow
 def test_at_its_time_limit_a_training_is_requeued_and_goes_on(sweep: Sweep, slurm: Cluster) -> None:
     flow = sweep(seeds=1, epochs=NEVER)
     with flow.running(*TRAIN_ONLY, "--set-resources", "train:runtime=1") as controller:

@@ -40,7 +40,7 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     return int(left.value.code or 0), out.out + out.err
 
 
-@rows()
+@rows(one_a_method=True)
 def test_every_method_can_be_measured(row: Row) -> None:
     found = pace.measure(row.cell(epochs=3), pace.images(row.cell(), Path("unused")), CPU)
     assert found.epochs == 3

@@ -146,13 +146,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[[bool], tuple[str, Callable[[], N
     end()
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    ("forked", "kills", "seed"),
-    [(True, 2, 0), *(pytest.param(True, 30, seed, marks=SLOW) for seed in (1, 2, 3)), pytest.param(False, 4, 4, marks=SLOW)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("forked", "kills", "seed"), [*((True, 30, seed) for seed in (1, 2, 3)), (False, 4, 4)])
 def test_a_server_killed_at_random_points(tmp_path: Path, serve: Any, forked: bool, kills: int, seed: int) -> None:
     uri, start, kill = serve(forked)
     random, runs, dataset = Random(seed), tmp_path / "runs", "killed"

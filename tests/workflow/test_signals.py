@@ -78,7 +78,7 @@ def test_the_folder_holds_the_resolved_cell(straight: Path) -> None:
     assert (cell["recipe"], cell["training"]["momentum"], cell["options"]["context"]) == ("contsup-r1e", 0.9, "R1E")
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGUSR2], ids=["term", "usr2"])
+@pytest.mark.parametrize("sig", [signal.SIGTERM, pytest.param(signal.SIGUSR2, marks=pytest.mark.slow)], ids=["term", "usr2"])
 def test_a_request_that_comes_when_all_is_done_spoils_nothing(sig: signal.Signals, tmp_path: Path) -> None:
     """Python gives up its handlers on the way out: a late signal must not make a finished run look failed."""
     with subprocess.Popen([sys.executable, "-m", "modulewise", *words(tmp_path, epochs=1)]) as run:

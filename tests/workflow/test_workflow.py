@@ -122,7 +122,7 @@ def test_snakemakes_own_report_holds_the_page(finished: Path) -> None:
 def test_one_cell_can_be_rerun(finished: Path) -> None:
     target = next(finished.glob("results/runs/**/recipe~dgl/**/result.json")).relative_to(finished)
     before = result.load(finished / target)
-    done = snakemake(finished, "--configfile", str(finished / "sweep.yaml"), "--force", str(target))
+    done = snakemake(finished, "--configfile", str(finished / "sweep.yaml"), "--force", str(target), "--no-hooks")
     assert done.returncode == 0, done.stderr
     after = result.load(finished / target)
     assert after.test_last == before.test_last and after.module_losses == before.module_losses
@@ -142,7 +142,7 @@ def test_interrupted_and_continued(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("results/runs/**/result.json"))
     assert len(list(tmp_path.glob("results/runs/**/checkpoint.pt"))) == 2
     assert "<strong>0 of 2 cells done</strong> · 2 cut off" in (tmp_path / "results/reports/tiny/report.html").read_text()
-    again = snakemake(tmp_path, "--configfile", str(path), "--until", "train")
+    again = snakemake(tmp_path, "--configfile", str(path), "--until", "train", "--no-hooks")
     assert again.returncode == 0, again.stdout + again.stderr
     for cell in load_sweep(path, REPO)[2]:
         mine, whole = tmp_path / "results/runs" / cell.path, tmp_path / "whole" / cell.path
