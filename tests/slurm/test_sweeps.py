@@ -61,20 +61,18 @@ def test_a_job_that_cannot_resume_says_so_at_its_limit(sweep: Sweep, slurm: Clus
     assert len(flow.jobs()) == 1 and not flow.trained(flow.cells[0])
 
 
-@pytest.mark.slow
 def test_preempted_by_a_higher_partition_it_goes_on_later(sweep: Sweep, slurm: Cluster) -> None:
-    flow = sweep(seeds=2, epochs=LONG)
+    flow = sweep(seeds=1, epochs=LONG)
     with flow.running(*TRAIN_ONLY, "--default-resources", "slurm_partition=low", "mem_mb=2500") as controller:
-        flow.waits("both train", lambda: all(flow.epochs(c) > 20 for c in flow.cells), controller)
+        flow.waits("it trains", lambda: flow.epochs(flow.cells[0]) > 20, controller)
         nodes = len(slurm.nodes)
         slurm.run("sbatch", "--partition=main", f"--nodes={nodes}", "--exclusive", "--time=5", "--wrap", "sleep 3", "--output=/dev/null")
         flow.ends(controller)
     flow.complete()
-    assert set(flow.jobs().values()) == {"COMPLETED"} and len(flow.jobs()) == 2
-    assert all(int(flow.show(id)["Restarts"]) == 1 for id in flow.jobs())
-    for cell in flow.cells:
-        first, second = flow.record(cell).starts
-        assert first["epoch"] == 1 and second["epoch"] > 20
+    ((id, state),) = flow.jobs().items()
+    assert (state, flow.show(id)["Restarts"]) == ("COMPLETED", "1")
+    first, second = flow.record(flow.cells[0]).starts
+    assert first["epoch"] == 1 and second["epoch"] > 20
 
 
 def test_a_lost_node_costs_what_was_not_saved(sweep: Sweep, slurm: Cluster) -> None:
@@ -141,16 +139,17 @@ def test_a_submission_of_which_nobody_knows_is_made_once(sweep: Sweep, slurm: Cl
 
 
 def test_ctrl_c_cancels_what_runs_and_the_next_call_resumes(sweep: Sweep, slurm: Cluster) -> None:
-    flow = sweep(seeds=2, epochs=LONG)
+    flow = sweep(seeds=1, epochs=LONG)
     with flow.running(*TRAIN_ONLY) as controller:
-        flow.waits("both train", lambda: all(flow.epochs(c) > 5 for c in flow.cells), controller)
+        flow.waits("it trains", lambda: flow.epochs(flow.cells[0]) > 5, controller)
         with flow.held():
             controller.send_signal(signal.SIGINT)
             flow.ends(controller, status=1, timeout=20)
     flow.waits("all cancelled", lambda: set(flow.jobs().values()) == {"CANCELLED"})
     flow.run(*TRAIN_ONLY)
     flow.complete()
-    assert all(len(flow.record(c).starts) == 2 and flow.record(c).starts[1]["epoch"] > 1 for c in flow.cells)
+    first, second = flow.record(flow.cells[0]).starts
+    assert first["epoch"] == 1 and second["epoch"] > 5
 
 
 @pytest.mark.slow
@@ -234,22 +233,22 @@ def test_a_dead_database_changes_no_fate(when: str, sweep: Sweep, slurm_db: Clus
 
 
 def test_packed_trainings_share_a_gpu_and_fail_alone(sweep: Sweep, slurm: Cluster) -> None:
-    flow = sweep(seeds=3)
+    flow = sweep(seeds=2)
     bad = flow.folder / "results" / "runs" / flow.cells[1].path
     bad.parent.mkdir(parents=True)
     bad.write_text("a file where the run's folder should be")
-    pack = ["--set-resources", "train:pack=3", "train:gpu=1", "train:mem_mb=2000"]
+    pack = ["--set-resources", "train:pack=2", "train:gpu=1", "train:mem_mb=2000"]
     said = flow.run(*TRAIN_ONLY, "--retries", "0", *pack, status=1)
     ((id, _),) = flow.jobs().items()
     assert flow.show(id)["TresPerNode"] == "gres:gpu:1"
-    assert [flow.trained(c) for c in flow.cells] == [True, False, True]
+    assert [flow.trained(c) for c in flow.cells] == [True, False]
     assert said.count("the command ended with status") == 1
     logs = sorted(p.name for p in (flow.folder / "results/logs/slurm/train").rglob("*.log"))
-    assert logs == [f"{id}_{i}.log" for i in range(3)]
+    assert logs == [f"{id}_{i}.log" for i in range(2)]
     bad.unlink()
     flow.run(*TRAIN_ONLY, *pack)
     flow.complete()
-    assert not any(flow.result(flow.cells[i])["origin"]["exclusive"] for i in (0, 2))
+    assert not flow.result(flow.cells[0])["origin"]["exclusive"]
 
 
 @pytest.mark.slow
