@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -138,13 +139,11 @@ def cpu_peak() -> Iterator[Peak]:
     """
     peak = Peak()
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's library is chatty
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True) as prof:
+    with torch.autograd.profiler.profile(use_kineto=True, profile_memory=True) as prof:
         yield peak
     live: dict[int, int] = {}
     total = 0
-    assert prof.profiler and prof.profiler.kineto_results
-    for event in _memory_events(prof):
-        address, size = event
+    for address, size in _memory_events(prof):
         if size > 0:
             live[address] = size
             total += size
@@ -153,11 +152,12 @@ def cpu_peak() -> Iterator[Peak]:
             total -= live.pop(address, 0)
 
 
-def _memory_events(prof: torch.profiler.profile) -> Iterator[tuple[int, int]]:
+def _memory_events(prof: torch.autograd.profiler.profile) -> Iterator[tuple[int, int]]:
     """(address, bytes) of every allocation (positive) and release (negative) on the CPU, in order of time."""
     from torch._C._profiler import _EventType
 
-    stack = list(prof.profiler.kineto_results.experimental_event_tree())  # type: ignore[union-attr]
+    results: Any = prof.kineto_results
+    stack = list(results.experimental_event_tree())
     found = []
     while stack:
         event = stack.pop()
