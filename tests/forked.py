@@ -29,8 +29,8 @@ def run(*words: str, before: str = "", env: Mapping[str, str] | None = None, tim
         timeout: seconds.
     """
     program = Program(*words, before=before, env=env)
-    program.wait(timeout)
-    return subprocess.CompletedProcess(words, program.wait(timeout), *program.said())
+    status = program.wait(timeout)
+    return subprocess.CompletedProcess(words, status, *program.said())
 
 
 class Program:

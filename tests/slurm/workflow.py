@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -89,7 +90,7 @@ class Workflow:
 
     def start(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
         """The controller, in the background."""
-        env = self.cluster.env | {"MODULEWISE_SAVE_EVERY": "1", "MLFLOW_DISABLE_TELEMETRY": "true"} | environment
+        env = self.cluster.env | {"MODULEWISE_SAVE_EVERY": "0.1", "MLFLOW_DISABLE_TELEMETRY": "true"} | environment
         env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
         with self.log.open("ab") as log:
             return subprocess.Popen(self.command(*options), env=env, stdout=log, stderr=log, start_new_session=True)
@@ -120,16 +121,25 @@ class Workflow:
         assert ended == status, self.said()[-4000:]
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Trainings that run stand still while the block runs, whatever else happens and however long it takes."""
-        starts = [self.record(cell).starts for cell in self.cells]
-        pids = [begun[-1]["pid"] for begun in starts if begun]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+    def held(self, controller: subprocess.Popen[bytes], epochs: int = 5) -> Iterator[list[int]]:
+        """Wait until every training has saved more epochs than that, and let it stand still from then on, until the block ends.
+
+        What happens to them in the block happens in the middle of a training, however fast the machine is. Gives their pids.
+        """
+        pids: dict[str, int] = {}
+
+        def stand_still() -> bool:
+            for cell in self.cells:
+                if cell.id not in pids and (said := self.record(cell)).committed > epochs:
+                    os.kill(said.starts[-1]["pid"], signal.SIGSTOP)
+                    pids[cell.id] = said.starts[-1]["pid"]
+            return len(pids) == len(self.cells)
+
         try:
-            yield
+            self.waits(f"all have saved more than {epochs} epochs", stand_still, controller)
+            yield list(pids.values())
         finally:
-            for pid in pids:
+            for pid in pids.values():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
@@ -172,10 +182,6 @@ class Workflow:
         """The record of a cell's run."""
         return record.read(self.folder / "results" / "runs" / cell.path)
 
-    def epochs(self, cell: Cell) -> int:
-        """Epochs that a cell has recorded."""
-        return max((epoch for _, epoch in self.record(cell).metrics), default=0)
-
     def trained(self, cell: Cell) -> bool:
         """Whether a cell has its result."""
         return (self.folder / "results" / "runs" / cell.path / "result.json").exists()
@@ -205,6 +211,17 @@ class Workflow:
 
 
 _NUMBER = itertools.count()
+
+
+def told(pid: int) -> bool:
+    """Whether a process that stood still was sent a signal since; Slurm may wake it for that."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
+    masks = re.findall(r"^(?:Sig|Shd)Pnd:\s*(\w+)", status, re.MULTILINE)
+    return "State:\tT" not in status or any(int(mask, 16) for mask in masks)
+
 
 CLOCKS = ("time/", "throughput/", "memory/")
 """Metrics that no two runs share."""
