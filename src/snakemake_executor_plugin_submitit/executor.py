@@ -100,11 +100,7 @@ class Executor(RemoteExecutor):
                 refused.append(info)
                 continue
             pack = int(job.resources.get("pack") or 1)
-            parameters = resources.parameters(
-                _resources(job), job.threads, self.settings.memory_overhead_mb, pack, self.settings.signal_delay_s
-            )
-            parameters = (self.defaults if self.on_slurm else {}) | parameters
-            parameters["resumable"] = bool(job.resources.get("resumable"))
+            parameters = self._parameters(job, pack)
             shape = json.dumps([job.name, parameters, pack], sort_keys=True, default=str)
             shapes.setdefault(shape, ([], parameters, pack))[0].append(info)
         for name, infos in followed.items():
@@ -115,8 +111,11 @@ class Executor(RemoteExecutor):
         with self.submitting:
             for infos, parameters, pack in shapes.values():
                 limit = 1 if self.settings.no_arrays or not self.on_slurm else min(self.settings.array_limit, self.site.max_array)
-                for i in range(0, len(infos), limit * pack):
-                    self.waiting.append((infos[i : i + limit * pack], parameters, pack))
+                packed = len(infos) // pack * pack
+                for i in range(0, packed, limit * pack):
+                    self.waiting.append((infos[i : min(i + limit * pack, packed)], parameters, pack))
+                if rest := infos[packed:]:
+                    self.waiting.append((rest, self._parameters(rest[0].job, len(rest)), len(rest)))
             self._submit_waiting()
         for info in (info for infos, _, _ in shapes.values() for info in infos):
             if "refused" in info.aux:
@@ -128,6 +127,12 @@ class Executor(RemoteExecutor):
     def run_job(self, job: JobExecutorInterface) -> None:
         """Submit one job."""
         self.run_jobs([job])
+
+    def _parameters(self, job: JobExecutorInterface, packed: int) -> dict[str, Any]:
+        """What submitit is told of an allocation of so many jobs like this one."""
+        s = self.settings
+        asked = resources.parameters(_resources(job), job.threads, s.memory_overhead_mb, packed, s.signal_delay_s)
+        return (self.defaults if self.on_slurm else {}) | asked | {"resumable": bool(job.resources.get("resumable"))}
 
     def _submit_waiting(self) -> None:
         """Submit batches until Slurm asks to wait."""

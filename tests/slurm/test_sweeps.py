@@ -244,6 +244,8 @@ def test_packed_trainings_share_a_gpu_and_fail_alone(sweep: Sweep, slurm: Cluste
     bad.unlink()
     flow.run(*TRAIN_ONLY, *pack)
     flow.complete()
+    (rest,) = flow.jobs().keys() - {id}
+    assert [flow.show(i)["NumCPUs"] for i in (id, rest)] == ["2", "1"], "one that is left over asks for itself alone"
     assert not flow.result(flow.cells[0])["origin"]["exclusive"]
 
 

@@ -121,6 +121,14 @@ def test_those_that_share_a_lost_allocation_are_reported_together(toy: Callable[
     assert len(said) == 3 and max(e["t"] for e in said) - min(e["t"] for e in said) < 2000, "milliseconds; the grace is 4 s, once"
 
 
+def test_what_is_left_of_a_pack_asks_for_itself_alone(toy: Callable[..., Toy]) -> None:
+    flow = toy(SLEEPERS, PACK=2, SECONDS=1)
+    flow.run()
+    rows = flow.cluster.run("squeue", "--noheader", "--array", "--states=all", "--format=%T|%C|%m|%Z").split()
+    asked = [f"COMPLETED|{n}|{n * (500 + 256)}M|{flow.folder}" for n in (1, 2)]  # 256 MB a job are the plugin's own
+    assert sorted(row for row in rows if row.endswith(f"|{flow.folder}")) == asked
+
+
 def test_variables_of_the_user_change_neither_questions_nor_the_profile(toy: Callable[..., Toy]) -> None:
     flow = toy(SLEEPERS, PACK=1, SECONDS=1)
     foreign = {"SQUEUE_PARTITION": "low", "SBATCH_PARTITION": "nowhere", "SBATCH_ARRAY_INX": "0-5", "SCANCEL_INTERACTIVE": "1"}
