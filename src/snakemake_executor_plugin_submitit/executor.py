@@ -112,9 +112,10 @@ class Executor(RemoteExecutor):
             for infos, parameters, pack in shapes.values():
                 limit = 1 if self.settings.no_arrays or not self.on_slurm else min(self.settings.array_limit, self.site.max_array)
                 packed = len(infos) // pack * pack
+                whole, rest = infos[:packed], infos[packed:]
                 for i in range(0, packed, limit * pack):
-                    self.waiting.append((infos[i : min(i + limit * pack, packed)], parameters, pack))
-                if rest := infos[packed:]:
+                    self.waiting.append((whole[i : i + limit * pack], parameters, pack))
+                if rest:
                     self.waiting.append((rest, self._parameters(rest[0].job, len(rest)), len(rest)))
             self._submit_waiting()
         for info in (info for infos, _, _ in shapes.values() for info in infos):

@@ -64,10 +64,8 @@ def test_preempted_by_a_higher_partition_it_goes_on_later(sweep: Sweep, slurm: C
     flow = sweep(seeds=1, epochs=LONG)
     with flow.running(*TRAIN_ONLY, "--default-resources", "slurm_partition=low", "mem_mb=2500") as controller:
         with flow.held(controller) as (pid,):
-            nodes = len(slurm.nodes)
-            slurm.run(
-                "sbatch", "--partition=main", f"--nodes={nodes}", "--exclusive", "--time=5", "--wrap", "sleep 3", "--output=/dev/null"
-            )
+            everywhere = ["--partition=main", f"--nodes={len(slurm.nodes)}", "--exclusive"]
+            slurm.run("sbatch", *everywhere, "--time=5", "--wrap", "sleep 3", "--output=/dev/null")
             flow.waits("it is warned", lambda: told(pid), controller)
         flow.ends(controller)
     flow.complete()

@@ -121,8 +121,8 @@ class Workflow:
         assert ended == status, self.said()[-4000:]
 
     @contextlib.contextmanager
-    def held(self, controller: subprocess.Popen[bytes], epochs: int = 5) -> Iterator[list[int]]:
-        """Wait until every training has saved more epochs than that, and let it stand still from then on, until the block ends.
+    def held(self, controller: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+        """Wait until every training has saved more than five epochs, and let it stand still from then on, until the block ends.
 
         What happens to them in the block happens in the middle of a training, however fast the machine is. Gives their pids.
         """
@@ -130,13 +130,13 @@ class Workflow:
 
         def stand_still() -> bool:
             for cell in self.cells:
-                if cell.id not in pids and (said := self.record(cell)).committed > epochs:
+                if cell.id not in pids and (said := self.record(cell)).committed > 5:
                     os.kill(said.starts[-1]["pid"], signal.SIGSTOP)
                     pids[cell.id] = said.starts[-1]["pid"]
             return len(pids) == len(self.cells)
 
         try:
-            self.waits(f"all have saved more than {epochs} epochs", stand_still, controller)
+            self.waits("all have saved more than five epochs", stand_still, controller)
             yield list(pids.values())
         finally:
             for pid in pids.values():
@@ -217,7 +217,7 @@ def told(pid: int) -> bool:
     """Whether a process that stood still was sent a signal since; Slurm may wake it for that."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
     masks = re.findall(r"^(?:Sig|Shd)Pnd:\s*(\w+)", status, re.MULTILINE)
     return "State:\tT" not in status or any(int(mask, 16) for mask in masks)
