@@ -13,7 +13,7 @@ if "sweep" not in config:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/pace.smk"
+include: "workflow/rules/profile.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/track.smk"

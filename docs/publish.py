@@ -1,7 +1,9 @@
-"""Copy a finished sweep's tables, figure and run summaries to results/published/<sweep>, and its table into the README.
+"""Copy a finished sweep's tables, figure and run summaries to results/published/<sweep>, and its
+table into the README.
 
 python docs/publish.py demo                       after `make demo` (this is `make readme`)
-python docs/publish.py SWEEP --results FOLDER     after another sweep whose markers stand in README.md
+python docs/publish.py SWEEP --results FOLDER     after another sweep whose markers stand in
+README.md
 """
 
 from __future__ import annotations
@@ -19,12 +21,18 @@ from modulewise.report.tables import beside_k
 ROOT = Path(__file__).parent.parent
 TITLES = {
     "demo": "Scikit-learn's digits, 320 training images, ResNet-20:",
-    "cifar10-subset-resnet20": "CIFAR-10, 1,500 training images for 6 epochs, 1,000 test images, ResNet-20:",
-    "cifar10-resnet110-memory": "ResNet-110 at batch 1024, modules of equal memory, beside table 3 of InfoPro (arXiv 2101.10832):",
+    "cifar10-subset-resnet20": "CIFAR-10, 1,500 training images for 6 epochs, 1,000 test images, "
+    "ResNet-20:",
+    "cifar10-resnet110-memory": "ResNet-110 at batch 1024, modules of equal memory, beside table 3 "
+    "of InfoPro (arXiv 2101.10832):",
 }
 BESIDE_K = ["K", "horizon", "helpers' parameters", "helpers' FLOPs"]
 HEADLINE = ["test error", "peak memory", "step time", "inference MACs"]
-EXHIBIT = {"memory_gb": "memory, GB", "memory_reduction": "saved, %", "compute_overhead": "more FLOPs, %"}
+EXHIBIT = {
+    "memory_gb": "memory, GB",
+    "memory_reduction": "saved, %",
+    "compute_overhead": "more FLOPs, %",
+}
 
 
 def publish(sweep: str, results: Path) -> None:
@@ -42,11 +50,22 @@ def publish(sweep: str, results: Path) -> None:
     for path in (exhibit if exhibit.exists() else headline, report / "tables/runs.csv", *figures):
         shutil.copy(path, published)
     if sweep != "demo":
-        (published / "runs.json").write_text("[\n" + ",\n".join(json.dumps(run) for run in runs) + "\n]\n")
-    made = "Made by `make demo`" if sweep == "demo" else f"Made from [results/published/{sweep}](results/published/{sweep})"
+        (published / "runs.json").write_text(
+            "[\n" + ",\n".join(json.dumps(run) for run in runs) + "\n]\n"
+        )
+    made = (
+        "Made by `make demo`"
+        if sweep == "demo"
+        else f"Made from [results/published/{sweep}](results/published/{sweep})"
+    )
     origin = runs[0]["origin"]
-    text = f"{TITLES[sweep]}\n\n{text}".replace("MADE", f"{made} on {origin['device']} a run, torch {origin['versions']['torch']}")
-    text += "".join(f"\n![test error against K](results/published/{sweep}/{figure.name})\n" for figure in figures)
+    text = f"{TITLES[sweep]}\n\n{text}".replace(
+        "MADE", f"{made} on {origin['device']} a run, torch {origin['versions']['torch']}"
+    )
+    text += "".join(
+        f"\n![test error against K](results/published/{sweep}/{figure.name})\n"
+        for figure in figures
+    )
     readme = (ROOT / "README.md").read_text()
     start, end = f"<!-- {sweep}: docs/publish.py -->", f"<!-- /{sweep} -->"
     before, after = readme.index(start) + len(start), readme.index(end)
@@ -55,7 +74,11 @@ def publish(sweep: str, results: Path) -> None:
 
 def summaries(folder: Path, datasets: set[str]) -> list[dict[str, Any]]:
     """Results of the data sets' runs."""
-    runs = [json.loads(p.read_text()) for name in sorted(datasets) for p in sorted((folder / f"dataset~{name}").rglob("result.json"))]
+    runs = [
+        json.loads(p.read_text())
+        for name in sorted(datasets)
+        for p in sorted((folder / f"dataset~{name}").rglob("result.json"))
+    ]
     for run in runs:  # where the file lay is nobody's business
         data = run["cell"].get("data") or {}
         if data.get("path"):
@@ -68,14 +91,15 @@ def of_headline(rows: pd.DataFrame) -> str:
     text = head(*HEADLINE)
     for _, row in rows.iterrows():
         error = f"{row['error_mean']:.2f} ± {row['error_std']:.2f}"
-        ratios = ["-" if pd.isna(row[k]) else f"{row[k]:.2f}×" for k in ("memory_ratio", "time_ratio", "macs_ratio")]
+        ratios = [
+            "-" if pd.isna(row[k]) else f"{row[k]:.2f}×"
+            for k in ("memory_ratio", "time_ratio", "macs_ratio")
+        ]
         text += line(row, error, *ratios)
     n = rows["n"].max()
     text += "\nMADE: test error of the last epoch in\n"
     text += f"percent, mean ± standard deviation of {n} seeds (provisional: so few tell little); memory is the allocator's peak; memory,\n"
-    text += (
-        "time and MACs are multiples of Backprop's; helpers' FLOPs are their share of a training step's. `-`: not comparable, the core\n"
-    )
+    text += "time and MACs are multiples of Backprop's; helpers' FLOPs are their share of a training step's. `-`: not comparable, the core\n"
     return text + "was shared.\n"
 
 
@@ -84,7 +108,10 @@ def of_exhibit(found: pd.DataFrame) -> str:
     text = head(*(f"{name} [paper]" for name in EXHIBIT.values()))
     for _, mine in found.groupby(["recipe", "modules"], sort=False):
         by = mine.set_index("metric")
-        text += line(mine.iloc[0], *(beside(by.loc[metric], 2 if metric == "memory_gb" else 1) for metric in EXHIBIT))
+        text += line(
+            mine.iloc[0],
+            *(beside(by.loc[metric], 2 if metric == "memory_gb" else 1) for metric in EXHIBIT),
+        )
     text += "\nMADE: peak memory is the largest sum of live\n"
     text += "tensor bytes in a training step; the paper's is the smallest memory of a Titan Xp with which a run works. The paper's FLOPs\n"
     return text + "are those that helpers add, ours also hold what isolated modules save.\n"
@@ -93,7 +120,9 @@ def of_exhibit(found: pd.DataFrame) -> str:
 def beside(row: pd.Series, digits: int) -> str:
     """A number of ours, and what the paper prints, if it does."""
     ours = "" if pd.isna(row["value"]) else f"{row['value']:.{digits}f}"
-    return ours + ("" if pd.isna(row["published_value"]) else f" [{row['published_value']:.{digits}f}]")
+    return ours + (
+        "" if pd.isna(row["published_value"]) else f" [{row['published_value']:.{digits}f}]"
+    )
 
 
 def head(*names: str) -> str:

@@ -1,4 +1,5 @@
-"""Every method with the smallest options that exercise it: add a method, add a row; the contract tests do the rest.
+"""Every method with the smallest options that exercise it: add a method, add a row; the contract
+tests do the rest.
 
 A row is a method, its options, K, and the networks to try it on.
 """
@@ -14,14 +15,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from modulewise import data as data_module
-from modulewise.config import Cell, Dataset, Training
-from modulewise.data import Data
+from modulewise.config.cell import Cell
+from modulewise.config.dataset import Dataset
+from modulewise.config.training import TrainConfig
+from modulewise.data import batches as data_module
+from modulewise.data.batches import Data
+from modulewise.engine.trainer import build
 from modulewise.method import Batch, Method
-from modulewise.trainer import build
 
 CLASSES = 4
-IMAGES = Dataset(source="fake", shape=(3, 8, 8), classes=CLASSES, train_size=42, pad=1, padding="reflect", flip=True)
+IMAGES = Dataset(
+    source="fake",
+    shape=(3, 8, 8),
+    classes=CLASSES,
+    train_size=42,
+    pad=1,
+    padding="reflect",
+    flip=True,
+)
 TRAINING: dict[str, Any] = {"epochs": 2, "batch_size": 8, "lr": 0.05, "warmup_epochs": 0}
 """Six batches an epoch, the last one short."""
 
@@ -36,7 +47,9 @@ class Case:
     networks: tuple[str, ...] = ("resnet8",)
 
     def __str__(self) -> str:
-        shown = "-".join(str(k if v is True else v) for k, v in self.options.items() if k != "feature_dim")
+        shown = "-".join(
+            str(k if v is True else v) for k, v in self.options.items() if k != "feature_dim"
+        )
         return "-".join(filter(None, [self.method, shown]))
 
 
@@ -54,7 +67,11 @@ CASES = [
     Case("dgl", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
     Case("dgl", {"head": "mlp-sr"}),
     Case("infopro", {"mode": "softmax", "feature_dim": 16}),
-    Case("infopro", {"mode": "contrast", "feature_dim": 16}, networks=("resnet8", "mlp3x32", "densenet10-3")),
+    Case(
+        "infopro",
+        {"mode": "contrast", "feature_dim": 16},
+        networks=("resnet8", "mlp3x32", "densenet10-3"),
+    ),
     Case("contsup", _contsup("R0", "softmax")),
     Case("contsup", _contsup("E", "contrast")),
     Case("contsup", _contsup("R1", "softmax")),
@@ -87,7 +104,7 @@ class Row:
             seed=seed,
             method=self.case.method,
             options=self.case.options,
-            training=Training(**(TRAINING | training)),
+            training=TrainConfig(**(TRAINING | training)),
             data=IMAGES,
         )
 
@@ -102,11 +119,20 @@ BACKPROP = Row(CASES[0], "resnet8")
 
 
 def rows(keep: Any = lambda row: True, *, one_a_method: bool = False) -> pytest.MarkDecorator:
-    """Run a test over every row for which `keep(row)` holds; with `one_a_method` all but a method's first row are slow."""
+    """Run a test over every row for which `keep(row)` holds; with `one_a_method` all but a method's
+    first row are slow."""
     kept = [r for r in ROWS if keep(r)]
     first = {r.case.method: r for r in reversed(kept)} if one_a_method else {}
-    slow = [[pytest.mark.slow] if one_a_method and first[r.case.method] is not r else [] for r in kept]
-    return pytest.mark.parametrize("row", [pytest.param(r, marks=m, id=f"{r.case}@{r.network}") for r, m in zip(kept, slow, strict=True)])
+    slow = [
+        [pytest.mark.slow] if one_a_method and first[r.case.method] is not r else [] for r in kept
+    ]
+    return pytest.mark.parametrize(
+        "row",
+        [
+            pytest.param(r, marks=m, id=f"{r.case}@{r.network}")
+            for r, m in zip(kept, slow, strict=True)
+        ],
+    )
 
 
 @cache
@@ -117,7 +143,9 @@ def images() -> Data:
 
 def a_batch(size: int = 8, seed: int = 0) -> Batch:
     """One augmented training batch."""
-    return next(data_module.batches(images(), Training(**(TRAINING | {"batch_size": size})), seed, 1))
+    return next(
+        data_module.batches(images(), TrainConfig(**(TRAINING | {"batch_size": size})), seed, 1)
+    )
 
 
 def snapshot(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,5 @@
-"""Shared set-up: one CPU thread, reproducible hypothesis, the repository's own recipes and data sets."""
+"""Shared set-up: one CPU thread, reproducible hypothesis, the repository's own recipes and data
+sets."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from modulewise.config import Book
+from modulewise.config.resolve import Catalog
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,19 +20,24 @@ settings.load_profile("tests")
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """The nets are tiny: a second thread only costs time, and other threads would add in another order."""
+    """The nets are tiny: a second thread only costs time, and other threads would add in another
+    order."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
-    """Who starts the tests in the background, or with nohup, has these ignored, and so would every program that a test ends by them."""
-    for name, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    """Who starts the tests in the background, or with nohup, has these ignored, and so would every
+    program that a test ends by them."""
+    for name, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
         if signal.getsignal(name) is signal.SIG_IGN:
             signal.signal(name, usual)
 
 
 @pytest.fixture(scope="session")
-def book() -> Book:
+def catalog() -> Catalog:
     """What `config/recipes.yaml` and `config/datasets.yaml` say."""
-    return Book(ROOT / "config" / "recipes.yaml", ROOT / "config" / "datasets.yaml")
+    return Catalog(ROOT / "config" / "recipes.yaml", ROOT / "config" / "datasets.yaml")

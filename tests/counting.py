@@ -9,8 +9,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def macs(net: nn.Module, shape: tuple[int, ...], run: Callable[[torch.Tensor], object] | None = None) -> float:
-    """Multiply-accumulates of a forward pass of one image or feature; of `run`, a method of the net, if given. The net loses its data."""
+def macs(
+    net: nn.Module, shape: tuple[int, ...], run: Callable[[torch.Tensor], object] | None = None
+) -> float:
+    """Multiply-accumulates of a forward pass of one image or feature; of `run`, a method of the
+    net, if given. The net loses its data."""
     net.to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         (run or net)(torch.empty(1, *shape, device="meta"))

@@ -1,7 +1,8 @@
-"""`modulewise` without the seconds that loading torch takes: forked from a process that has loaded it.
+"""`modulewise` without the seconds that loading torch takes: forked from a process that has loaded
+it.
 
-Programs are processes of their own like any others: signals, limits, files and the way they end are real. How an interpreter shuts down
-is the one thing they do not show.
+Programs are processes of their own like any others: signals, limits, files and the way they end are
+real. How an interpreter shuts down is the one thing they do not show.
 """
 
 from __future__ import annotations
@@ -16,10 +17,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["modulewise.cli", "modulewise.trainer", "modulewise.methods", "sklearn.datasets", "torch._dynamo"])
+_CONTEXT.set_forkserver_preload(
+    [
+        "modulewise.cli",
+        "modulewise.trainer",
+        "modulewise.methods",
+        "sklearn.datasets",
+        "torch._dynamo",
+    ]
+)
 
 
-def run(*words: str, before: str = "", env: Mapping[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str, before: str = "", env: Mapping[str, str] | None = None, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
     """Run a verb to its end.
 
     Args:
@@ -40,7 +51,9 @@ class Program:
         self._folder = tempfile.TemporaryDirectory()
         self._streams = [Path(self._folder.name) / name for name in ("out", "err")]
         whole = dict(os.environ) | {"MLFLOW_DISABLE_TELEMETRY": "true"} | dict(env or {})
-        self._process = _CONTEXT.Process(target=_begin, args=(words, before, whole, str(Path.cwd()), self._streams), daemon=True)
+        self._process = _CONTEXT.Process(
+            target=_begin, args=(words, before, whole, str(Path.cwd()), self._streams), daemon=True
+        )
         self._process.start()
 
     def poll(self) -> int | None:
@@ -66,7 +79,9 @@ class Program:
         return out, err
 
 
-def _begin(words: tuple[str, ...], before: str, env: dict[str, str], folder: str, streams: list[Path]) -> None:
+def _begin(
+    words: tuple[str, ...], before: str, env: dict[str, str], folder: str, streams: list[Path]
+) -> None:
     for number, path in enumerate(streams, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ.clear()
@@ -74,6 +89,6 @@ def _begin(words: tuple[str, ...], before: str, env: dict[str, str], folder: str
     os.chdir(folder)
     sys.argv = ["modulewise", *words]
     exec(before, {})
-    from modulewise.cli import main
+    from modulewise.cli.app import main
 
     main()

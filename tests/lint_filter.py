@@ -1,4 +1,5 @@
-"""Reads `snakemake --lint` and fails on every remark but the one about environments, which requirements.lock answers."""
+"""Reads `snakemake --lint` and fails on every remark but the one about environments, which
+requirements.lock answers."""
 
 import re
 import sys

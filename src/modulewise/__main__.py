@@ -1,5 +1,5 @@
 """`python -m modulewise` is `modulewise`."""
 
-from .cli import main
+from modulewise.cli.app import main
 
 main()

@@ -36,15 +36,19 @@ LONGEST = 4000
 
 
 class InvalidInput(ValueError):
-    """Wrong input of the user's; its text is one line that names the place and the valid choices."""
+    """Wrong input of the user's; its text is one line that names the place and the valid
+    choices."""
 
     def __init__(self, text: str) -> None:
         line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
-        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 200]} ... {line[-195:]}")
+        super().__init__(
+            line if len(line) <= LONGEST else f"{line[: LONGEST - 200]} ... {line[-195:]}"
+        )
 
 
 def resource(error: OSError, where: object = None) -> str | None:
-    """What to say of a full or read-only disk and the like, in one line; `None` of any other error, which is a bug.
+    """What to say of a full or read-only disk and the like, in one line; `None` of any other error,
+    which is a bug.
 
     Args:
         error: what the system said.
@@ -57,9 +61,15 @@ def resource(error: OSError, where: object = None) -> str | None:
 
 
 def memory_short(error: BaseException) -> str | None:
-    """What to say of an error if it means that the device or the machine has too little memory; `None` of any other."""
+    """What to say of an error if it means that the device or the machine has too little memory;
+    `None` of any other."""
     text = str(error).strip() or type(error).__name__
-    signs = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED", "not enough memory")
+    signs = (
+        "can't allocate memory",
+        "CUDA error: out of memory",
+        "ALLOC_FAILED",
+        "not enough memory",
+    )
     short = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if short or (isinstance(error, RuntimeError) and any(sign in text for sign in signs)):
         return text.splitlines()[0]
@@ -76,7 +86,10 @@ def choose(word: Any, valid: Iterable[str], what: str, where: str) -> InvalidInp
     names = sorted(valid)
     near = difflib.get_close_matches(str(word)[:100], names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return InvalidInput(f"{f'{where}: ' if where else ''}unknown {what} {_short(str(word))}; {hint}valid: {', '.join(names) or 'none'}")
+    return InvalidInput(
+        f"{f'{where}: ' if where else ''}unknown {what} {_short(str(word))}; {hint}valid: "
+        f"{', '.join(names) or 'none'}"
+    )
 
 
 def parse(model: type[M], data: Any, where: str) -> M:
@@ -97,13 +110,19 @@ def parse(model: type[M], data: Any, where: str) -> M:
 
 
 def _line(model: type[BaseModel], data: Any, error: ValidationError, where: str) -> InvalidInput:
-    """The most telling error: an unknown key before a missing one, a wrong value before a wrong type, the deepest place."""
+    """The most telling error: an unknown key before a missing one, a wrong value before a wrong
+    type, the deepest place."""
     found = error.errors(include_url=False)
-    first = max(found, key=lambda e: (e["type"] == "extra_forbidden", not _of_another_kind(e), len(e["loc"])))
+    first = max(
+        found,
+        key=lambda e: (e["type"] == "extra_forbidden", not _of_another_kind(e), len(e["loc"])),
+    )
     loc, kind, got = first["loc"], first["type"], first.get("input")
     owner = _owner(model, loc[:-1] if kind == "extra_forbidden" else loc)
     if kind == "extra_forbidden":
-        return choose(loc[-1], owner.model_fields if owner else [], "key", _place(where, loc[:-1], data))
+        return choose(
+            loc[-1], owner.model_fields if owner else [], "key", _place(where, loc[:-1], data)
+        )
     if kind == "missing":
         return InvalidInput(f"{_place(where, loc[:-1], data, loc[-1])}: missing")
     place = _place(where, loc, data)
@@ -116,12 +135,19 @@ def _line(model: type[BaseModel], data: Any, error: ValidationError, where: str)
     elif kind in ("int_parsing", "float_parsing", "int_from_float"):
         message = message.split(",")[0]
     elif kind in ("too_short", "too_long"):
-        least, n = kind == "too_short", first["ctx"]["min_length" if kind == "too_short" else "max_length"]
-        message = f"input should have at {'least' if least else 'most'} {n} item{'s' if n > 1 else ''}"
+        least, n = (
+            kind == "too_short",
+            first["ctx"]["min_length" if kind == "too_short" else "max_length"],
+        )
+        message = (
+            f"input should have at {'least' if least else 'most'} {n} item{'s' if n > 1 else ''}"
+        )
     elif kind == "string_pattern_mismatch":
         message = "input should be letters, digits, dots and dashes"
     elif kind == "literal_error" and isinstance(got, str):
-        near = difflib.get_close_matches(got[:100], re.findall(r"'([^']*)'", first["ctx"]["expected"]), n=1)
+        near = difflib.get_close_matches(
+            got[:100], re.findall(r"'([^']*)'", first["ctx"]["expected"]), n=1
+        )
         hint = f"; did you mean {near[0]!r}?" if near else ""
     elif kind == "string_type" and isinstance(got, int | float):
         hint = f"; write it in quotes: '{_short(got)}'"
@@ -153,7 +179,8 @@ def _short(value: Any) -> str:
 
 
 def _place(where: str, loc: tuple[int | str, ...], data: Any, last: int | str | None = None) -> str:
-    """Where an error is, as a path into the data; what pydantic adds to tell the branches of a union apart is left out."""
+    """Where an error is, as a path into the data; what pydantic adds to tell the branches of a
+    union apart is left out."""
     path = ""
     for part in loc:
         if isinstance(data, dict) and part in data:
@@ -175,4 +202,8 @@ def _owner(model: Any, loc: tuple[int | str, ...]) -> type[BaseModel] | None:
         info = model.model_fields.get(str(loc[0]))
         return _owner(info.annotation, loc[1:]) if info else _owner(model, loc[1:])
     args = typing.get_args(model)
-    return _owner(args[-1] if typing.get_origin(model) is dict else args[0], loc[1:]) if args and loc else None
+    return (
+        _owner(args[-1] if typing.get_origin(model) is dict else args[0], loc[1:])
+        if args and loc
+        else None
+    )

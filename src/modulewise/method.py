@@ -1,18 +1,21 @@
 """The contract between a method and everything that drives it.
 
-A method owns the K modules of the trunk and its own helpers (heads, decoders, encoders). Its verb is `local(k, batch, state)`, a
-generator that yields the losses of module k and returns the state that crosses the cut.
+A method owns the K modules of the trunk and its own helpers (heads, decoders, encoders). Its verb
+is `local(k, batch, state)`, a generator that yields the losses of module k and returns the state
+that crosses the cut.
 
 Sharp edges:
 
-- When control returns after a `yield`, that loss's backward pass has run; each module's graph dies before the next is built.
+- When control returns after a `yield`, that loss's backward pass has run; each module's graph dies
+  before the next is built.
 - The state that crosses a cut is detached tensors only.
-- `Loss.groups` is the isolation promise: only these groups may receive gradient from the loss. With `step`, they have been stepped and
-  zeroed when control returns.
+- `Loss.groups` is the isolation promise: only these groups may receive gradient from the loss. With
+  `step`, they have been stepped and zeroed when control returns.
 - Precision is fp32 or bf16: a loss scaler would corrupt gradients a method reads.
 - Never yield inside `torch.no_grad` or `torch.autocast`: the mode leaks into the trainer.
 - Run every stage in train mode once per step: BatchNorm counts each pass.
-- State older than a step is tensors in the `state_dict`, never graphs: an optimiser step in place kills a kept graph.
+- State older than a step is tensors in the `state_dict`, never graphs: an optimiser step in place
+  kills a kept graph.
 - No host synchronisation and no branch on data in `local`; otherwise declare `graphable = False`.
 """
 
@@ -25,7 +28,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .network import Trunk
+from modulewise.models.network import CutNetwork
 
 State = tuple[Tensor, ...]
 Local = Generator["Loss", None, State]
@@ -68,7 +71,8 @@ class Method(nn.Module):
 
     Class attributes (declarations that the tests hold true):
         single: the method does not cut; it is defined for K = 1 only.
-        joint_only: it needs something back from later modules and runs under the joint schedule only.
+        joint_only: it needs something back from later modules and runs under the joint schedule
+            only.
         graphable: a step has no host synchronisation and no branch on data.
         equals_backprop: with K = 1 it is end-to-end backpropagation, bit for bit.
     """
@@ -78,7 +82,7 @@ class Method(nn.Module):
     graphable = True
     equals_backprop = True
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: CutNetwork) -> None:
         super().__init__()
         self.trunk = nn.ModuleList(trunk.modules)
         self.task = trunk.task
@@ -90,45 +94,51 @@ class Method(nn.Module):
 
     @property
     def horizon(self) -> int:
-        """Through how many modules the gradient of a loss reaches back, the loss's own included; K is end-to-end training."""
+        """Through how many modules the gradient of a loss reaches back, the loss's own included; K
+        is end-to-end training."""
         return 1
 
-    def start(self, x: Tensor) -> State:
+    def initial_state(self, x: Tensor) -> State:
         """The state that enters module 0, for normalised images (B C H W)."""
         return (x,)
 
-    def cross(self, k: int, state: State) -> State:
-        """Run module k on the state that enters it; the state that leaves it, the feature first, nothing detached."""
+    def forward_module(self, k: int, state: State) -> State:
+        """Run module k on the state that enters it; the state that leaves it, the feature first,
+        nothing detached."""
         return (self.trunk[k](state[0]),)
 
     def local(self, k: int, batch: Batch, state: State) -> Local:
-        """Yield the losses of module k, given the state that enters it; return the state that leaves it, detached. A generator function."""
+        """Yield the losses of module k, given the state that enters it; return the state that
+        leaves it, detached. A generator function."""
         raise NotImplementedError  # abstract
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
-        """All losses of one step, module by module. A method that needs something back from later modules overrides this."""
-        state = self.start(batch.x)
+        """All losses of one step, module by module. A method that needs something back from later
+        modules overrides this."""
+        state = self.initial_state(batch.x)
         for k in range(self.k):
             state = yield from self.local(k, batch, state)
 
     def scores(self, k: int, h: Tensor) -> Tensor | None:
-        """Class scores (B classes) of module k's own head (k < K-1) on its output h; None if it gives none."""
+        """Class scores (B classes) of module k's own head (k < K-1) on its output h; None if it
+        gives none."""
         return None
 
     def outputs(self, x: Tensor) -> list[Tensor | None]:
-        """Class scores (B classes) of every module's own head, the net's own last; `None` where a head gives none."""
+        """Class scores (B classes) of every module's own head, the net's own last; `None` where a
+        head gives none."""
         out: list[Tensor | None] = []
-        state = self.start(x)
+        state = self.initial_state(x)
         for k in range(self.k):
-            state = self.cross(k, state)
+            state = self.forward_module(k, state)
             out.append(state[0] if k == self.k - 1 else self.scores(k, state[0]))
         return out
 
     def predict(self, x: Tensor) -> Tensor:
         """Class scores (B classes) of the deployed net for normalised images (B C H W)."""
-        state = self.start(x)
+        state = self.initial_state(x)
         for k in range(self.k):
-            state = self.cross(k, state)
+            state = self.forward_module(k, state)
         return state[0]
 
     def deployed(self) -> list[nn.Module]:
@@ -138,8 +148,9 @@ class Method(nn.Module):
     def groups(self) -> dict[str, dict[str, Any]]:
         """Named parameter sets with their optimiser settings.
 
-        Each is a dictionary with `params` and, where it differs from the cell's settings, `lr_scale` or `weight_decay`. The groups of
-        module k end in `/k`. By default one per list of helpers: `trunk/0`, `heads/0`, ...
+        Each is a dictionary with `params` and, where it differs from the cell's settings,
+        `lr_scale` or `weight_decay`. The groups of module k end in `/k`. By default one per list of
+        helpers: `trunk/0`, `heads/0`, ...
         """
         out = {}
         for name, child in self.named_children():
@@ -159,7 +170,8 @@ class Method(nn.Module):
 
 
 class LocalMethod(Method):
-    """The common case: one loss per module, on that module's output. Write `local_loss`, and `scores` if the heads classify."""
+    """The common case: one loss per module, on that module's output. Write `local_loss`, and
+    `scores` if the heads classify."""
 
     def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
         """Scalar loss of module k < K-1 on its output h."""
@@ -167,7 +179,7 @@ class LocalMethod(Method):
 
     def local(self, k: int, batch: Batch, state: State) -> Local:
         """One loss on the module's output; the last module's is the task's own."""
-        state = self.cross(k, state)
+        state = self.forward_module(k, state)
         h = state[0]
         value = self.task.loss(h, batch.y) if k == self.k - 1 else self.local_loss(k, h, batch)
         yield Loss(value, self.of_module(k), f"module_{k}")

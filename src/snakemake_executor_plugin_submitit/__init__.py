@@ -1,8 +1,10 @@
-"""Snakemake executor plugin: every job goes through submitit to Slurm, or to this machine's processes.
+"""Snakemake executor plugin: every job goes through submitit to Slurm, or to this machine's
+processes.
 
-Jobs of equal shape that are ready together become one job array. A job that reaches its time limit, or is preempted, is requeued under
-the same Slurm id; Snakemake sees one job, once. A controller that died and comes back follows its running jobs.
-Snakemake imports this module in every call: nothing heavy at the top, and no postponed annotations (it reads the types of the settings).
+Jobs of equal shape that are ready together become one job array. A job that reaches its time limit,
+or is preempted, is requeued under the same Slurm id; Snakemake sees one job, once. A controller
+that died and comes back follows its running jobs. Snakemake imports this module in every call:
+nothing heavy at the top, and no postponed annotations (it reads the types of the settings).
 """
 
 from dataclasses import dataclass, field
@@ -17,26 +19,58 @@ __all__ = ["Executor", "ExecutorSettings", "common_settings"]
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):
-    """Settings, in a profile `submitit-<name>: value`. Switches are off by default: Snakemake's parser allows no other."""
+    """Settings, in a profile `submitit-<name>: value`. Switches are off by default: Snakemake's
+    parser allows no other."""
 
     cluster: str = field(
-        default="slurm", metadata={"help": "slurm; or local (processes of this machine), debug (in the controller, one after the other)"}
+        default="slurm",
+        metadata={
+            "help": "slurm; or local (processes of this machine), debug (in the controller, one "
+            "after the other)"
+        },
     )
     logdir: Path = field(
-        default=Path(".snakemake/submitit"), metadata={"help": "folder of job logs and of the ledger jobs.jsonl, seen by the nodes too"}
+        default=Path(".snakemake/submitit"),
+        metadata={"help": "folder of job logs and of the ledger jobs.jsonl, seen by the nodes too"},
     )
-    name_prefix: str = field(default="smk", metadata={"help": "Slurm job names are <prefix>-<rule>"})
+    name_prefix: str = field(
+        default="smk", metadata={"help": "Slurm job names are <prefix>-<rule>"}
+    )
     no_arrays: bool = field(default=False, metadata={"help": "submit every job by itself"})
-    array_limit: int = field(default=1000, metadata={"help": "most tasks of one array; the site's MaxArraySize holds as well"})
-    array_parallelism: int = field(default=256, metadata={"help": "most tasks of an array that run at the same time"})
-    signal_delay_s: int = field(default=120, metadata={"help": "seconds between the warning and the end of the time limit"})
-    max_requeues: int = field(default=100, metadata={"help": "how often a resumable job may be requeued at its time limit"})
-    status_interval_s: int = field(default=30, metadata={"help": "seconds between two queries of the scheduler"})
-    status_interval_max_s: int = field(default=120, metadata={"help": "the same on a quiet cluster, reached by backing off"})
-    lost_job_grace_s: int = field(default=30, metadata={"help": "seconds to wait for word from a job that Slurm says has ended"})
-    memory_overhead_mb: int = field(default=256, metadata={"help": "added to mem_mb for the processes that wrap a job's command"})
-    keep_logs_days: int = field(default=30, metadata={"help": "remove logs of ended jobs that are older"})
-    keep_logs: int = field(default=5000, metadata={"help": "keep the logs of so many ended submissions at most"})
+    array_limit: int = field(
+        default=1000,
+        metadata={"help": "most tasks of one array; the site's MaxArraySize holds as well"},
+    )
+    array_parallelism: int = field(
+        default=256, metadata={"help": "most tasks of an array that run at the same time"}
+    )
+    signal_delay_s: int = field(
+        default=120, metadata={"help": "seconds between the warning and the end of the time limit"}
+    )
+    max_requeues: int = field(
+        default=100,
+        metadata={"help": "how often a resumable job may be requeued at its time limit"},
+    )
+    status_interval_s: int = field(
+        default=30, metadata={"help": "seconds between two queries of the scheduler"}
+    )
+    status_interval_max_s: int = field(
+        default=120, metadata={"help": "the same on a quiet cluster, reached by backing off"}
+    )
+    lost_job_grace_s: int = field(
+        default=30,
+        metadata={"help": "seconds to wait for word from a job that Slurm says has ended"},
+    )
+    memory_overhead_mb: int = field(
+        default=256,
+        metadata={"help": "added to mem_mb for the processes that wrap a job's command"},
+    )
+    keep_logs_days: int = field(
+        default=30, metadata={"help": "remove logs of ended jobs that are older"}
+    )
+    keep_logs: int = field(
+        default=5000, metadata={"help": "keep the logs of so many ended submissions at most"}
+    )
 
 
 common_settings = CommonSettings(

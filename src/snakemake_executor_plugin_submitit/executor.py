@@ -28,7 +28,8 @@ CLUSTERS = ("slurm", "local", "debug")
 
 
 class Executor(RemoteExecutor):
-    """Submits through submitit. The queue of a controller lives in its ledger, the fate of a job in the folder of its submission."""
+    """Submits through submitit. The queue of a controller lives in its ledger, the fate of a job in
+    the folder of its submission."""
 
     def __post_init__(self) -> None:
         s = self.settings = self.workflow.executor_settings
@@ -38,8 +39,12 @@ class Executor(RemoteExecutor):
         self.logdir = Path(s.logdir).absolute()
         self.ledger = Ledger(self.logdir)
         self.submitting = threading.Lock()
-        self.waiting: list[tuple[list[SubmittedJobInfo], dict[str, Any], int]] = []  # batches that Slurm would not take yet
-        self.unsure: list[str] = []  # tokens of submissions that failed, though Slurm may have taken them
+        self.waiting: list[
+            tuple[list[SubmittedJobInfo], dict[str, Any], int]
+        ] = []  # batches that Slurm would not take yet
+        self.unsure: list[
+            str
+        ] = []  # tokens of submissions that failed, though Slurm may have taken them
         self.retry_at = 0.0
         self.pause = 0.0
         self.interval = float(s.status_interval_s)
@@ -47,7 +52,9 @@ class Executor(RemoteExecutor):
         self.seen: dict[str, slurm.State] = {}
         self.ended_since: dict[str, float] = {}
         self.told: set[str] = set()
-        self.members: dict[str, dict[int, SubmittedJobInfo]] = defaultdict(dict)  # of every allocation, the jobs that have not ended
+        self.members: dict[str, dict[int, SubmittedJobInfo]] = defaultdict(
+            dict
+        )  # of every allocation, the jobs that have not ended
         self.folders: set[Path] = set()
         self.following: dict[str, Place] = {}
         if self.on_slurm:
@@ -58,24 +65,46 @@ class Executor(RemoteExecutor):
     def _meet_slurm(self) -> None:
         """Learn the site's limits, and what an earlier controller has left running."""
         # A controller that is itself a Slurm job must not pass on its own allocation.
-        # Nor may the user's variables change a question, or put themselves in place of the profile: they are defaults.
-        self.defaults = {o: os.environ[v] for o in ("account", "partition", "qos") if os.environ.get(v := f"SBATCH_{o.upper()}")}
-        prefixes = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_")
-        for name in [n for n in os.environ if n.startswith(prefixes) and n not in ("SLURM_CONF", "SLURM_JWT")]:
+        # Nor may the user's variables change a question, or put themselves in place of the profile:
+        # they are defaults.
+        self.defaults = {
+            o: os.environ[v]
+            for o in ("account", "partition", "qos")
+            if os.environ.get(v := f"SBATCH_{o.upper()}")
+        }
+        prefixes = (
+            "SLURM_",
+            "SLURMD_",
+            "SRUN_",
+            "SUBMITIT_",
+            "SBATCH_",
+            "SQUEUE_",
+            "SACCT_",
+            "SCANCEL_",
+        )
+        for name in [
+            n for n in os.environ if n.startswith(prefixes) and n not in ("SLURM_CONF", "SLURM_JWT")
+        ]:
             del os.environ[name]
         try:
             self.site = slurm.site()
             left, unsure = self.ledger.open()
-            for token in unsure:  # killed within a submission: such jobs lack their pickles and cannot run
+            for (
+                token
+            ) in unsure:  # killed within a submission: such jobs lack their pickles and cannot run
                 slurm.cancel(slurm.commented(token))
                 self.ledger.refused(token)
             states = slurm.states({p.id for p in left.values()}, self.site.accounting)
         except slurm.QueryFailed as error:
-            raise WorkflowError(f"Slurm does not answer, so nothing was submitted: {error}") from None
+            raise WorkflowError(
+                f"Slurm does not answer, so nothing was submitted: {error}"
+            ) from None
         for key, place in left.items():
             state = states.get(place.id)
             if place.exit.exists() or (state and state.name in slurm.ENDED - slurm.RETURNING):
-                self.ledger.ended(key, place.id, str(state or "ended"), "ended while no controller was there")
+                self.ledger.ended(
+                    key, place.id, str(state or "ended"), "ended while no controller was there"
+                )
             else:
                 self.following[key] = place
 
@@ -105,12 +134,19 @@ class Executor(RemoteExecutor):
             shapes.setdefault(shape, ([], parameters, pack))[0].append(info)
         for name, infos in followed.items():
             ids = words.span([i.external_jobid for i in infos])
-            self.logger.info(f"following {len(infos)} running job(s) of {name}, submitted by an earlier controller: {ids}")
+            self.logger.info(
+                f"following {len(infos)} running job(s) of {name}, submitted by an earlier "
+                f"controller: {ids}"
+            )
             for info in infos:
                 self.report_job_submission(info)
         with self.submitting:
             for infos, parameters, pack in shapes.values():
-                limit = 1 if self.settings.no_arrays or not self.on_slurm else min(self.settings.array_limit, self.site.max_array)
+                limit = (
+                    1
+                    if self.settings.no_arrays or not self.on_slurm
+                    else min(self.settings.array_limit, self.site.max_array)
+                )
                 packed = len(infos) // pack * pack
                 whole, rest = infos[:packed], infos[packed:]
                 for i in range(0, packed, limit * pack):
@@ -132,8 +168,14 @@ class Executor(RemoteExecutor):
     def _parameters(self, job: JobExecutorInterface, packed: int) -> dict[str, Any]:
         """What submitit is told of an allocation of so many jobs like this one."""
         s = self.settings
-        asked = resources.parameters(_resources(job), job.threads, s.memory_overhead_mb, packed, s.signal_delay_s)
-        return (self.defaults if self.on_slurm else {}) | asked | {"resumable": bool(job.resources.get("resumable"))}
+        asked = resources.parameters(
+            _resources(job), job.threads, s.memory_overhead_mb, packed, s.signal_delay_s
+        )
+        return (
+            (self.defaults if self.on_slurm else {})
+            | asked
+            | {"resumable": bool(job.resources.get("resumable"))}
+        )
 
     def _submit_waiting(self) -> None:
         """Submit batches until Slurm asks to wait."""
@@ -148,29 +190,47 @@ class Executor(RemoteExecutor):
                 verdict = "busy" if isinstance(error, slurm.QueryFailed) else verdict
                 if verdict == "limit" and len(infos) > pack:
                     half = (len(infos) // pack + 1) // 2 * pack
-                    self.waiting[:0] = [(infos[:half], parameters, pack), (infos[half:], parameters, pack)]
+                    self.waiting[:0] = [
+                        (infos[:half], parameters, pack),
+                        (infos[half:], parameters, pack),
+                    ]
                 elif verdict == "bad":
-                    who = "Slurm refused the job" if type(error).__name__ == "FailedJobError" else "not submitted"
+                    who = (
+                        "Slurm refused the job"
+                        if type(error).__name__ == "FailedJobError"
+                        else "not submitted"
+                    )
                     for info in infos:
                         info.aux["refused"] = f"{who}: {slurm.words(str(error))}"
                 else:
                     self.waiting.insert(0, (infos, parameters, pack))
-                    self.pause = min(max(2 * self.pause, 5.0), float(self.settings.status_interval_max_s))
+                    self.pause = min(
+                        max(2 * self.pause, 5.0), float(self.settings.status_interval_max_s)
+                    )
                     self.retry_at = time.time() + self.pause
                     n = sum(len(w[0]) for w in self.waiting)
-                    self._say_once(f"{n} job(s) wait to be submitted, again in some seconds: {slurm.words(str(error))}", verdict)
+                    self._say_once(
+                        f"{n} job(s) wait to be submitted, again in some seconds: "
+                        f"{slurm.words(str(error))}",
+                        verdict,
+                    )
                     return
         self.told -= {"limit", "busy"}
-        with contextlib.suppress(slurm.QueryFailed):  # a later submission, or controller, asks again
+        with contextlib.suppress(
+            slurm.QueryFailed
+        ):  # a later submission, or controller, asks again
             self._withdraw()
 
     def _withdraw(self) -> None:
-        """Cancel what a failed sbatch left in the queue nevertheless: such jobs lack their pickles and cannot run."""
+        """Cancel what a failed sbatch left in the queue nevertheless: such jobs lack their pickles
+        and cannot run."""
         while self.unsure:
             slurm.cancel(slurm.commented(self.unsure[0]))
             self.ledger.refused(self.unsure.pop(0))
 
-    def _submit(self, infos: Sequence[SubmittedJobInfo], parameters: dict[str, Any], pack: int) -> None:
+    def _submit(
+        self, infos: Sequence[SubmittedJobInfo], parameters: dict[str, Any], pack: int
+    ) -> None:
         """One submission: an array of allocations, each of up to `pack` jobs."""
         import submitit
 
@@ -184,11 +244,22 @@ class Executor(RemoteExecutor):
         limit_s, resumable = p["time"] * 60.0, p.pop("resumable")
         commands = [self.format_job_exec(i.job) for i in infos]
         leave_s, workdir = p["signal_delay_s"] * LEAVE, str(Path.cwd())
-        allocations = [Allocation(commands[n : n + pack], folder, workdir, resumable, limit_s, leave_s) for n in range(0, len(infos), pack)]
+        allocations = [
+            Allocation(commands[n : n + pack], folder, workdir, resumable, limit_s, leave_s)
+            for n in range(0, len(infos), pack)
+        ]
         if self.on_slurm:
-            executor: Any = submitit.SlurmExecutor(folder, max_num_timeout=self.settings.max_requeues)
-            more = {"job_name": f"{self.settings.name_prefix}-{name}", "comment": token, "stderr_to_stdout": True}
-            executor.update_parameters(**p, **more, array_parallelism=self.settings.array_parallelism)
+            executor: Any = submitit.SlurmExecutor(
+                folder, max_num_timeout=self.settings.max_requeues
+            )
+            more = {
+                "job_name": f"{self.settings.name_prefix}-{name}",
+                "comment": token,
+                "stderr_to_stdout": True,
+            }
+            executor.update_parameters(
+                **p, **more, array_parallelism=self.settings.array_parallelism
+            )
         elif self.settings.cluster == "local":
             executor = submitit.LocalExecutor(folder)
             executor.update_parameters(timeout_min=p["time"], stderr_to_stdout=True)
@@ -197,7 +268,9 @@ class Executor(RemoteExecutor):
         jobs = [{"key": i.aux["key"], "output": [str(o) for o in i.job.output]} for i in infos]
         self.ledger.submitting(token, name, folder, pack, jobs, self.settings.cluster)
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # sbatch's words come with the exception
+            with contextlib.redirect_stderr(
+                io.StringIO()
+            ):  # sbatch's words come with the exception
                 if len(allocations) == 1:
                     handles = [executor.submit(allocations[0])]
                 else:
@@ -227,12 +300,15 @@ class Executor(RemoteExecutor):
         self.folders.add(place.folder)
 
     def additional_general_args(self) -> str:
-        """The Snakemake in the job does not announce it again: its log holds what the command says, and errors."""
+        """The Snakemake in the job does not announce it again: its log holds what the command says,
+        and errors."""
         return "--quiet rules host progress"
 
     # status
 
-    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
+    async def check_active_jobs(
+        self, active_jobs: list[SubmittedJobInfo]
+    ) -> AsyncGenerator[SubmittedJobInfo, None]:
         """Exit files first; then one question to Slurm for all that are left, now and then."""
         if self.waiting and time.time() >= self.retry_at:
             with self.submitting:
@@ -240,7 +316,10 @@ class Executor(RemoteExecutor):
         left = []
         self._refuse([i for i in active_jobs if "refused" in i.aux])
         active_jobs = [i for i in active_jobs if "refused" not in i.aux]
-        listed = {folder: _names(folder) for folder in {i.aux["place"].folder for i in active_jobs if "place" in i.aux}}
+        listed = {
+            folder: _names(folder)
+            for folder in {i.aux["place"].folder for i in active_jobs if "place" in i.aux}
+        }
         for info in active_jobs:
             if "place" not in info.aux:
                 yield info
@@ -264,7 +343,9 @@ class Executor(RemoteExecutor):
             else:
                 self._fail(info, "FAILED", f"the command ended with status {status}")
             return True
-        if f"{place.id}_0_result.pkl" in names and (why := words.result(place.folder / f"{place.id}_0_result.pkl")):
+        if f"{place.id}_0_result.pkl" in names and (
+            why := words.result(place.folder / f"{place.id}_0_result.pkl")
+        ):
             self._fail(info, "FAILED", why)
             return True
         return False
@@ -272,7 +353,9 @@ class Executor(RemoteExecutor):
     def _states(self, infos: Sequence[SubmittedJobInfo]) -> dict[str, slurm.State]:
         """States of jobs, asked at most once an interval; on a quiet cluster the interval grows."""
         if not self.on_slurm:
-            return {i.external_jobid: slurm.State("COMPLETED") for i in infos if i.aux["handle"].done()}
+            return {
+                i.external_jobid: slurm.State("COMPLETED") for i in infos if i.aux["handle"].done()
+            }
         now = time.time()
         if not infos or now < self.next_query:
             return {}
@@ -284,29 +367,46 @@ class Executor(RemoteExecutor):
             return {}
         self.told.discard("query")
         quiet = states == {i: self.seen.get(i) for i in states}
-        self.interval = min(self.interval * 1.5, self.settings.status_interval_max_s) if quiet else float(self.settings.status_interval_s)
+        self.interval = (
+            min(self.interval * 1.5, self.settings.status_interval_max_s)
+            if quiet
+            else float(self.settings.status_interval_s)
+        )
         self.seen = states
         if any(s.name in slurm.ENDED for s in states.values()):
             self.next_query = now + min(self.interval, self.settings.lost_job_grace_s / 3)
         for state in states.values():
             reason = state.reason.partition(",")[0]  # nodes may follow
             if state.name == "PENDING" and reason in words.HOPELESS:
-                self._say_once(f"Slurm says of pending jobs: {state.reason} ({words.HOPELESS[reason]})", reason)
+                self._say_once(
+                    f"Slurm says of pending jobs: {state.reason} ({words.HOPELESS[reason]})", reason
+                )
         return states
 
     def _lost(self, info: SubmittedJobInfo, state: slurm.State | None) -> bool:
-        """Report a job that Slurm says has ended, once its allocation has had time to leave word."""
+        """Report a job that Slurm says has ended, once its allocation has had time to leave
+        word."""
         id, place = info.external_jobid, info.aux["place"]
         if state is None:
             return False
         if state.name not in slurm.ENDED:
             self.ended_since.pop(id, None)
             return False
-        if time.time() - self.ended_since.setdefault(id, time.time()) < (self.settings.lost_job_grace_s if self.on_slurm else 0):
+        if time.time() - self.ended_since.setdefault(id, time.time()) < (
+            self.settings.lost_job_grace_s if self.on_slurm else 0
+        ):
             return False
         if not self._settled(info, _names(place.folder)):
-            who = "Slurm has no memory of the job" if state.name == "UNKNOWN" else f"Slurm says {state}"
-            who = who if self.on_slurm else "it ended without an exit status: killed, or at its time limit"
+            who = (
+                "Slurm has no memory of the job"
+                if state.name == "UNKNOWN"
+                else f"Slurm says {state}"
+            )
+            who = (
+                who
+                if self.on_slurm
+                else "it ended without an exit status: killed, or at its time limit"
+            )
             self._fail(info, state.name, who)
         return True
 
@@ -317,8 +417,15 @@ class Executor(RemoteExecutor):
         log = own if own.exists() else log
         self._forget(info, state, why, str(log))
         # Snakemake's own message is silenced together with its long announcements of jobs.
-        named = f"{info.job.name} ({words.wildcards(info.job)}), " + ("Slurm " if self.on_slurm else "") + f"job {place.id}"
-        self.logger.error(f"{named}: {why}; {log} ends:\n" + "".join(f"    {line}\n" for line in words.last_words(log)).rstrip())
+        named = (
+            f"{info.job.name} ({words.wildcards(info.job)}), "
+            + ("Slurm " if self.on_slurm else "")
+            + f"job {place.id}"
+        )
+        self.logger.error(
+            f"{named}: {why}; {log} ends:\n"
+            + "".join(f"    {line}\n" for line in words.last_words(log)).rstrip()
+        )
         self.report_job_error(info, msg=f"{why}\n", aux_logs=[str(log)])
 
     def _refuse(self, infos: Sequence[SubmittedJobInfo]) -> None:
@@ -327,7 +434,9 @@ class Executor(RemoteExecutor):
         for info in infos:
             reasons[info.aux["refused"]].append(info)
         for why, those in reasons.items():
-            one = f" ({words.wildcards(those[0].job)})" if len(those) == 1 else f": {len(those)} jobs"
+            one = (
+                f" ({words.wildcards(those[0].job)})" if len(those) == 1 else f": {len(those)} jobs"
+            )
             self.logger.error(f"{those[0].job.name}{one}: {why}")
             for info in those:
                 self.report_job_error(info, msg=f"{why}\n")
@@ -357,7 +466,12 @@ class Executor(RemoteExecutor):
         try:
             if self.on_slurm:
                 self._withdraw()
-                slurm.cancel(sorted({i.external_jobid for i in running} | {p.id for p in self.following.values()}))
+                slurm.cancel(
+                    sorted(
+                        {i.external_jobid for i in running}
+                        | {p.id for p in self.following.values()}
+                    )
+                )
             else:
                 for info in running:
                     info.aux["handle"].cancel(check=False)
@@ -373,7 +487,10 @@ class Executor(RemoteExecutor):
         alive = {i.partition("_")[0] for i in self.members}
         for folder in self.folders:
             for name in _names(folder):
-                if name.endswith((".pkl", ".exit", ".sh")) and name.lstrip(".").partition("_")[0] not in alive:
+                if (
+                    name.endswith((".pkl", ".exit", ".sh"))
+                    and name.lstrip(".").partition("_")[0] not in alive
+                ):
                     (folder / name).unlink(missing_ok=True)
 
 
@@ -384,12 +501,16 @@ def _resources(job: JobExecutorInterface) -> dict[str, Any]:
 def _key(job: JobExecutorInterface) -> str:
     """What tells a job from others across controllers: rule, wildcards and parameters."""
     jobs = list(getattr(job, "jobs", [job]))
-    what = [encode_target_jobs_cli_args(job.get_target_spec()), sorted(repr(list(map(str, j.params))) for j in jobs)]
+    what = [
+        encode_target_jobs_cli_args(job.get_target_spec()),
+        sorted(repr(list(map(str, j.params))) for j in jobs),
+    ]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _names(folder: Path) -> set[str]:
-    """Names in a folder: reading it anew sees on a network file system what `exists` may not see yet."""
+    """Names in a folder: reading it anew sees on a network file system what `exists` may not see
+    yet."""
     try:
         return {p.name for p in folder.iterdir()}
     except OSError:

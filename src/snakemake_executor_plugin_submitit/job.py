@@ -1,7 +1,9 @@
-"""What submitit runs inside an allocation: the command of one Snakemake job, or of several that share it.
+"""What submitit runs inside an allocation: the command of one Snakemake job, or of several that
+share it.
 
-Slurm's warning (USR2: the time limit is near, or somebody with more right wants the node) must reach the training program only. So the
-commands start with USR2 ignored, which bash, Snakemake and all their children inherit; only a program with its own handler reacts to it.
+Slurm's warning (USR2: the time limit is near, or somebody with more right wants the node) must
+reach the training program only. So the commands start with USR2 ignored, which bash, Snakemake and
+all their children inherit; only a program with its own handler reacts to it.
 """
 
 import os
@@ -20,7 +22,8 @@ PACK = "SNAKEMAKE_SUBMITIT_PACK"
 """Environment variable of the commands: how many share the allocation."""
 
 LEAVE = 0.8
-"""Share of the time between warning and limit that the commands have; the rest is for the requeue."""
+"""Share of the time between warning and limit that the commands have; the rest is for the
+requeue."""
 
 
 @dataclass
@@ -56,14 +59,18 @@ class Allocation:
             refuse_exclusive()
         try:
             for i, command in enumerate(self.commands):
-                if not self._exit(i).exists():  # an earlier allocation of this job has not brought it to its end
+                if not self._exit(
+                    i
+                ).exists():  # an earlier allocation of this job has not brought it to its end
                     self._running[i] = self._start(i, command)
             while self._running:
                 time.sleep(0.1)
                 for i, process in list(self._running.items()):
                     if _ended(process):
                         self._note(i, process)
-            if self._terminated:  # Slurm kills, and requeues if it was preemption; were we first, it would take the job for failed
+            # Slurm kills, and requeues if it was preemption; were we first, it would take the job
+            # for failed
+            if self._terminated:
                 time.sleep(900)
         finally:
             self._kill()
@@ -76,7 +83,8 @@ class Allocation:
             SystemExit: every command has come to its end meanwhile.
         """
         self._warn()
-        # The warning comes leave_s / 0.8 before the limit, or up to a minute earlier; another minute may have passed before we began.
+        # The warning comes leave_s / 0.8 before the limit, or up to a minute earlier; another
+        # minute may have passed before we began.
         at_limit = time.time() - self._begun >= self.limit_s - self.leave_s / LEAVE - 120
         end = time.time() + self.leave_s
         while time.time() < end and not all(map(_ended, self._running.values())):
@@ -87,9 +95,14 @@ class Allocation:
         if all(self._exit(i).exists() for i in range(len(self.commands))):
             sys.exit()
         if at_limit and not self.resumable:
-            raise RuntimeError(f"reached its time limit of {self.limit_s / 60:.0f} min and cannot resume: give it more runtime")
+            raise RuntimeError(
+                f"reached its time limit of {self.limit_s / 60:.0f} min and cannot resume: give it "
+                f"more runtime"
+            )
         self._kill()
-        return submitit.helpers.DelayedSubmission(replace(self, _running={}, _begun=0.0, _warned=False, _terminated=False))
+        return submitit.helpers.DelayedSubmission(
+            replace(self, _running={}, _begun=0.0, _warned=False, _terminated=False)
+        )
 
     def _start(self, i: int, command: str) -> "subprocess.Popen[bytes]":
         environment = {**os.environ, PACK: str(len(self.commands))}
@@ -151,7 +164,8 @@ def _ignore_warning() -> None:
 
 
 def _ended(process: "subprocess.Popen[bytes]") -> bool:
-    """Whether a process has ended, without reaping it: a handler may interrupt `Popen.poll` while that holds its lock."""
+    """Whether a process has ended, without reaping it: a handler may interrupt `Popen.poll` while
+    that holds its lock."""
     try:
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
@@ -178,4 +192,7 @@ def refuse_exclusive() -> None:
     ask = ["nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader"]
     said = subprocess.run(ask, capture_output=True, text=True, timeout=60).stdout
     if "Exclusive" in said or "Prohibited" in said:
-        raise RuntimeError("several jobs were packed on a GPU whose compute mode is exclusive: remove pack from the profile")
+        raise RuntimeError(
+            "several jobs were packed on a GPU whose compute mode is exclusive: remove pack from "
+            "the profile"
+        )

@@ -1,7 +1,9 @@
-"""Who runs what: an append-only file of submissions, so that a controller that comes back finds its jobs.
+"""Who runs what: an append-only file of submissions, so that a controller that comes back finds its
+jobs.
 
-One JSON object a line. `submitting` comes before sbatch, with a token that is also the comment of the Slurm job; `submitted` after it, with
-one id for each job; `ended` when a job's fate is known. A last line that was cut off is ignored. Times are milliseconds since 1970.
+One JSON object a line. `submitting` comes before sbatch, with a token that is also the comment of
+the Slurm job; `submitted` after it, with one id for each job; `ended` when a job's fate is known. A
+last line that was cut off is ignored. Times are milliseconds since 1970.
 """
 
 import json
@@ -17,7 +19,8 @@ FILE = "jobs.jsonl"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job runs: the Slurm id, its number among those that share the allocation, and the folder of its submission."""
+    """Where a job runs: the Slurm id, its number among those that share the allocation, and the
+    folder of its submission."""
 
     id: str
     member: int
@@ -42,9 +45,25 @@ class Ledger:
         if self.path.exists() and (said := self.path.read_bytes()) and not said.endswith(b"\n"):
             self._append(b"\n")
 
-    def submitting(self, token: str, rule: str, folder: Path, pack: int, jobs: Sequence[dict[str, Any]], cluster: str = "slurm") -> None:
+    def submitting(
+        self,
+        token: str,
+        rule: str,
+        folder: Path,
+        pack: int,
+        jobs: Sequence[dict[str, Any]],
+        cluster: str = "slurm",
+    ) -> None:
         """Before a submission; `jobs` are `{key, output}`."""
-        self._write("submitting", token=token, rule=rule, folder=str(folder), pack=pack, cluster=cluster, jobs=list(jobs))
+        self._write(
+            "submitting",
+            token=token,
+            rule=rule,
+            folder=str(folder),
+            pack=pack,
+            cluster=cluster,
+            jobs=list(jobs),
+        )
 
     def submitted(self, token: str, ids: Sequence[str]) -> None:
         """After it: an id for each job, in their order."""
@@ -59,18 +78,25 @@ class Ledger:
         self._write("ended", key=key, id=id, state=state, why=why, log=log)
 
     def open(self) -> tuple[dict[str, Place], list[str]]:
-        """Slurm jobs by key that have not ended, and tokens of submissions of which nobody knows whether they came about."""
+        """Slurm jobs by key that have not ended, and tokens of submissions of which nobody knows
+        whether they came about."""
         places: dict[str, Place] = {}
         begun: dict[str, dict[str, Any]] = {}
         for line in self._lines():
-            if line["ev"] == "submitting" and line.get("cluster", "slurm") == "slurm":  # a process's number is no id of Slurm
+            if (
+                line["ev"] == "submitting" and line.get("cluster", "slurm") == "slurm"
+            ):  # a process's number is no id of Slurm
                 begun[line["token"]] = line
             elif line["ev"] == "refused":
                 begun.pop(line["token"], None)
             elif line["ev"] == "submitted" and (asked := begun.pop(line["token"], None)):
                 for i, (job, id) in enumerate(zip(asked["jobs"], line["ids"], strict=True)):
                     places[job["key"]] = Place(id, i % asked["pack"], Path(asked["folder"]))
-            elif line["ev"] == "ended" and (place := places.get(line["key"])) and place.id == line["id"]:
+            elif (
+                line["ev"] == "ended"
+                and (place := places.get(line["key"]))
+                and place.id == line["id"]
+            ):
                 del places[line["key"]]
         return places, list(begun)
 
@@ -95,7 +121,11 @@ class Ledger:
             return []
         tokens = {x["token"] for x in gone}
         kept_keys = {j["key"] for x in asked if x["token"] not in tokens for j in x["jobs"]}
-        left = [x for x in lines if (x["key"] in kept_keys if x["ev"] == "ended" else x["token"] not in tokens)]
+        left = [
+            x
+            for x in lines
+            if (x["key"] in kept_keys if x["ev"] == "ended" else x["token"] not in tokens)
+        ]
         tmp = self.path.with_suffix(".tmp")
         tmp.write_text("".join(json.dumps(x, separators=(",", ":")) + "\n" for x in left))
         tmp.replace(self.path)
@@ -113,7 +143,14 @@ class Ledger:
                 continue
 
     def _write(self, ev: str, **values: Any) -> None:
-        self._append((json.dumps({"ev": ev, "t": int(time.time() * 1000), **values}, separators=(",", ":")) + "\n").encode())
+        self._append(
+            (
+                json.dumps(
+                    {"ev": ev, "t": int(time.time() * 1000), **values}, separators=(",", ":")
+                )
+                + "\n"
+            ).encode()
+        )
 
     def _append(self, line: bytes) -> None:
         with self.path.open("ab", buffering=0) as f:

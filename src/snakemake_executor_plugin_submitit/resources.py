@@ -28,7 +28,17 @@ WORDS = {
 }
 """The valid words, and what they take."""
 
-_SNAKEMAKE = {"_cores", "_nodes", "tmpdir", "mem", "mem_mib", "disk", "disk_mb", "disk_mib", "threads"}
+_SNAKEMAKE = {
+    "_cores",
+    "_nodes",
+    "tmpdir",
+    "mem",
+    "mem_mib",
+    "disk",
+    "disk_mb",
+    "disk_mib",
+    "threads",
+}
 _BY_WORD = {
     "slurm_partition": "partition",
     "slurm_account": "account",
@@ -45,16 +55,52 @@ _BY_WORD = {
     "gpu": "gpus",
     "gres": "gres",
 }
-_OURS = {"array", "comment", "error", "job-name", "no-requeue", "open-mode", "output", "requeue", "signal", "wrap"}
+_OURS = {
+    "array",
+    "comment",
+    "error",
+    "job-name",
+    "no-requeue",
+    "open-mode",
+    "output",
+    "requeue",
+    "signal",
+    "wrap",
+}
 _OURS |= {"chdir", "clusters", "help", "parsable", "quiet", "test-only", "version", "wait"}
 """Options of sbatch that the plugin sets by itself."""
 
-_AS_WORD = {"time": "runtime", "nodes": "nodes", "ntasks": "tasks", "ntasks-per-node": "tasks", "cpus-per-task": "cpus_per_task"}
-"""Options that shape the step as well: given to sbatch alone, they would start the command twice, or misjudge its time limit."""
+_AS_WORD = {
+    "time": "runtime",
+    "nodes": "nodes",
+    "ntasks": "tasks",
+    "ntasks-per-node": "tasks",
+    "cpus-per-task": "cpus_per_task",
+}
+"""Options that shape the step as well: given to sbatch alone, they would start the command twice,
+or misjudge its time limit."""
 
-_SHORT = {"A": "account", "C": "constraint", "J": "job-name", "N": "nodes", "a": "array", "c": "cpus-per-task", "e": "error", "o": "output"}
+_SHORT = {
+    "A": "account",
+    "C": "constraint",
+    "J": "job-name",
+    "N": "nodes",
+    "a": "array",
+    "c": "cpus-per-task",
+    "e": "error",
+    "o": "output",
+}
 _SHORT |= {"p": "partition", "q": "qos", "t": "time", "x": "exclude"}
-_SHORT |= {"D": "chdir", "G": "gpus", "H": "hold", "L": "licenses", "M": "clusters", "Q": "quiet", "W": "wait", "b": "begin"}
+_SHORT |= {
+    "D": "chdir",
+    "G": "gpus",
+    "H": "hold",
+    "L": "licenses",
+    "M": "clusters",
+    "Q": "quiet",
+    "W": "wait",
+    "b": "begin",
+}
 _SHORT |= {"d": "dependency", "n": "ntasks", "w": "nodelist"}
 
 
@@ -77,12 +123,21 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
             near = difflib.get_close_matches(word, WORDS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise Refused(
-                f"resource {word!r} is unknown{hint} valid: {', '.join(WORDS)}".replace(" valid", "; valid" if not near else " Valid")
+                f"resource {word!r} is unknown{hint} valid: {', '.join(WORDS)}".replace(
+                    " valid", "; valid" if not near else " Valid"
+                )
             )
     given = {w for w in WORDS if resources.get(w) not in (None, "", 0)}
-    for one, other in (("mem_mb", "mem_per_cpu"), ("mem_mb", "mem_mb_per_cpu"), ("mem_per_cpu", "mem_mb_per_cpu")):
+    for one, other in (
+        ("mem_mb", "mem_per_cpu"),
+        ("mem_mb", "mem_mb_per_cpu"),
+        ("mem_per_cpu", "mem_mb_per_cpu"),
+    ):
         if {one, other} <= given:
-            raise Refused(f"resources {one} and {other} contradict one another: give one of them, and put off a default by {one}=0")
+            raise Refused(
+                f"resources {one} and {other} contradict one another: give one of them, and put "
+                f"off a default by {one}=0"
+            )
     if "gpu" in given and "gpu" in str(resources.get("gres", "")):
         raise Refused("resources gpu and gres both ask for GPUs: give one of them")
     if "gpu_model" in given and "gpu" not in given:
@@ -90,12 +145,15 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
     for word in ("runtime", "mem_mb", "mem_mb_per_cpu", "cpus_per_task", "nodes", "gpu", "pack"):
         value = resources.get(word)
         if value is not None and (
-            isinstance(value, bool) or not str(value).isdigit() or (word not in ("gpu", "mem_mb") and int(value) < 1)
+            isinstance(value, bool)
+            or not str(value).isdigit()
+            or (word not in ("gpu", "mem_mb") and int(value) < 1)
         ):
             raise Refused(f"resource {word}={value!r}: a whole number is needed, {WORDS[word]}")
     if str(resources.get("tasks") or 1) != "1":
         raise Refused(
-            f"resource tasks={resources['tasks']}: valid is 1; several processes are started by the command itself, such as torchrun"
+            f"resource tasks={resources['tasks']}: valid is 1; several processes are started by "
+            f"the command itself, such as torchrun"
         )
     for option in extra(resources):
         if len(option) == 1:
@@ -104,11 +162,20 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
             raise Refused(f"slurm_extra: --{option} is set by the plugin and cannot be given")
         for word in given & _BY_WORD.keys():
             if _BY_WORD[word] == option:
-                raise Refused(f"slurm_extra: --{option} contradicts the resource {word}: give one of them")
+                raise Refused(
+                    f"slurm_extra: --{option} contradicts the resource {word}: give one of them"
+                )
         if option in _AS_WORD:
-            raise Refused(f"slurm_extra: --{option} is to be given as the resource {_AS_WORD[option]}")
-        if option.startswith(("gres", "gpus")) and "gpu" in given | set(str(resources.get("gres", "")).split(":")[:1]):
-            raise Refused(f"slurm_extra: --{option} contradicts the resource {'gpu' if 'gpu' in given else 'gres'}: give one of them")
+            raise Refused(
+                f"slurm_extra: --{option} is to be given as the resource {_AS_WORD[option]}"
+            )
+        if option.startswith(("gres", "gpus")) and "gpu" in given | set(
+            str(resources.get("gres", "")).split(":")[:1]
+        ):
+            raise Refused(
+                f"slurm_extra: --{option} contradicts the resource "
+                f"{'gpu' if 'gpu' in given else 'gres'}: give one of them"
+            )
 
 
 def extra(resources: Mapping[str, Any]) -> dict[str, str | bool]:
@@ -136,7 +203,9 @@ def extra(resources: Mapping[str, Any]) -> dict[str, str | bool]:
     return out
 
 
-def parameters(resources: Mapping[str, Any], threads: int, overhead_mb: int, packed: int, delay_s: int) -> dict[str, Any]:
+def parameters(
+    resources: Mapping[str, Any], threads: int, overhead_mb: int, packed: int, delay_s: int
+) -> dict[str, Any]:
     """Parameters of submitit's Slurm executor, without its own prefix.
 
     Args:
@@ -149,7 +218,12 @@ def parameters(resources: Mapping[str, Any], threads: int, overhead_mb: int, pac
     r = resources
     minutes = int(r.get("runtime") or 60)
     cpus = int(r.get("cpus_per_task") or threads or 1) * packed
-    p: dict[str, Any] = {"time": minutes, "nodes": int(r.get("nodes") or 1), "ntasks_per_node": 1, "cpus_per_task": cpus}
+    p: dict[str, Any] = {
+        "time": minutes,
+        "nodes": int(r.get("nodes") or 1),
+        "ntasks_per_node": 1,
+        "cpus_per_task": cpus,
+    }
     if r.get("mem_mb"):
         p["mem"] = f"{(int(r['mem_mb']) + overhead_mb) * packed}MB"
     elif per_cpu := r.get("mem_per_cpu") or r.get("mem_mb_per_cpu"):
@@ -157,16 +231,22 @@ def parameters(resources: Mapping[str, Any], threads: int, overhead_mb: int, pac
     if r.get("gres"):
         p["gres"] = str(r["gres"])
     elif r.get("gpu"):
-        p["gres"] = ":".join(["gpu", *([str(r["gpu_model"])] if r.get("gpu_model") else []), str(r["gpu"])])
+        p["gres"] = ":".join(
+            ["gpu", *([str(r["gpu_model"])] if r.get("gpu_model") else []), str(r["gpu"])]
+        )
     for word in ("slurm_partition", "slurm_account", "qos", "constraint", "exclude"):
         if r.get(word):
             p[_BY_WORD[word]] = str(r[word])
     options = extra(r)
     if r.get("reservation"):
         options["reservation"] = str(r["reservation"])
-    # Slurm warns up to a minute early, so of a short limit at most a quarter is left for the warning.
+    # Slurm warns up to a minute early, so of a short limit at most a quarter is left for the
+    # warning.
     p["signal_delay_s"] = max(10, min(delay_s, minutes * 15))
-    # A step does not inherit --cpus-per-task since Slurm 22.05; of several nodes only the first runs the command.
-    p["srun_args"] = [f"--cpus-per-task={cpus}"] + (["--nodes=1", "--ntasks=1"] if p["nodes"] > 1 else [])
+    # A step does not inherit --cpus-per-task since Slurm 22.05; of several nodes only the first
+    # runs the command.
+    p["srun_args"] = [f"--cpus-per-task={cpus}"] + (
+        ["--nodes=1", "--ntasks=1"] if p["nodes"] > 1 else []
+    )
     p["additional_parameters"] = options | {"requeue": True}
     return p

@@ -1,4 +1,5 @@
-"""Questions to Slurm, and what its answers mean. A question that failed is never taken for an answer."""
+"""Questions to Slurm, and what its answers mean. A question that failed is never taken for an
+answer."""
 
 import os
 import re
@@ -23,7 +24,8 @@ ENDED = frozenset(
         "UNKNOWN",
     ]
 )
-"""States that a job does not leave by itself; a requeue does change NODE_FAIL and PREEMPTED. UNKNOWN: Slurm has forgotten the job."""
+"""States that a job does not leave by itself; a requeue does change NODE_FAIL and PREEMPTED.
+UNKNOWN: Slurm has forgotten the job."""
 
 RETURNING = frozenset(["BOOT_FAIL", "NODE_FAIL", "PREEMPTED"])
 """States of a job that Slurm may be about to requeue."""
@@ -33,7 +35,8 @@ _AT_ONCE = 5000
 
 _LIMIT = re.compile(r"\w*Submit\w*Limit\w*|\w*MaxSubmit\w*")
 _BUSY = re.compile(
-    r"contact slurm controller|timed out|temporarily|try again|Zero Bytes|Connection (refused|reset)|Transport endpoint|"
+    r"contact slurm controller|timed out|temporarily|try again|Zero Bytes|Connection "
+    r"(refused|reset)|Transport endpoint|"
     r"Unexpected message|standby|Protocol authentication error|controller.*(busy|not responding)",
     re.I,
 )
@@ -59,7 +62,9 @@ class State:
     reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.reason})" if self.reason and self.reason != "None" else self.name
+        return (
+            f"{self.name} ({self.reason})" if self.reason and self.reason != "None" else self.name
+        )
 
 
 def ask(*command: str) -> str:
@@ -73,7 +78,9 @@ def ask(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise QueryFailed(f"{command[0]}: {error}") from None
     if done.returncode:
-        raise QueryFailed(f"{command[0]}: {' '.join(done.stderr.split()) or f'status {done.returncode}'}")
+        raise QueryFailed(
+            f"{command[0]}: {' '.join(done.stderr.split()) or f'status {done.returncode}'}"
+        )
     return done.stdout
 
 
@@ -87,14 +94,16 @@ def site() -> Site:
 
 
 def states(ids: Iterable[str], accounting: bool) -> dict[str, State]:
-    """States of jobs: one call of squeue, which asks the controller; of the accounting database only what that has forgotten.
+    """States of jobs: one call of squeue, which asks the controller; of the accounting database
+    only what that has forgotten.
 
     Args:
         ids: such as `12` or `12_3`.
         accounting: the site has a database.
 
     Returns:
-        By id. Missing are ids of which nothing is known now; a job that Slurm has no memory of is UNKNOWN.
+        By id. Missing are ids of which nothing is known now; a job that Slurm has no memory of is
+        UNKNOWN.
 
     Raises:
         QueryFailed: the controller did not answer.
@@ -105,7 +114,17 @@ def states(ids: Iterable[str], accounting: bool) -> dict[str, State]:
     out: dict[str, State] = {}
     for listed in _lists(wanted):
         try:
-            out |= _read(ask("squeue", "--noheader", "--array", "--states=all", f"--jobs={listed}", "--format=%i|%T|%r"), wanted)
+            out |= _read(
+                ask(
+                    "squeue",
+                    "--noheader",
+                    "--array",
+                    "--states=all",
+                    f"--jobs={listed}",
+                    "--format=%i|%T|%r",
+                ),
+                wanted,
+            )
         except QueryFailed as error:
             if "Invalid job id" not in str(error):  # all are forgotten
                 raise
@@ -122,7 +141,9 @@ def _accounted(ids: set[str]) -> dict[str, State]:
     except QueryFailed:
         return {}
     found = _read(said, ids)
-    waiting = {line.partition("_[")[0] for line in said.splitlines() if "_[" in line}  # a row for all pending tasks of an array
+    waiting = {
+        line.partition("_[")[0] for line in said.splitlines() if "_[" in line
+    }  # a row for all pending tasks of an array
     found |= {i: State("PENDING") for i in ids - set(found) if i.partition("_")[0] in waiting}
     return dict.fromkeys(ids, State("UNKNOWN")) | found
 
@@ -147,7 +168,13 @@ def _read(said: str, wanted: set[str]) -> dict[str, State]:
 def commented(token: str) -> list[str]:
     """Ids of the user's jobs with a comment."""
     said = ask("squeue", "--noheader", f"--user={os.getuid()}", "--states=all", "--format=%F|%k")
-    return sorted({line.partition("|")[0].strip() for line in said.splitlines() if line.rpartition("|")[2].strip() == token})
+    return sorted(
+        {
+            line.partition("|")[0].strip()
+            for line in said.splitlines()
+            if line.rpartition("|")[2].strip() == token
+        }
+    )
 
 
 def cancel(ids: list[str]) -> None:
@@ -178,7 +205,9 @@ def refusal(said: str, alive: bool) -> str:
         return "limit"
     if _BUSY.search(said):
         return "busy"
-    if "job submit limit" in said and alive:  # older versions name no limit: only sure to pass if we fill it ourselves
+    if (
+        "job submit limit" in said and alive
+    ):  # older versions name no limit: only sure to pass if we fill it ourselves
         return "limit"
     return "bad"
 

@@ -29,9 +29,22 @@ HOPELESS = {
 
 def last_words(log: Path) -> list[str]:
     """The end of a job's log: what its command said, without Snakemake's account of the failure."""
-    lines = [line.rstrip() for line in text(log, END).splitlines() if line.strip() and not line.startswith("submitit INFO")]
-    own = next((i for i, line in enumerate(lines) if line.startswith(("RuleException:", "Error in rule", "Error in group"))), len(lines))
-    return lines[:own][-TAIL:] + [line for line in lines[own:] if line.startswith(("slurmstepd", "srun:"))] or ["(empty)"]
+    lines = [
+        line.rstrip()
+        for line in text(log, END).splitlines()
+        if line.strip() and not line.startswith("submitit INFO")
+    ]
+    own = next(
+        (
+            i
+            for i, line in enumerate(lines)
+            if line.startswith(("RuleException:", "Error in rule", "Error in group"))
+        ),
+        len(lines),
+    )
+    return lines[:own][-TAIL:] + [
+        line for line in lines[own:] if line.startswith(("slurmstepd", "srun:"))
+    ] or ["(empty)"]
 
 
 def text(path: Path, end: int = 0) -> str:
@@ -48,7 +61,9 @@ def result(path: Path) -> str:
     """Why submitit's part of a job failed; empty if it did not."""
     try:
         outcome, value = pickle.loads(path.read_bytes())
-    except Exception:  # not there, cut off, or of classes that only the node knows: the job's state will tell
+    except (
+        Exception
+    ):  # not there, cut off, or of classes that only the node knows: the job's state will tell
         return ""
     said = str(value).strip() or "submitit left an error without words"
     return "" if outcome == "success" else said.splitlines()[-1].partition(": ")[2] or said
@@ -68,4 +83,8 @@ def span(ids: Sequence[str]) -> str:
 def wildcards(job: JobExecutorInterface) -> str:
     """What tells a job from others of its rule, for people."""
     given = getattr(job, "wildcards_dict", None)
-    return ", ".join(f"{k}={v}" for k, v in given.items()) if given else f"{len(list(job.output))} outputs"
+    return (
+        ", ".join(f"{k}={v}" for k, v in given.items())
+        if given
+        else f"{len(list(job.output))} outputs"
+    )

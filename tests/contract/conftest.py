@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from modulewise import measure
+from modulewise.engine import flops
 
 
 @pytest.fixture
 def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainers do not count operations; `tests/unit/test_operations.py` tests the count."""
-    monkeypatch.setattr(measure, "flops", lambda *_: measure.Flops(1.0, 0.0, 1.0))
+    """Trainers do not count operations; `tests/engine/test_flops.py` tests the count."""
+    monkeypatch.setattr(flops, "flops", lambda *_: flops.Flops(1.0, 0.0, 1.0))

@@ -1,4 +1,5 @@
-"""The asynchronous schedule: joint training where nothing is late; else the promised pace, budget, buffers and labels."""
+"""The asynchronous schedule: joint training where nothing is late; else the promised pace, budget,
+buffers and labels."""
 
 from __future__ import annotations
 
@@ -15,15 +16,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cases import Case, Row, images, rows, same, snapshot
-from modulewise import data, pace, record
-from modulewise.config import Training
+from modulewise.config.training import TrainConfig
+from modulewise.data import batches
+from modulewise.engine.trainer import Trainer
 from modulewise.errors import InvalidInput, parse
 from modulewise.method import Method
 from modulewise.methods import method_class
-from modulewise.optimiser import Optimiser
+from modulewise.optim import Optimiser
+from modulewise.planning import profile
+from modulewise.runs import record
+from modulewise.schedules._replay import Replay
 from modulewise.schedules.asynchronous import Asynchronous
-from modulewise.schedules.replay import Replay
-from modulewise.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("uncounted")
 TOY = Row(Case("greedy"), "mlp3x16")
@@ -36,25 +39,34 @@ def splits(row: Row) -> bool:
     return not method_class(row.case.method).joint_only
 
 
-def training(epochs: int = 2, lr: float = 0.05, **options: Any) -> Training:
-    return Training(batch_size=8, lr=lr, warmup_epochs=0, epochs=epochs, schedule="asynchronous", asynchronous=options)
+def training(epochs: int = 2, lr: float = 0.05, **options: Any) -> TrainConfig:
+    return TrainConfig(
+        batch_size=8,
+        lr=lr,
+        warmup_epochs=0,
+        epochs=epochs,
+        schedule="asynchronous",
+        asynchronous=options,
+    )
 
 
 class Run:
     """The schedule driven by hand."""
 
-    def __init__(self, row: Row = TOY, seed: int = 0, epochs: int = 2, lr: float = 0.05, **options: Any) -> None:
+    def __init__(
+        self, row: Row = TOY, seed: int = 0, epochs: int = 2, lr: float = 0.05, **options: Any
+    ) -> None:
         t = training(epochs, lr, **options)
         self.method = row.build()
-        self.pace = Asynchronous(t, self.method.k, STEPS, seed)
+        self.profile = Asynchronous(t, self.method.k, STEPS, seed)
         self.optimiser = Optimiser(self.method, t)
-        self.numbered = data.numbered(images(), t, 0)
-        self.pace.begin(self.method, 0)
+        self.numbered = batches.numbered(images(), t, 0)
+        self.profile.begin(self.method, 0)
 
     def update(self) -> int:
         """One update; the module that made it."""
-        batch = self.pace.batch(self.method, self.numbered, nullcontext)
-        values = self.pace.step(self.method, batch, self.optimiser, 0, nullcontext)
+        batch = self.profile.batch(self.method, self.numbered, nullcontext)
+        values = self.profile.step(self.method, batch, self.optimiser, 0, nullcontext)
         (name,) = values
         return int(name.removeprefix("module_"))
 
@@ -62,11 +74,21 @@ class Run:
         return [self.update() for _ in range(n)]
 
 
-def fit(row: Row, folder: Path, epochs: int = 3, **changes: Any) -> tuple[Trainer, dict[tuple[str, int], float]]:
+def fit(
+    row: Row, folder: Path, epochs: int = 3, **changes: Any
+) -> tuple[Trainer, dict[tuple[str, int], float]]:
     """A finished run and its record without what a clock or an allocator measured."""
-    trainer = Trainer(row.cell(epochs=epochs, **changes), images(), folder, torch.device("cpu"), say=lambda line: None)
+    trainer = Trainer(
+        row.cell(epochs=epochs, **changes),
+        images(),
+        folder,
+        torch.device("cpu"),
+        say=lambda line: None,
+    )
     trainer.fit()
-    return trainer, {k: v for k, (v, _) in record.read(folder).settled().items() if not k[0].startswith(MEASURED)}
+    return trainer, {
+        k: v for k, (v, _) in record.read(folder).settled().items() if not k[0].startswith(MEASURED)
+    }
 
 
 @rows(splits, one_a_method=True)
@@ -80,7 +102,9 @@ def test_one_state_by_the_clock_is_joint_training(row: Row, tmp_path: Path) -> N
 def test_another_pace_is_not_joint_training(tmp_path: Path) -> None:
     """The comparison itself can fail."""
     joint, _ = fit(TOY, tmp_path / "joint")
-    late, _ = fit(TOY, tmp_path / "late", schedule="asynchronous", asynchronous={"slowdown": {1: 2}})
+    late, _ = fit(
+        TOY, tmp_path / "late", schedule="asynchronous", asynchronous={"slowdown": {1: 2}}
+    )
     assert not same(joint.method.state_dict(), late.method.state_dict())
 
 
@@ -89,23 +113,27 @@ def test_a_step_leaves_the_states_that_wait_as_they_are(row: Row) -> None:
     run = Run(row, epochs=9, buffer=2, turns="random", reads="uniform")
     run.updates(8)
     for _ in range(6):
-        before = [(t, t.clone()) for t in run.pace.held()]
+        before = [(t, t.clone()) for t in run.profile.held()]
         run.update()
-        assert all(torch.equal(t, copy) and not t.requires_grad and t.grad_fn is None for t, copy in before)
+        assert all(
+            torch.equal(t, copy) and not t.requires_grad and t.grad_fn is None for t, copy in before
+        )
 
 
 @pytest.mark.parametrize("reads", ["fresh", "uniform"])
-def test_labels_belong_to_the_state_they_travel_with(reads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_belong_to_the_state_they_travel_with(
+    reads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a learning rate of zero a state is a function of its batch: it can be made again."""
     run = Run(TOY, epochs=9, lr=0.0, buffer=4, turns="random", reads=reads)
     seen: list[int] = []
     local = type(run.method).local
 
     def spy(self: Method, k: int, batch: Any, state: tuple[Tensor, ...]) -> Any:
-        expected = self.start(batch.x)
+        expected = self.initial_state(batch.x)
         with torch.no_grad():
             for j in range(k):
-                expected = self.cross(j, expected)
+                expected = self.forward_module(j, expected)
         assert torch.equal(state[0], expected[0])
         assert torch.equal(batch.y, images().train.y[batch.index])
         seen.append(k)
@@ -118,8 +146,8 @@ def test_labels_belong_to_the_state_they_travel_with(reads: str, monkeypatch: py
 
 def test_any_batch_of_a_run_by_its_number() -> None:
     t = training()
-    numbered = data.numbered(images(), t, 3)
-    in_order = [b for epoch in (1, 2, 3) for b in data.batches(images(), t, 3, epoch)]
+    numbered = batches.numbered(images(), t, 3)
+    in_order = [b for epoch in (1, 2, 3) for b in batches.batches(images(), t, 3, epoch)]
     for n in (17, 0, 5, 6, 11, 12, 0):
         a, b = numbered(n), in_order[n]
         assert torch.equal(a.index, b.index)
@@ -165,7 +193,14 @@ def test_turns_come_from_their_own_stream() -> None:
     assert orders[0][:3] == [0, 1, 2], "no buffer is empty"
 
 
-@pytest.mark.parametrize("options", [{"turns": "random"}, {"slowdown": {0: 3}}, {"slowdown": {2: 2.5}, "turns": "random", "buffer": 3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"turns": "random"},
+        {"slowdown": {0: 3}},
+        {"slowdown": {2: 2.5}, "turns": "random", "buffer": 3},
+    ],
+)
 def test_every_module_makes_its_share_of_updates(options: dict[str, Any]) -> None:
     run = Run(epochs=2, **options)
     assert Counter(run.updates(3 * 2 * STEPS)) == dict.fromkeys(range(3), 2 * STEPS)
@@ -173,7 +208,9 @@ def test_every_module_makes_its_share_of_updates(options: dict[str, Any]) -> Non
         run.update()
 
 
-def test_a_step_that_is_timed_is_as_many_updates_as_there_are_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_is_timed_is_as_many_updates_as_there_are_modules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Also when the run itself is shorter than the timing."""
     made: list[str] = []
     step = Asynchronous.step
@@ -184,8 +221,10 @@ def test_a_step_that_is_timed_is_as_many_updates_as_there_are_modules(monkeypatc
         return values
 
     monkeypatch.setattr(Asynchronous, "step", spy)
-    found = pace.measure(TOY.cell(epochs=1, schedule="asynchronous"), images(), torch.device("cpu"))
-    assert Counter(made) == {f"module_{k}": pace.WARM + pace.TIMED for k in range(3)}
+    found = profile.measure(
+        TOY.cell(epochs=1, schedule="asynchronous"), images(), torch.device("cpu")
+    )
+    assert Counter(made) == {f"module_{k}": profile.WARM + profile.TIMED for k in range(3)}
     assert found.epochs == 1
     assert found.epoch_seconds == pytest.approx(STEPS * found.step_seconds)
 
@@ -193,23 +232,26 @@ def test_a_step_that_is_timed_is_as_many_updates_as_there_are_modules(monkeypatc
 def test_a_finished_module_feeds_and_learns_no_more() -> None:
     row = Row(Case("greedy"), "resnet8")
     run = Run(row, epochs=1, slowdown={2: 4}, buffer=2)
-    while run.pace.turns[1] < STEPS:
+    while run.profile.turns[1] < STEPS:
         run.update()
     assert [m.training for m in run.method.trunk] == [False, False, True]
     assert [m.training for m in run.method.heads] == [False, False]
     before = snapshot(run.method)
-    left = STEPS - run.pace.turns[2]
+    left = STEPS - run.profile.turns[2]
     assert run.updates(left) == [2] * left
     after = snapshot(run.method)
     moved = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"2"}
-    newest = [buffer.entries[-1].number for buffer in run.pace.buffers]
+    newest = [buffer.entries[-1].number for buffer in run.profile.buffers]
     assert min(newest) >= STEPS, "data of the epochs after the first, for the last module alone"
 
 
 def test_forward_passes_that_only_feed_are_counted(tmp_path: Path) -> None:
-    """Images that pass a module in eval mode are those it feeds, and the test images of every epoch; mlp3x16 by hand."""
-    cell = TOY.cell(epochs=2, schedule="asynchronous", asynchronous={"buffer": 2, "slowdown": {2: 4}})
+    """Images that pass a module in eval mode are those it feeds, and the test images of every
+    epoch; mlp3x16 by hand."""
+    cell = TOY.cell(
+        epochs=2, schedule="asynchronous", asynchronous={"buffer": 2, "slowdown": {2: 4}}
+    )
     trainer = Trainer(cell, images(), tmp_path, torch.device("cpu"), say=lambda line: None)
     passed: Counter[int] = Counter()
 
@@ -239,7 +281,10 @@ def test_where_nothing_is_late_nothing_only_feeds(tmp_path: Path) -> None:
 def test_each_module_follows_the_schedule_by_its_own_epochs() -> None:
     run = Run(epochs=4, lr=1.0, slowdown={0: 3})
     rate = {g["name"]: g for g in run.optimiser.inner.param_groups}
-    cosine = [0.5 * (1 + torch.cos(torch.tensor(torch.pi * e / 4, dtype=torch.float64)).item()) for e in (1, 2, 3, 4)]
+    cosine = [
+        0.5 * (1 + torch.cos(torch.tensor(torch.pi * e / 4, dtype=torch.float64)).item())
+        for e in (1, 2, 3, 4)
+    ]
     made = [0, 0, 0]
     for _ in range(3 * 4 * STEPS):
         k = run.update()
@@ -251,7 +296,9 @@ PUTS_AND_TAKES = st.lists(st.sampled_from(["put", "take"]), max_size=60)
 
 
 @given(st.integers(1, 5), PUTS_AND_TAKES)
-def test_a_buffer_drops_the_oldest_and_gives_the_freshest_of_the_least_taken(size: int, acts: list[str]) -> None:
+def test_a_buffer_drops_the_oldest_and_gives_the_freshest_of_the_least_taken(
+    size: int, acts: list[str]
+) -> None:
     """Oracle: a plain list of (number, times taken)."""
     buffer, mirror = Replay(size, "fresh"), []
     random = torch.Generator()
@@ -281,15 +328,17 @@ def test_buffers_are_bounded() -> None:
     row = Row(Case("contsup", {"context": "R1E", "mode": "softmax", "feature_dim": 8}), "resnet8")
     run = Run(row, epochs=9, buffer=3, turns="random")
     run.updates(60)
-    assert [len(b.entries) for b in run.pace.buffers] == [3, 3]
-    assert [b.entries.maxlen for b in run.pace.buffers] == [3, 3]
+    assert [len(b.entries) for b in run.profile.buffers] == [3, 3]
+    assert [b.entries.maxlen for b in run.profile.buffers] == [3, 3]
 
 
 def test_waiting_states_count_as_memory(tmp_path: Path) -> None:
     row = Row(Case("greedy"), "resnet8")
     peaks = []
     for size in (1, 5):
-        trainer, _ = fit(row, tmp_path / str(size), schedule="asynchronous", asynchronous={"buffer": size})
+        trainer, _ = fit(
+            row, tmp_path / str(size), schedule="asynchronous", asynchronous={"buffer": size}
+        )
         states = {t.data_ptr(): t.nbytes for t in trainer.asynchronous.held()}
         peaks.append((trainer.progress.peak, sum(states.values())))
     (small, few), (large, many) = peaks
@@ -331,9 +380,9 @@ def test_wrong_settings_are_refused_in_one_line(options: dict[str, Any], message
 @pytest.mark.parametrize("schedule", ["joint", "sequential"])
 def test_settings_of_another_schedule_are_refused(schedule: str) -> None:
     with pytest.raises(InvalidInput, match=f"schedule is {schedule}"):
-        parse(Training, {"schedule": schedule, "asynchronous": {"buffer": 2}}, "here")
+        parse(TrainConfig, {"schedule": schedule, "asynchronous": {"buffer": 2}}, "here")
 
 
 def test_a_budget_in_seconds_is_refused() -> None:
     with pytest.raises(InvalidInput, match="a budget in seconds needs schedule joint"):
-        parse(Training, {"schedule": "asynchronous", "seconds": 3.0}, "here")
+        parse(TrainConfig, {"schedule": "asynchronous", "seconds": 3.0}, "here")

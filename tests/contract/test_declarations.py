@@ -1,4 +1,5 @@
-"""What the files of a method must say: a row, a class, declarations, options with types and defaults."""
+"""What the files of a method must say: a row, a class, declarations, options with types and
+defaults."""
 
 from __future__ import annotations
 
@@ -11,14 +12,17 @@ import yaml
 
 import modulewise.methods
 from cases import CASES, IMAGES, ROWS, Row, rows
-from modulewise.config import Book, Cell
+from modulewise.config.cell import Cell
+from modulewise.config.options import method_names, options_model
+from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput, parse
 from modulewise.method import Batch, Method
 from modulewise.methods import method_class
-from modulewise.options import method_names, options_model
 
 RECIPES = Path(__file__).parents[2] / "config" / "recipes.yaml"
-FILES = sorted(p.stem for p in Path(modulewise.methods.__file__).parent.glob("*.py") if p.stem != "__init__")
+FILES = sorted(
+    p.stem for p in Path(modulewise.methods.__file__).parent.glob("*.py") if p.stem != "__init__"
+)
 
 
 def test_every_method_file_is_found_by_its_name() -> None:
@@ -27,7 +31,9 @@ def test_every_method_file_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("method", FILES)
 def test_every_method_file_has_a_row(method: str) -> None:
-    assert method in {case.method for case in CASES}, f"methods/{method}.py: add a row to tests/cases.py"
+    assert method in {case.method for case in CASES}, (
+        f"methods/{method}.py: add a row to tests/cases.py"
+    )
 
 
 def test_every_row_names_a_method_file() -> None:
@@ -46,7 +52,9 @@ class TestClass:
         assert issubclass(made, Method)
         assert "Deviations" in (inspect.getmodule(made).__doc__ or "")
 
-    @pytest.mark.parametrize("declaration", ["single", "joint_only", "graphable", "equals_backprop"])
+    @pytest.mark.parametrize(
+        "declaration", ["single", "joint_only", "graphable", "equals_backprop"]
+    )
     def test_declarations_are_true_or_false(self, method: str, declaration: str) -> None:
         assert isinstance(getattr(method_class(method), declaration), bool)
 
@@ -66,9 +74,13 @@ class TestClass:
 
 @rows(lambda row: method_class(row.case.method).graphable)
 def test_a_graphable_step_looks_at_no_value(row: Row) -> None:
-    """On the meta device tensors have none: a host synchronisation or a branch on data is an error there."""
+    """On the meta device tensors have none: a host synchronisation or a branch on data is an error
+    there."""
     ghost = row.build().to("meta").train()
-    x, y = torch.empty(8, *IMAGES.shape, device="meta"), torch.empty(8, dtype=torch.long, device="meta")
+    x, y = (
+        torch.empty(8, *IMAGES.shape, device="meta"),
+        torch.empty(8, dtype=torch.long, device="meta"),
+    )
     for loss in ghost.losses(Batch(x, y, x, y, lambda: x)):
         loss.value.backward()
 
@@ -120,7 +132,7 @@ def test_rows_differ() -> None:
     assert len({row.cell().id for row in ROWS}) == len(ROWS)
 
 
-def test_every_recipe_gives_a_cell(book: Book) -> None:
-    for name, recipe in book.recipes.recipes.items():
+def test_every_recipe_gives_a_cell(catalog: Catalog) -> None:
+    for name, recipe in catalog.recipes.recipes.items():
         k = 1 if recipe.modules == "one" else 2
-        assert book.cell("digits", "resnet8", name, k, 0).method == recipe.method
+        assert catalog.cell("digits", "resnet8", name, k, 0).method == recipe.method

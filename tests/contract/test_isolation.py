@@ -1,4 +1,5 @@
-"""The heart of the contract: a loss reaches its own groups and nothing else, and nothing crosses a cut but detached tensors."""
+"""The heart of the contract: a loss reaches its own groups and nothing else, and nothing crosses a
+cut but detached tensors."""
 
 from __future__ import annotations
 
@@ -10,15 +11,17 @@ import torch
 from torch import Tensor
 
 from cases import Row, a_batch, rows
-from modulewise.config import Training
+from modulewise.config.training import TrainConfig
 from modulewise.method import Loss, Method
-from modulewise.optimiser import Optimiser
+from modulewise.optim import Optimiser
 from modulewise.schedules import descend, joint
 
 
 def reached(method: Method) -> set[str]:
     """Groups in which some parameter has a gradient."""
-    return {name for name, g in method.groups().items() if any(p.grad is not None for p in g["params"])}
+    return {
+        name for name, g in method.groups().items() if any(p.grad is not None for p in g["params"])
+    }
 
 
 def can_be_split(row: Row) -> bool:
@@ -42,12 +45,18 @@ def test_a_loss_reaches_only_the_groups_it_names(row: Row) -> None:
 
 @rows()
 def test_the_horizon_is_how_far_back_gradients_come_from(row: Row) -> None:
-    """The first module's gradient depends on module m, its helpers included, if and only if m lies within the horizon."""
+    """The first module's gradient depends on module m, its helpers included, if and only if m lies
+    within the horizon."""
 
     def first(disturbed: int) -> list[Tensor]:
         method = row.build().train()
         with torch.no_grad():
-            for p in (p for name in method.groups() if name.endswith(f"/{disturbed}") for p in method.groups()[name]["params"]):
+            for p in (
+                p
+                for name in method.groups()
+                if name.endswith(f"/{disturbed}")
+                for p in method.groups()[name]["params"]
+            ):
                 p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)), alpha=0.1)
         for loss in method.losses(a_batch()):
             loss.value.backward()
@@ -64,18 +73,22 @@ def test_the_horizon_is_how_far_back_gradients_come_from(row: Row) -> None:
 @rows(can_be_split)
 def test_state_that_crosses_a_cut_is_detached(row: Row) -> None:
     method, batch = row.build().train(), a_batch()
-    state = method.start(batch.x)
+    state = method.initial_state(batch.x)
     for k in range(method.k):
         local = method.local(k, batch, state)
         try:
             while True:
                 loss = next(local)
-                assert set(loss.groups) <= set(method.of_module(k)), f"{loss.name} names groups of another module"
+                assert set(loss.groups) <= set(method.of_module(k)), (
+                    f"{loss.name} names groups of another module"
+                )
                 loss.value.backward()
         except StopIteration as stop:
             state = stop.value
         assert isinstance(state, tuple)
-        assert all(isinstance(t, Tensor) and not t.requires_grad and t.grad_fn is None for t in state)
+        assert all(
+            isinstance(t, Tensor) and not t.requires_grad and t.grad_fn is None for t in state
+        )
 
 
 @rows()
@@ -85,7 +98,11 @@ def test_every_parameter_gets_a_gradient_in_a_step(row: Row) -> None:
         loss.value.backward()
     idle = [name for name, p in method.named_parameters() if p.requires_grad and p.grad is None]
     assert not idle
-    still = [n for n, g in method.groups().items() if not any(p.grad.abs().max() > 0 for p in g["params"])]
+    still = [
+        n
+        for n, g in method.groups().items()
+        if not any(p.grad.abs().max() > 0 for p in g["params"])
+    ]
     assert not still
 
 
@@ -108,7 +125,11 @@ def test_every_group_belongs_to_one_module(row: Row) -> None:
 @pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
 def test_modes_at_a_yield_are_those_at_entry(row: Row, autocast: bool) -> None:
     def modes() -> tuple[bool, ...]:
-        return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_inference_mode_enabled()
+        return (
+            torch.is_grad_enabled(),
+            torch.is_autocast_enabled("cpu"),
+            torch.is_inference_mode_enabled(),
+        )
 
     method = row.build().train()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -128,7 +149,9 @@ def test_a_stage_runs_in_train_mode_once_a_step(row: Row) -> None:
     method = row.build().train()
     for loss in method.losses(a_batch()):
         loss.value.backward()
-    counts = {name: int(b) for name, b in method.named_buffers() if name.endswith("num_batches_tracked")}
+    counts = {
+        name: int(b) for name, b in method.named_buffers() if name.endswith("num_batches_tracked")
+    }
     assert counts
     assert set(counts.values()) == {1}
 
@@ -137,7 +160,7 @@ def test_a_stage_runs_in_train_mode_once_a_step(row: Row) -> None:
 def test_a_bf16_step_moves_fp32_weights_by_finite_amounts(row: Row) -> None:
     method = row.build()
     joint.begin(method, 0)
-    optimiser = Optimiser(method, Training(lr=0.01, warmup_epochs=0))
+    optimiser = Optimiser(method, TrainConfig(lr=0.01, warmup_epochs=0))
 
     def precision() -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16)
@@ -160,7 +183,7 @@ def test_descend_runs_each_backward_pass_before_the_next_loss_is_built() -> None
             return {"a/0": {"params": [self.a]}, "b/0": {"params": [self.b]}}
 
     toy = Toy()
-    plain = Training(lr=0.5, momentum=0, nesterov=False, weight_decay=0, warmup_epochs=0)
+    plain = TrainConfig(lr=0.5, momentum=0, nesterov=False, weight_decay=0, warmup_epochs=0)
 
     def losses():
         yield Loss(a * a, ("a/0",), "first", step=True)

@@ -1,4 +1,5 @@
-"""The field's claim, measured: a step of K modules keeps fewer bytes alive than a step of backpropagation."""
+"""The field's claim, measured: a step of K modules keeps fewer bytes alive than a step of
+backpropagation."""
 
 from __future__ import annotations
 
@@ -10,27 +11,36 @@ import torch
 from torch import nn
 
 from cases import Case, Row, images
-from modulewise import measure, methods, nets, partition
-from modulewise.config import Training
+from modulewise import methods, models
+from modulewise.config.training import TrainConfig
+from modulewise.engine import flops, memory
+from modulewise.engine.trainer import Trainer
 from modulewise.method import Batch
-from modulewise.network import cut
-from modulewise.optimiser import Optimiser
+from modulewise.models import partition
+from modulewise.models.network import cut
+from modulewise.optim import Optimiser
 from modulewise.schedules import joint
 from modulewise.task import Classification
-from modulewise.trainer import Trainer
 
 
 def peak(method_name: str, k: int, **options: str) -> int:
     """Growth of live bytes in the second step of a ResNet-20 on 32 images."""
     task = Classification(10)
-    network = nets.build("resnet20", (3, 32, 32), 10)
-    method = methods.build(method_name, cut(network, partition.even(len(network.stages), k), task), options)
-    optimiser = Optimiser(method, Training(lr=0.1))
-    batch = Batch(torch.rand(32, 3, 32, 32), torch.arange(32) % 10, torch.rand(32, 3, 32, 32), torch.arange(32))
+    network = models.build("resnet20", (3, 32, 32), 10)
+    method = methods.build(
+        method_name, cut(network, partition.even(len(network.stages), k), task), options
+    )
+    optimiser = Optimiser(method, TrainConfig(lr=0.1))
+    batch = Batch(
+        torch.rand(32, 3, 32, 32),
+        torch.arange(32) % 10,
+        torch.rand(32, 3, 32, 32),
+        torch.arange(32),
+    )
     joint.begin(method, 0)
     joint.step(method, batch, optimiser, 0, nullcontext)
     optimiser.zero_grad()
-    with measure.cpu_peak() as growth:
+    with memory.cpu_peak() as growth:
         joint.step(method, batch, optimiser, 0, nullcontext)
     return growth.bytes
 
@@ -49,14 +59,17 @@ def test_four_modules_need_less_memory_than_one(method: str, backprop_peak: int)
 
 
 MAP = 32 * 16 * 32 * 32 * 4
-"""Bytes of one full-size feature map of ResNet-20 in 32 images; a stage-1 block keeps four, stage 2 halves, stage 3 quarters that."""
+"""Bytes of one full-size feature map of ResNet-20 in 32 images; a stage-1 block keeps four, stage 2
+halves, stage 3 quarters that."""
 
 
 @pytest.mark.parametrize(("k", "blocks"), [(1, 5.25), (2, 3.5), (3, 3), (4, 2), (8, 1)])
 def test_the_peak_is_four_maps_a_block_of_the_largest_module(k: int, blocks: float) -> None:
-    """The model behind InfoPro's table 3, with even cuts: beside it the stem's image and two maps, and at most four maps on their way back.
+    """The model behind InfoPro's table 3, with even cuts: beside it the stem's image and two maps,
+    and at most four maps on their way back.
 
-    Of three modules the first holds the stem and all of stage 1, of eight the first the stem and one block.
+    Of three modules the first holds the stem and all of stage 1, of eight the first the stem and
+    one block.
     """
     measured = peak("greedy", k)
     assert 4 * MAP * blocks < measured < 4 * MAP * blocks + (2 + 3 / 16 + 4) * MAP
@@ -65,15 +78,21 @@ def test_the_peak_is_four_maps_a_block_of_the_largest_module(k: int, blocks: flo
 @pytest.mark.usefixtures("uncounted")
 @pytest.mark.parametrize("schedule", ["joint", "asynchronous"])
 def test_the_optimisers_state_counts_once(schedule: str, tmp_path: Path) -> None:
-    """A run's peak is of a step that finds the momentum there: with momentum it is larger by the weights it is kept for, which here are
-    what memory holds."""
+    """A run's peak is of a step that finds the momentum there: with momentum it is larger by the
+    weights it is kept for, which here are what memory holds."""
     peaks = []
     for momentum in (0.0, 0.9):
-        cell = Row(Case("greedy"), "mlp3x64").cell(schedule=schedule, momentum=momentum, nesterov=False)
-        trainer = Trainer(cell, images(), tmp_path / str(momentum), torch.device("cpu"), say=lambda line: None)
+        cell = Row(Case("greedy"), "mlp3x64").cell(
+            schedule=schedule, momentum=momentum, nesterov=False
+        )
+        trainer = Trainer(
+            cell, images(), tmp_path / str(momentum), torch.device("cpu"), say=lambda line: None
+        )
         trainer.fit()
         peaks.append(trainer.progress.peak)
-    assert peaks[1] - peaks[0] == pytest.approx(measure.live_bytes(trainer.method.parameters()), abs=64), "but for a scalar or two"
+    assert peaks[1] - peaks[0] == pytest.approx(
+        memory.live_bytes(trainer.method.parameters()), abs=64
+    ), "but for a scalar or two"
 
 
 def test_more_segments_need_less_memory_than_none(backprop_peak: int) -> None:
@@ -84,19 +103,22 @@ def test_more_segments_need_less_memory_than_none(backprop_peak: int) -> None:
 
 
 @pytest.mark.parametrize(("at", "share"), [("blocks", 0.5), ("sqrt", 0.8)])
-def test_segments_of_stages_need_less_memory_than_none(at: str, share: float, backprop_peak: int) -> None:
-    """Ten stages: each alone, or three segments of which the largest holds the stem and three of the four-map blocks at full size."""
+def test_segments_of_stages_need_less_memory_than_none(
+    at: str, share: float, backprop_peak: int
+) -> None:
+    """Ten stages: each alone, or three segments of which the largest holds the stem and three of
+    the four-map blocks at full size."""
     assert peak("checkpointed", 1, at=at) < share * backprop_peak
 
 
 def test_backprop_needs_at_least_its_activations(backprop_peak: int) -> None:
-    network = nets.build("resnet20", (3, 32, 32), 10)
+    network = models.build("resnet20", (3, 32, 32), 10)
     assert backprop_peak > 32 * sum(partition.activation_bytes(network))
 
 
 def test_the_peak_of_known_allocations() -> None:
     mib = 2**18  # floats
-    with measure.cpu_peak() as growth:
+    with memory.cpu_peak() as growth:
         a = torch.ones(3 * mib)
         b = torch.ones(2 * mib)
         del a
@@ -109,7 +131,7 @@ def test_the_peak_of_known_allocations() -> None:
 
 def test_memory_from_before_does_not_count() -> None:
     a = torch.ones(4 * 2**18)
-    with measure.cpu_peak() as growth:
+    with memory.cpu_peak() as growth:
         del a
         b = torch.ones(2**18)
     assert growth.bytes == 2**20
@@ -118,9 +140,9 @@ def test_memory_from_before_does_not_count() -> None:
 
 def test_distinct_storages_count_once() -> None:
     a = torch.zeros(10)
-    assert measure.live_bytes([a, a[2:], a.view(2, 5), torch.zeros(3)]) == 52
+    assert memory.live_bytes([a, a[2:], a.view(2, 5), torch.zeros(3)]) == 52
 
 
 def test_shared_parameters_count_once() -> None:
     layer = nn.Linear(3, 4)
-    assert measure.parameters([layer, nn.Sequential(layer, nn.Linear(4, 1))]) == 16 + 5
+    assert flops.parameters([layer, nn.Sequential(layer, nn.Linear(4, 1))]) == 16 + 5

@@ -1,4 +1,5 @@
-"""What every network family must give: stages that compose to the net, names, any precision, any cut."""
+"""What every network family must give: stages that compose to the net, names, any precision, any
+cut."""
 
 from __future__ import annotations
 
@@ -9,12 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modulewise import nets, partition
+from modulewise import models
 from modulewise.errors import InvalidInput
-from modulewise.network import Network, cut
+from modulewise.models import partition
+from modulewise.models.network import Network, cut
 from modulewise.task import Classification
 
-NETWORKS = {"resnet8": (3, 16, 16), "resnet14": (1, 8, 8), "mlp3x32": (1, 8, 8), "mlp1x8": (3, 4, 4), "vgg8b-w4": (3, 16, 16)}
+NETWORKS = {
+    "resnet8": (3, 16, 16),
+    "resnet14": (1, 8, 8),
+    "mlp3x32": (1, 8, 8),
+    "mlp1x8": (3, 4, 4),
+    "vgg8b-w4": (3, 16, 16),
+}
 NETWORKS |= {"densenet10-3": (3, 16, 16), "densenet16-2": (1, 9, 9)}
 """Smallest member of every family, on an image shape."""
 
@@ -23,18 +31,20 @@ NETWORKS |= {"densenet10-3": (3, 16, 16), "densenet16-2": (1, 9, 9)}
 def network(request: pytest.FixtureRequest) -> Network:
     """A net of every family."""
     torch.manual_seed(0)
-    return nets.build(request.param, NETWORKS[request.param], 5)
+    return models.build(request.param, NETWORKS[request.param], 5)
 
 
 def test_every_family_is_exercised() -> None:
-    for family in nets.families():
-        assert any(re.fullmatch(family.PATTERN, name) for name in NETWORKS), f"{family.__name__}: add a net to NETWORKS"
+    for family in models.families():
+        assert any(re.fullmatch(family.PATTERN, name) for name in NETWORKS), (
+            f"{family.__name__}: add a net to NETWORKS"
+        )
 
 
-@pytest.mark.parametrize("name", [name for family in nets.families() for name in family.EXAMPLES])
+@pytest.mark.parametrize("name", [name for family in models.families() for name in family.EXAMPLES])
 def test_every_example_builds(name: str) -> None:
     with torch.device("meta"):
-        assert nets.build(name, (3, 32, 32), 10)(torch.empty(2, 3, 32, 32)).shape == (2, 10)
+        assert models.build(name, (3, 32, 32), 10)(torch.empty(2, 3, 32, 32)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("size", [32, 96])
@@ -42,9 +52,9 @@ def test_every_example_builds(name: str) -> None:
 def test_sizes_of_svhn_and_stl10(name: str, size: int) -> None:
     """The papers' stem is the same at both sizes: 3x3 at stride 1; two halvings."""
     with torch.device("meta"):
-        network = nets.build(name, (3, size, size), 10)
+        network = models.build(name, (3, size, size), 10)
         assert network(torch.empty(2, 3, size, size)).shape == (2, 10)
-    shapes = network.shapes
+    shapes = network.stage_shapes
     assert shapes[0][1:] == (size, size)
     assert shapes[-1][1:] == (size // 4, size // 4)
 
@@ -60,7 +70,7 @@ def test_stage_names_are_unique_and_one_a_stage(network: Network) -> None:
 def test_stages_and_head_compose_to_the_net(network: Network) -> None:
     network.eval()
     h = x = torch.rand(2, *network.image)
-    for stage, shape in zip(network.stages, network.shapes, strict=True):
+    for stage, shape in zip(network.stages, network.stage_shapes, strict=True):
         h = stage(h)
         assert h.shape[1:] == shape
     assert torch.equal(network.head(h), network(x))
@@ -74,7 +84,7 @@ def test_stages_and_head_hold_every_parameter(network: Network) -> None:
 
 def test_finding_shapes_changes_nothing(network: Network) -> None:
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    assert network.shapes
+    assert network.stage_shapes
     partition.activation_bytes(network)
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
@@ -99,20 +109,22 @@ def test_a_cut_leaves_the_function_unchanged(network: Network) -> None:
         for i, module in enumerate(trunk.modules):
             h = module(h)
             if i < k - 1:
-                assert h.shape[1:] == trunk.shapes[i]
+                assert h.shape[1:] == trunk.cut_shapes[i]
         assert torch.equal(h, expected)
-        assert len(trunk.shapes) == k - 1
+        assert len(trunk.cut_shapes) == k - 1
 
 
 def test_a_cut_shares_the_stages(network: Network) -> None:
     trunk = cut(network, [1] if len(network.stages) > 1 else [], Classification(5))
-    assert {id(p) for m in trunk.modules for p in m.parameters()} == {id(p) for p in network.parameters()}
+    assert {id(p) for m in trunk.modules for p in m.parameters()} == {
+        id(p) for p in network.parameters()
+    }
 
 
 @given(st.data())
 @settings(max_examples=20)
 def test_any_increasing_cuts_leave_the_function_unchanged(data: st.DataObject) -> None:
-    network = nets.build("resnet14", (1, 8, 8), 5).eval()
+    network = models.build("resnet14", (1, 8, 8), 5).eval()
     cuts = sorted(data.draw(st.sets(st.integers(1, len(network.stages) - 1))))
     h = x = torch.rand(2, 1, 8, 8)
     for module in cut(network, cuts, Classification(5)).modules:
@@ -126,16 +138,28 @@ def test_more_modules_than_stages_are_refused(network: Network) -> None:
         partition.resolve(network, "even", n + 1)
 
 
-@pytest.mark.parametrize("name", ["resnet33", "resnet2", "mlp0", "mlp3x0", "vgg8b-w0", "densenet100-0", "densenet12-12", "densenet4-12"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet33",
+        "resnet2",
+        "mlp0",
+        "mlp3x0",
+        "vgg8b-w0",
+        "densenet100-0",
+        "densenet12-12",
+        "densenet4-12",
+    ],
+)
 def test_impossible_sizes_are_refused_in_one_line(name: str) -> None:
     with pytest.raises(InvalidInput, match=name) as error:
-        nets.build(name, (3, 32, 32), 10)
+        models.build(name, (3, 32, 32), 10)
     assert "\n" not in str(error.value)
 
 
 def test_an_unknown_name_is_refused_with_the_valid_ones() -> None:
     with pytest.raises(InvalidInput, match="did you mean 'resnet32'") as error:
-        nets.build("resnt32", (3, 32, 32), 10)
+        models.build("resnt32", (3, 32, 32), 10)
     assert "mlp2" in str(error.value)
     assert "vgg8b" in str(error.value)
 
@@ -143,11 +167,19 @@ def test_an_unknown_name_is_refused_with_the_valid_ones() -> None:
 def test_convolutions_of_a_resnet_start_as_published() -> None:
     """N(0, 2 / (k k C_out)); BatchNorm at 1 and 0."""
     torch.manual_seed(0)
-    network = nets.build("resnet110", (3, 32, 32), 10)
+    network = models.build("resnet110", (3, 32, 32), 10)
     for c in (16, 32, 64):
-        weights = [m.weight for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.weight.shape[0] == c]
+        weights = [
+            m.weight
+            for m in network.modules()
+            if isinstance(m, torch.nn.Conv2d) and m.weight.shape[0] == c
+        ]
         for kernel in (1, 3):
-            drawn = torch.cat([w.flatten() for w in weights if w.shape[2] == kernel]) if kernel == 3 or c > 16 else None
+            drawn = (
+                torch.cat([w.flatten() for w in weights if w.shape[2] == kernel])
+                if kernel == 3 or c > 16
+                else None
+            )
             if drawn is not None:
                 expected = (2 / (kernel * kernel * c)) ** 0.5
                 slack = 4 / (2 * len(drawn)) ** 0.5

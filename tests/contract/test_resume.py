@@ -1,4 +1,5 @@
-"""A run that was stopped at any step, or killed, and started again ends like one that was not: weights, record and result."""
+"""A run that was stopped at any step, or killed, and started again ends like one that was not:
+weights, record and result."""
 
 from __future__ import annotations
 
@@ -15,11 +16,12 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from cases import IMAGES, ROWS, Case, Row, images, rows, same, snapshot
-from modulewise import data, record
-from modulewise.data import Data
+from modulewise.data import batches
+from modulewise.data.batches import Data
+from modulewise.engine.trainer import Interrupted, Stop, Trainer
 from modulewise.methods import method_class
-from modulewise.result import Result
-from modulewise.trainer import Interrupted, Stop, Trainer
+from modulewise.runs import record
+from modulewise.runs.result import Result
 
 pytestmark = pytest.mark.usefixtures("uncounted")
 
@@ -60,7 +62,9 @@ def after_step(n: int, act: Callable[[], None]) -> Iterator[None]:
         handle.remove()
 
 
-def make(row: Row, folder: Path, stop: Stop | None = None, schedule: str = "joint", **more: object) -> Trainer:
+def make(
+    row: Row, folder: Path, stop: Stop | None = None, schedule: str = "joint", **more: object
+) -> Trainer:
     """A trainer of three epochs."""
     cell = row.cell(epochs=3, **SETTINGS[schedule])
     more.setdefault("say", lambda line: None)
@@ -69,7 +73,9 @@ def make(row: Row, folder: Path, stop: Stop | None = None, schedule: str = "join
 
 def what_counts(folder: Path) -> dict[tuple[str, int], float]:
     """The folded record without what was measured by a clock or an allocator."""
-    return {k: v for k, (v, _) in record.read(folder).settled().items() if not k[0].startswith(MEASURED)}
+    return {
+        k: v for k, (v, _) in record.read(folder).settled().items() if not k[0].startswith(MEASURED)
+    }
 
 
 def outcome(result: Result) -> dict[str, object]:
@@ -78,20 +84,26 @@ def outcome(result: Result) -> dict[str, object]:
 
 
 @cache
-def _whole(row: str, schedule: str) -> tuple[dict[str, Tensor], dict[tuple[str, int], float], dict[str, object]]:
+def _whole(
+    row: str, schedule: str
+) -> tuple[dict[str, Tensor], dict[tuple[str, int], float], dict[str, object]]:
     with TemporaryDirectory() as folder:
         trainer = make(_BY_TEXT[row], Path(folder), schedule=schedule)
         result = trainer.fit()
         return snapshot(trainer.method), what_counts(Path(folder)), outcome(result)
 
 
-def whole(row: Row, schedule: str = "joint") -> tuple[dict[str, Tensor], dict[tuple[str, int], float], dict[str, object]]:
+def whole(
+    row: Row, schedule: str = "joint"
+) -> tuple[dict[str, Tensor], dict[tuple[str, int], float], dict[str, object]]:
     """Weights, metrics and outcome of a run that was left alone."""
     _BY_TEXT[str(row)] = row
     return _whole(str(row), schedule)
 
 
-def check(row: Row, tmp_path: Path, interrupt: Callable[[Path], None], schedule: str = "joint") -> None:
+def check(
+    row: Row, tmp_path: Path, interrupt: Callable[[Path], None], schedule: str = "joint"
+) -> None:
     """Interrupt a run, resume it, and compare with one that was left alone."""
     state, metrics, expected = whole(row, schedule)
     folder = tmp_path / "stopped"
@@ -134,17 +146,27 @@ def test_stopped_under_the_sequential_schedule(n: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("schedule", ["asynchronous", "by the clock"])
 @pytest.mark.parametrize("n", [2, 3 * STEPS, 3 * STEPS + 4, 8 * STEPS + 5, 9 * STEPS - 1])
 def test_stopped_with_states_in_buffers(n: int, schedule: str, tmp_path: Path) -> None:
-    """Three modules: an epoch is three times as many updates; towards the end some modules only feed."""
+    """Three modules: an epoch is three times as many updates; towards the end some modules only
+    feed."""
     row = Row(Case("contsup", {"context": "R1E", "mode": "softmax", "feature_dim": 8}), "mlp3x16")
     check(row, tmp_path, lambda folder: stop_after(row, n, folder, schedule), schedule)
 
 
 @rows(
-    lambda row: row.case.modules > 1 and row.network == row.case.networks[0] and not method_class(row.case.method).joint_only,
+    lambda row: (
+        row.case.modules > 1
+        and row.network == row.case.networks[0]
+        and not method_class(row.case.method).joint_only
+    ),
     one_a_method=True,
 )
 def test_stopped_under_the_asynchronous_schedule(row: Row, tmp_path: Path) -> None:
-    check(row, tmp_path, lambda folder: stop_after(row, STEPS + 5, folder, "asynchronous"), "asynchronous")
+    check(
+        row,
+        tmp_path,
+        lambda folder: stop_after(row, STEPS + 5, folder, "asynchronous"),
+        "asynchronous",
+    )
 
 
 @rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
@@ -160,20 +182,26 @@ def test_killed_while_it_reports_an_epoch(row: Row, tmp_path: Path) -> None:
     check(row, tmp_path, killed)
 
 
-def held_out(row: Row, folder: Path, loaded: Data, schedule: str, stop: Stop | None = None) -> Trainer:
+def held_out(
+    row: Row, folder: Path, loaded: Data, schedule: str, stop: Stop | None = None
+) -> Trainer:
     """A trainer of three epochs on what is left when eight images are held out."""
     cell = row.cell(epochs=3, **SETTINGS[schedule]).model_copy(update={"data": loaded.config})
     return Trainer(cell, loaded, folder, torch.device("cpu"), stop=stop, say=lambda line: None)
 
 
 def check_held_out(row: Row, tmp_path: Path, schedule: str) -> None:
-    """Stopped, resumed and evaluated on images held out, a run ends like one that never sees them."""
-    loaded = data.load(IMAGES.model_copy(update={"validation": 8}), Path("unused"))
+    """Stopped, resumed and evaluated on images held out, a run ends like one that never sees
+    them."""
+    loaded = batches.load(IMAGES.model_copy(update={"validation": 8}), Path("unused"))
     assert loaded.val and (len(loaded.val), len(loaded.train)) == (8, len(images().train) - 8)
     stop = Stop()
     with after_step(STEPS + 1, lambda: setattr(stop, "asked", True)), pytest.raises(Interrupted):
         held_out(row, tmp_path / "a", loaded, schedule, stop).fit()
-    again, blind = held_out(row, tmp_path / "a", loaded, schedule), held_out(row, tmp_path / "b", replace(loaded, val=None), schedule)
+    again, blind = (
+        held_out(row, tmp_path / "a", loaded, schedule),
+        held_out(row, tmp_path / "b", replace(loaded, val=None), schedule),
+    )
     result = again.fit()
     assert blind.fit().val_last is None
     assert same(again.method.state_dict(), blind.method.state_dict())
@@ -190,7 +218,11 @@ def test_images_held_out_are_evaluated_and_move_nothing(row: Row, tmp_path: Path
 
 @pytest.mark.parametrize("schedule", ["sequential", "asynchronous", "by the clock"])
 def test_images_held_out_under_every_schedule(schedule: str, tmp_path: Path) -> None:
-    check_held_out(Row(Case("contsup", {"context": "R1E", "mode": "softmax", "feature_dim": 8}), "mlp3x16"), tmp_path, schedule)
+    check_held_out(
+        Row(Case("contsup", {"context": "R1E", "mode": "softmax", "feature_dim": 8}), "mlp3x16"),
+        tmp_path,
+        schedule,
+    )
 
 
 @pytest.mark.parametrize("save_every", [0.0, 1e9], ids=["saved", "never-saved"])
@@ -230,5 +262,11 @@ def test_another_seed_gives_another_record(tmp_path: Path) -> None:
     """The comparison itself can fail."""
     row = Row(Case("greedy"), "mlp3x16")
     for seed in (0, 1):
-        Trainer(row.cell(seed=seed), images(), tmp_path / str(seed), torch.device("cpu"), say=lambda line: None).fit()
+        Trainer(
+            row.cell(seed=seed),
+            images(),
+            tmp_path / str(seed),
+            torch.device("cpu"),
+            say=lambda line: None,
+        ).fit()
     assert what_counts(tmp_path / "0") != what_counts(tmp_path / "1")

@@ -1,4 +1,5 @@
-"""Every method that is not `joint_only` runs module after module: the frozen stay frozen, the later ones wait."""
+"""Every method that is not `joint_only` runs module after module: the frozen stay frozen, the later
+ones wait."""
 
 from __future__ import annotations
 
@@ -12,16 +13,16 @@ from hypothesis import strategies as st
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from cases import Case, Row, a_batch, images, rows, same, snapshot
-from modulewise import data
-from modulewise.config import Training
+from modulewise.config.training import TrainConfig
+from modulewise.data import batches
+from modulewise.engine.trainer import Trainer
 from modulewise.method import Method
 from modulewise.methods import method_class
-from modulewise.optimiser import Optimiser
+from modulewise.optim import Optimiser
 from modulewise.schedules import joint, sequential
-from modulewise.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("uncounted")
-TRAINING = Training(batch_size=8, lr=0.05, warmup_epochs=0)
+TRAINING = TrainConfig(batch_size=8, lr=0.05, warmup_epochs=0)
 
 
 def splits(row: Row) -> bool:
@@ -43,12 +44,16 @@ def test_a_phase_moves_its_module_and_no_other(row: Row) -> None:
         before = by_module(method)
         sequential.begin(method, phase)
         optimiser = Optimiser(method, TRAINING)
-        for batch in list(data.batches(images(), TRAINING, 0, phase + 1))[:2]:
+        for batch in list(batches.batches(images(), TRAINING, 0, phase + 1))[:2]:
             assert sequential.step(method, batch, optimiser, phase, nullcontext)
         after = by_module(method)
         for k in range(method.k):
             assert same(before[k], after[k]) == (k != phase), f"module {k} in phase {phase}"
-        idle = [n for n in method.of_module(phase) if not any(p.requires_grad for p in method.groups()[n]["params"])]
+        idle = [
+            n
+            for n in method.of_module(phase)
+            if not any(p.requires_grad for p in method.groups()[n]["params"])
+        ]
         assert not idle
 
 
@@ -60,7 +65,9 @@ def test_every_parameter_of_the_phase_moves(row: Row) -> None:
         sequential.begin(method, phase)
         sequential.step(method, a_batch(), Optimiser(method, TRAINING), phase, nullcontext)
         moved = by_module(method)[phase]
-        still = [n for n in before if before[n].is_floating_point() and torch.equal(before[n], moved[n])]
+        still = [
+            n for n in before if before[n].is_floating_point() and torch.equal(before[n], moved[n])
+        ]
         assert not [n for n in still if n.endswith("weight")]
 
 
@@ -79,7 +86,7 @@ def test_one_module_in_sequence_is_joint_training(row: Row) -> None:
         method = row.build(modules=1)
         schedule.begin(method, 0)
         optimiser = Optimiser(method, TRAINING)
-        for batch in data.batches(images(), TRAINING, 0, 1):
+        for batch in batches.batches(images(), TRAINING, 0, 1):
             schedule.step(method, batch, optimiser, 0, nullcontext)
         states.append(method.state_dict())
     assert same(*states)
@@ -87,13 +94,14 @@ def test_one_module_in_sequence_is_joint_training(row: Row) -> None:
 
 @rows(splits)
 def test_module_0_learns_the_same_in_sequence_as_jointly(row: Row) -> None:
-    """Nothing comes back from later modules, so for the first module the schedules cannot differ."""
+    """Nothing comes back from later modules, so for the first module the schedules cannot
+    differ."""
     states = []
     for schedule in (joint, sequential):
         method = row.build()
         schedule.begin(method, 0)
         optimiser = Optimiser(method, TRAINING)
-        for batch in data.batches(images(), TRAINING, 0, 1):
+        for batch in batches.batches(images(), TRAINING, 0, 1):
             schedule.step(method, batch, optimiser, 0, nullcontext)
         states.append(by_module(method)[0])
     assert same(*states)

@@ -1,4 +1,5 @@
-"""What training with a method must give: learning, predictions, pairing by seed, and backpropagation when there is nothing to cut."""
+"""What training with a method must give: learning, predictions, pairing by seed, and
+backpropagation when there is nothing to cut."""
 
 from __future__ import annotations
 
@@ -10,18 +11,20 @@ import torch
 from torch import Tensor
 
 from cases import BACKPROP, CLASSES, Case, Row, a_batch, images, rows, same, snapshot
-from modulewise import data
-from modulewise.config import Training
+from modulewise.config.training import TrainConfig
+from modulewise.data import batches
+from modulewise.engine.trainer import Trainer
 from modulewise.method import Method
 from modulewise.methods import method_class
-from modulewise.optimiser import Optimiser
+from modulewise.optim import Optimiser
 from modulewise.schedules import joint
-from modulewise.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("uncounted")
 
 
-def train(row: Row, folder: Path, modules: int | None = None, seed: int = 0, **training: object) -> Trainer:
+def train(
+    row: Row, folder: Path, modules: int | None = None, seed: int = 0, **training: object
+) -> Trainer:
     """A finished run."""
     cell = row.cell(modules, seed, **training)
     trainer = Trainer(cell, images(), folder, torch.device("cpu"), say=lambda line: None)
@@ -38,18 +41,21 @@ def test_one_module_is_backpropagation_bit_for_bit(row: Row, tmp_path: Path) -> 
     mine = train(row, tmp_path / "a", modules=1)
     its = train(Row(Case("backprop"), row.network), tmp_path / "b", modules=1)
     assert same(mine.method.trunk.state_dict(), its.method.trunk.state_dict())
-    assert mine.progress.history[-1]["train_loss/module_0"] == its.progress.history[-1]["train_loss/module_0"]
+    assert (
+        mine.progress.history[-1]["train_loss/module_0"]
+        == its.progress.history[-1]["train_loss/module_0"]
+    )
 
 
 @rows()
 def test_every_loss_falls_on_a_separable_toy(row: Row) -> None:
     method = row.build()
     joint.begin(method, 0)
-    training = Training(batch_size=14, lr=0.05, warmup_epochs=0)
+    training = TrainConfig(batch_size=14, lr=0.05, warmup_epochs=0)
     optimiser = Optimiser(method, training)
     history: list[dict[str, Tensor]] = []
     for epoch in range(1, 13):
-        for batch in data.batches(images(), training, 0, epoch):
+        for batch in batches.batches(images(), training, 0, epoch):
             history.append(joint.step(method, batch, optimiser, 0, nullcontext))
     for name in history[0]:
         first, last = (sum(float(h[name]) for h in part) for part in (history[:3], history[-3:]))
@@ -90,13 +96,19 @@ def test_deployed_parts_are_all_that_a_prediction_needs(row: Row) -> None:
             if id(p) not in kept:
                 p.fill_(float("nan"))
         assert torch.equal(method.predict(x), before)
-    used = torch.autograd.grad(method.predict(x).sum(), [p for p in method.parameters() if id(p) in kept], allow_unused=True)
+    used = torch.autograd.grad(
+        method.predict(x).sum(),
+        [p for p in method.parameters() if id(p) in kept],
+        allow_unused=True,
+    )
     assert all(g is not None for g in used)
 
 
 @rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
 def test_the_seed_decides_the_weights(row: Row, tmp_path: Path) -> None:
-    first, again, other = (train(row, tmp_path / str(n), seed=seed, epochs=1) for n, seed in enumerate((3, 3, 4)))
+    first, again, other = (
+        train(row, tmp_path / str(n), seed=seed, epochs=1) for n, seed in enumerate((3, 3, 4))
+    )
     assert same(first.method.state_dict(), again.method.state_dict())
     assert not same(first.method.state_dict(), other.method.state_dict())
 
@@ -120,7 +132,8 @@ def test_initial_trunks_are_paired_with_those_of_backprop(row: Row) -> None:
 
 
 def batches_seen(row: Row, folder: Path) -> list[Tensor]:
-    """The images the first stage is given in training; a method that recomputes is given the same ones again."""
+    """The images the first stage is given in training; a method that recomputes is given the same
+    ones again."""
     trainer = Trainer(row.cell(), images(), folder, torch.device("cpu"), say=lambda line: None)
     seen = []
 

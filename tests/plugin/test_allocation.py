@@ -1,4 +1,5 @@
-"""What runs inside an allocation, without Slurm: commands, the exit statuses they leave, and Slurm's warning."""
+"""What runs inside an allocation, without Slurm: commands, the exit statuses they leave, and
+Slurm's warning."""
 
 import os
 import signal
@@ -14,7 +15,8 @@ from snakemake_executor_plugin_submitit.job import LEAVE, PACK, Allocation, refu
 
 SAVES = (
     'exec python3 -c "import signal, sys, pathlib, time; signal.signal(signal.SIGUSR2, lambda *_: '
-    "(pathlib.Path('saved').touch(), sys.exit(75))); pathlib.Path('ready').touch(); time.sleep(60)\""
+    "(pathlib.Path('saved').touch(), sys.exit(75))); pathlib.Path('ready').touch(); "
+    'time.sleep(60)"'
 )
 FINISHES = SAVES.replace("sys.exit(75)", "sys.exit(0)")
 """Bash cannot trap a signal that was ignored at its start; Python can."""
@@ -35,7 +37,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGUSR2, before)
 
 
-def allocation(*commands: str, resumable: bool = True, limit_s: float = 36000.0, leave_s: float = 1.0) -> Allocation:
+def allocation(
+    *commands: str, resumable: bool = True, limit_s: float = 36000.0, leave_s: float = 1.0
+) -> Allocation:
     return Allocation(list(commands), Path.cwd(), str(Path.cwd()), resumable, limit_s, leave_s)
 
 
@@ -81,12 +85,18 @@ def ends(pid: int) -> bool:
 
 def test_commands_run_side_by_side_and_leave_their_exit_statuses() -> None:
     meet = "touch {me}; for i in $(seq 100); do [ -e {other} ] && exit {status}; sleep 0.05; done; exit 9"
-    allocation(meet.format(me="a", other="b", status=0), meet.format(me="b", other="a", status=3), f"echo $PWD ${PACK}; exit 0")()
+    allocation(
+        meet.format(me="a", other="b", status=0),
+        meet.format(me="b", other="a", status=3),
+        f"echo $PWD ${PACK}; exit 0",
+    )()
     assert exits() == {"7_0.exit": "0", "7_1.exit": "3", "7_2.exit": "0"}
     assert Path("7_2.log").read_text() == f"{Path.cwd()} 3\n"
 
 
-def test_a_command_alone_writes_to_the_log_of_the_allocation(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_command_alone_writes_to_the_log_of_the_allocation(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     allocation("echo words; echo more >&2")()
     said = capfd.readouterr()
     assert (said.out, said.err, exits()) == ("words\n", "more\n", {"7_0.exit": "0"})
@@ -100,8 +110,12 @@ def test_what_an_earlier_allocation_finished_is_skipped() -> None:
     assert exits() == {"7_0.exit": "0", "7_1.exit": "0"}
 
 
-@pytest.mark.parametrize(("mode", "refused"), [("Default", False), ("Exclusive_Process", True), ("Prohibited", True)])
-def test_nothing_is_packed_on_a_gpu_of_one_process(mode: str, refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("mode", "refused"), [("Default", False), ("Exclusive_Process", True), ("Prohibited", True)]
+)
+def test_nothing_is_packed_on_a_gpu_of_one_process(
+    mode: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tool = Path("bin/nvidia-smi")
     tool.parent.mkdir()
     tool.write_text(f"#!/bin/sh\necho {mode}\n")
@@ -131,7 +145,10 @@ def test_one_without_a_handler_survives_the_warning_and_is_ended_when_its_time_i
 
 
 def test_what_comes_to_its_end_after_a_warning_is_not_run_again() -> None:
-    again = warned(allocation(FINISHES, DEAF, leave_s=1.5), ready=lambda: Path("ready").exists() and Path("deaf").exists() and _trapped())
+    again = warned(
+        allocation(FINISHES, DEAF, leave_s=1.5),
+        ready=lambda: Path("ready").exists() and Path("deaf").exists() and _trapped(),
+    )
     assert exits() == {"7_0.exit": "0"}
     assert len(again.commands) == 2
 
@@ -156,7 +173,10 @@ def test_at_its_limit_what_cannot_resume_says_so(delay_s: float) -> None:
     a()
     Path("7_0.exit").unlink()  # as if it had not come to its end
     a._begun = time.time() - (36000 - delay_s - 59)
-    with pytest.raises(RuntimeError, match="reached its time limit of 600 min and cannot resume: give it more runtime"):
+    with pytest.raises(
+        RuntimeError,
+        match="reached its time limit of 600 min and cannot resume: give it more runtime",
+    ):
         a.checkpoint()
 
 

@@ -22,13 +22,20 @@ def test_what_has_not_ended_is_open(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     folder = submit(ledger, "t1", ["a", "b", "c"], ["7_0", "7_1", "7_2"])
     ledger.ended("b", "7_1", "success")
-    assert Ledger(tmp_path).open() == ({"a": Place("7_0", 0, folder), "c": Place("7_2", 0, folder)}, [])
+    assert Ledger(tmp_path).open() == (
+        {"a": Place("7_0", 0, folder), "c": Place("7_2", 0, folder)},
+        [],
+    )
 
 
 def test_packed_jobs_are_numbered_within_their_allocation(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     folder = submit(ledger, "t1", ["a", "b", "c"], ["7_0", "7_0", "7_1"], pack=2)
-    assert ledger.open()[0] == {"a": Place("7_0", 0, folder), "b": Place("7_0", 1, folder), "c": Place("7_1", 0, folder)}
+    assert ledger.open()[0] == {
+        "a": Place("7_0", 0, folder),
+        "b": Place("7_0", 1, folder),
+        "c": Place("7_1", 0, folder),
+    }
 
 
 def test_the_end_of_an_earlier_attempt_does_not_end_the_later(tmp_path: Path) -> None:
@@ -59,7 +66,9 @@ def test_cut_off_anywhere_it_loses_its_last_line_only(tmp_path_factory, cut: int
     (folder / FILE).write_bytes(kept)
     again = Ledger(folder)
     again.ended("zz", "9", "success")  # and goes on, on a line of its own
-    lines = kept.count(b"\n") + (kept.rpartition(b"\n")[2] in whole.splitlines())  # all but its newline is there
+    lines = kept.count(b"\n") + (
+        kept.rpartition(b"\n")[2] in whole.splitlines()
+    )  # all but its newline is there
     expected = {0: (set(), 0), 1: (set(), 1), 2: ({"a", "b"}, 0), 3: ({"b"}, 0)}[lines]
     places, unsure = Ledger(folder).open()
     assert (set(places), len(unsure)) == expected

@@ -7,17 +7,51 @@ from hypothesis import strategies as st
 from snakemake_executor_plugin_submitit.resources import WORDS, Refused, check, extra, parameters
 
 
-def sbatch(threads: int = 1, packed: int = 1, overhead: int = 0, delay: int = 120, **resources: object) -> dict[str, object]:
+def sbatch(
+    threads: int = 1, packed: int = 1, overhead: int = 0, delay: int = 120, **resources: object
+) -> dict[str, object]:
     check(resources)
     return parameters(resources, threads, overhead, packed, delay)
 
 
 def test_words_become_options_of_sbatch() -> None:
-    words = {"slurm_partition": "gpu", "slurm_account": "lab", "qos": "long", "constraint": "a100", "exclude": "n3", "reservation": "r1"}
-    made = sbatch(threads=4, runtime=90, mem_mb=8000, overhead=256, gpu=2, gpu_model="a100", slurm_extra="--nice=100 --exclusive", **words)
-    assert (made["partition"], made["account"], made["qos"], made["constraint"], made["exclude"]) == ("gpu", "lab", "long", "a100", "n3")
-    assert (made["time"], made["mem"], made["cpus_per_task"], made["gres"]) == (90, "8256MB", 4, "gpu:a100:2")
-    assert made["additional_parameters"] == {"nice": "100", "exclusive": True, "reservation": "r1", "requeue": True}
+    words = {
+        "slurm_partition": "gpu",
+        "slurm_account": "lab",
+        "qos": "long",
+        "constraint": "a100",
+        "exclude": "n3",
+        "reservation": "r1",
+    }
+    made = sbatch(
+        threads=4,
+        runtime=90,
+        mem_mb=8000,
+        overhead=256,
+        gpu=2,
+        gpu_model="a100",
+        slurm_extra="--nice=100 --exclusive",
+        **words,
+    )
+    assert (
+        made["partition"],
+        made["account"],
+        made["qos"],
+        made["constraint"],
+        made["exclude"],
+    ) == ("gpu", "lab", "long", "a100", "n3")
+    assert (made["time"], made["mem"], made["cpus_per_task"], made["gres"]) == (
+        90,
+        "8256MB",
+        4,
+        "gpu:a100:2",
+    )
+    assert made["additional_parameters"] == {
+        "nice": "100",
+        "exclusive": True,
+        "reservation": "r1",
+        "requeue": True,
+    }
 
 
 def test_a_step_gets_the_cpus_of_its_job() -> None:
@@ -31,7 +65,10 @@ def test_of_several_nodes_the_first_runs_the_command() -> None:
 
 
 def test_packed_jobs_add_up_but_share_their_gpus() -> None:
-    alone, packed = sbatch(threads=2, mem_mb=1000, overhead=100, gpu=1), sbatch(threads=2, mem_mb=1000, overhead=100, gpu=1, packed=4)
+    alone, packed = (
+        sbatch(threads=2, mem_mb=1000, overhead=100, gpu=1),
+        sbatch(threads=2, mem_mb=1000, overhead=100, gpu=1, packed=4),
+    )
     assert (packed["cpus_per_task"], packed["mem"]) == (8, "4400MB")
     assert packed["gres"] == alone["gres"] == "gpu:1"
 
@@ -42,14 +79,21 @@ def test_a_short_limit_leaves_at_most_a_quarter_for_the_warning(minutes: int, de
 
 
 def test_memory_of_a_cpu_has_a_unit() -> None:
-    assert sbatch(mem_per_cpu=500)["mem_per_cpu"] == sbatch(mem_mb_per_cpu=500)["mem_per_cpu"] == "500MB"
+    assert (
+        sbatch(mem_per_cpu=500)["mem_per_cpu"]
+        == sbatch(mem_mb_per_cpu=500)["mem_per_cpu"]
+        == "500MB"
+    )
     assert sbatch(mem_per_cpu="2G")["mem_per_cpu"] == "2G"
 
 
 @pytest.mark.parametrize(
     ("resources", "said"),
     [
-        ({"slurm_partitio": "x"}, r"'slurm_partitio' is unknown; did you mean slurm_partition\? Valid: runtime, "),
+        (
+            {"slurm_partitio": "x"},
+            r"'slurm_partitio' is unknown; did you mean slurm_partition\? Valid: runtime, ",
+        ),
         ({"zzzz": 1}, "'zzzz' is unknown; valid: runtime, "),
         ({"mem_mb": 10, "mem_per_cpu": 10}, "mem_mb and mem_per_cpu contradict"),
         ({"mem_mb_per_cpu": 10, "mem_per_cpu": 10}, "mem_per_cpu and mem_mb_per_cpu contradict"),
@@ -61,7 +105,10 @@ def test_memory_of_a_cpu_has_a_unit() -> None:
         ({"tasks": 2}, "tasks=2: valid is 1"),
         ({"slurm_extra": "--job-name=x"}, "--job-name is set by the plugin"),
         ({"slurm_extra": "--no-requeue"}, "--no-requeue is set by the plugin"),
-        ({"slurm_extra": "-p x", "slurm_partition": "y"}, "--partition contradicts the resource slurm_partition"),
+        (
+            {"slurm_extra": "-p x", "slurm_partition": "y"},
+            "--partition contradicts the resource slurm_partition",
+        ),
         ({"slurm_extra": "--time=5", "runtime": 6}, "--time contradicts the resource runtime"),
         ({"slurm_extra": "loose"}, "'loose' belongs to no option"),
         ({"slurm_extra": "--comment='x"}, "slurm_extra: No closing quotation"),
@@ -69,9 +116,15 @@ def test_memory_of_a_cpu_has_a_unit() -> None:
         ({"slurm_extra": "--time=5"}, "--time is to be given as the resource runtime"),
         ({"slurm_extra": "-N 2"}, "--nodes is to be given as the resource nodes"),
         ({"slurm_extra": "-n 2"}, "--ntasks is to be given as the resource tasks"),
-        ({"slurm_extra": "--ntasks-per-node=2"}, "--ntasks-per-node is to be given as the resource tasks"),
+        (
+            {"slurm_extra": "--ntasks-per-node=2"},
+            "--ntasks-per-node is to be given as the resource tasks",
+        ),
         ({"slurm_extra": "--gres=gpu:2", "gpu": 1}, "--gres contradicts the resource gpu"),
-        ({"slurm_extra": "--gpus-per-node=2", "gres": "gpu:1"}, "--gpus-per-node contradicts the resource gres"),
+        (
+            {"slurm_extra": "--gpus-per-node=2", "gres": "gpu:1"},
+            "--gpus-per-node contradicts the resource gres",
+        ),
         ({"slurm_extra": "--wait"}, "--wait is set by the plugin"),
         ({"slurm_extra": "-M other"}, "--clusters is set by the plugin"),
         ({"slurm_extra": "-z 1"}, "-z: write the option's long name"),
@@ -104,6 +157,12 @@ def test_every_word_is_valid_or_refused_with_the_valid_ones(word: str) -> None:
         assert word in WORDS or word in {"mem", "disk", "tmpdir", "threads"}
 
 
-@given(st.dictionaries(st.sampled_from(["nice", "exclusive", "mail-type", "wckey"]), st.sampled_from(["1", "a b", "x=y"]), max_size=4))
+@given(
+    st.dictionaries(
+        st.sampled_from(["nice", "exclusive", "mail-type", "wckey"]),
+        st.sampled_from(["1", "a b", "x=y"]),
+        max_size=4,
+    )
+)
 def test_extra_options_survive(options: dict[str, str]) -> None:
     assert extra({"slurm_extra": " ".join(f"--{k}='{v}'" for k, v in options.items())}) == options

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_submitit.words import END, HOPELESS, TAIL, last_words, result, span, text
+from snakemake_executor_plugin_submitit.words import (
+    END,
+    HOPELESS,
+    TAIL,
+    last_words,
+    result,
+    span,
+    text,
+)
 
 
 def log(folder: Path, *lines: str) -> Path:
@@ -19,14 +27,30 @@ def test_the_last_words_are_the_last_lines(tmp_path: Path) -> None:
     assert last_words(log(tmp_path, *lines)) == lines[-TAIL:]
 
 
-def test_they_leave_out_blank_lines_submitit_and_snakemakes_account_of_the_failure(tmp_path: Path) -> None:
-    said = ["submitit INFO (x) - Starting", "", "no such file", "  ", "Error in rule train:", "    jobid: 0", "    output: x"]
+def test_they_leave_out_blank_lines_submitit_and_snakemakes_account_of_the_failure(
+    tmp_path: Path,
+) -> None:
+    said = [
+        "submitit INFO (x) - Starting",
+        "",
+        "no such file",
+        "  ",
+        "Error in rule train:",
+        "    jobid: 0",
+        "    output: x",
+    ]
     assert last_words(log(tmp_path, *said)) == ["no such file"]
 
 
 @pytest.mark.parametrize("who", ["RuleException:", "Error in rule a:", "Error in group g:"])
 def test_what_slurm_says_after_that_account_stays(who: str, tmp_path: Path) -> None:
-    said = ["mine", who, "    jobid: 0", "slurmstepd: error: exceeded memory limit", "srun: error: n1: task 0: Killed"]
+    said = [
+        "mine",
+        who,
+        "    jobid: 0",
+        "slurmstepd: error: exceeded memory limit",
+        "srun: error: n1: task 0: Killed",
+    ]
     assert last_words(log(tmp_path, *said)) == ["mine", *said[-2:]]
 
 
@@ -47,7 +71,13 @@ def test_a_log_of_other_bytes_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ids", "short"),
-    [(["7"], "7"), (["7_0", "7_1", "7_2"], "7_0 to 7_2"), (["7_0", "7_0", "7_1"], "7_0 to 7_1"), (["7", "7"], "7"), (["7", "9"], "7 to 9")],
+    [
+        (["7"], "7"),
+        (["7_0", "7_1", "7_2"], "7_0 to 7_2"),
+        (["7_0", "7_0", "7_1"], "7_0 to 7_1"),
+        (["7", "7"], "7"),
+        (["7", "9"], "7 to 9"),
+    ],
 )
 def test_ids_in_short(ids: list[str], short: str) -> None:
     assert span(ids) == short
@@ -71,7 +101,9 @@ def test_why_submitits_part_failed(left: tuple[str, object], why: str, tmp_path:
     assert result(path) == why
 
 
-@pytest.mark.parametrize("left", [b"", b"\x80\x04", b"no pickle", b"cnowhere\nNothing\n.", pickle.dumps(3)])
+@pytest.mark.parametrize(
+    "left", [b"", b"\x80\x04", b"no pickle", b"cnowhere\nNothing\n.", pickle.dumps(3)]
+)
 def test_a_result_that_cannot_be_read_says_nothing(left: bytes, tmp_path: Path) -> None:
     path = tmp_path / "7_0_result.pkl"
     path.write_bytes(left)

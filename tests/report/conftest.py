@@ -1,4 +1,5 @@
-"""A small sweep whose runs are written by hand, so that every number of its report can be worked out."""
+"""A small sweep whose runs are written by hand, so that every number of its report can be worked
+out."""
 
 from __future__ import annotations
 
@@ -13,11 +14,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from modulewise.config import Book, Cell, Sweep, load_sweep
-from modulewise.fingerprint import source_hash
-from modulewise.record import Record
+from modulewise.config.cell import Cell
+from modulewise.config.resolve import Catalog, load_sweep
+from modulewise.config.sweep import Sweep
 from modulewise.report import build
-from modulewise.result import Cost, Origin, Result
+from modulewise.runs.provenance import source_hash
+from modulewise.runs.record import Record
+from modulewise.runs.result import Cost, Origin, Result
 
 RECIPES = """
 training:
@@ -44,7 +47,7 @@ class Site:
 
     root: Path
     sweep: Sweep
-    book: Book
+    catalog: Catalog
     cells: list[Cell]
 
     @property
@@ -54,7 +57,9 @@ class Site:
     def cell(self, recipe: str, modules: int, seed: int, **training: Any) -> Cell:
         """The sweep's cell of this name."""
         found = [c for c in self.cells if (c.recipe, c.modules, c.seed) == (recipe, modules, seed)]
-        (cell,) = [c for c in found if all(getattr(c.training, k) == v for k, v in training.items())]
+        (cell,) = [
+            c for c in found if all(getattr(c.training, k) == v for k, v in training.items())
+        ]
         return cell
 
     def run(
@@ -68,7 +73,8 @@ class Site:
         horizon: int = 1,
         **values: Any,
     ) -> Path:
-        """Write a finished run, `best` its lowest error; `values` go to its cost or origin by name. Returns its folder."""
+        """Write a finished run, `best` its lowest error; `values` go to its cost or origin by name.
+        Returns its folder."""
         folder = self.runs / cell.path
         folder.mkdir(parents=True)
         cost = Cost(
@@ -83,7 +89,13 @@ class Site:
             inference_macs=500.0,
         ).model_copy(update={k: v for k, v in values.items() if k in Cost.model_fields})
         origin = Origin(
-            device="GPU A", exclusive=True, host="h", starts=1, commit="abc", source=source_hash(), versions={"torch": "1.0"}
+            device="GPU A",
+            exclusive=True,
+            host="h",
+            starts=1,
+            commit="abc",
+            source=source_hash(),
+            versions={"torch": "1.0"},
         ).model_copy(update={k: v for k, v in values.items() if k in Origin.model_fields})
         result = Result(
             cell=cell,
@@ -111,7 +123,7 @@ class Site:
 
     def report(self) -> str:
         """Build the report and return the page."""
-        return build(self.sweep, self.book, self.cells, self.runs, self.root / "out").read_text()
+        return build(self.sweep, self.catalog, self.cells, self.runs, self.root / "out").read_text()
 
     def words(self) -> str:
         """Build the report and return its words, without tags."""
@@ -129,7 +141,9 @@ class Site:
     def row(self, recipe: str, modules: int) -> pd.Series:
         """The headline's row of a recipe and K."""
         table = self.table()
-        (row,) = [r for _, r in table.iterrows() if (r["recipe"], r["modules"]) == (recipe, modules)]
+        (row,) = [
+            r for _, r in table.iterrows() if (r["recipe"], r["modules"]) == (recipe, modules)
+        ]
         return row
 
 
@@ -142,7 +156,9 @@ def drawn() -> None:
 def _sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere figures are made, and not drawn: that takes seconds a report."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"<svg></svg>"))
+        monkeypatch.setattr(
+            Figure, "savefig", lambda self, file, **options: file.write(b"<svg></svg>")
+        )
 
 
 @pytest.fixture

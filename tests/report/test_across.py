@@ -1,4 +1,5 @@
-"""Many tasks: probability of improvement and performance profiles against the definitions written out."""
+"""Many tasks: probability of improvement and performance profiles against the definitions written
+out."""
 
 from __future__ import annotations
 
@@ -10,13 +11,20 @@ import pytest
 from modulewise.report import across, frame
 
 BASE, OTHER = ("fake", "resnet8", ""), ("fake", "resnet20", "")
-GRID: dict[str, Any] = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["backprop", "dgl", "greedy"], "seeds": 3}
+GRID: dict[str, Any] = {
+    "datasets": ["fake"],
+    "networks": ["resnet8"],
+    "recipes": ["backprop", "dgl", "greedy"],
+    "seeds": 3,
+}
 
 
 def made() -> across.Tasks:
     own = {(BASE, 2): [1.0, 2.0, 3.0], (BASE, 4): [2.0, 4.0, 6.0, 8.0], (OTHER, 2): [5.0, 7.0, 9.0]}
     base = {BASE: [2.0, 3.0, 4.0], OTHER: [6.0, 6.5, 7.0]}
-    return across.Tasks({"r": {k: np.array(v) for k, v in own.items()}}, {k: np.array(v) for k, v in base.items()})
+    return across.Tasks(
+        {"r": {k: np.array(v) for k, v in own.items()}}, {k: np.array(v) for k, v in base.items()}
+    )
 
 
 def test_probability_of_improvement_by_hand() -> None:
@@ -56,7 +64,10 @@ def test_too_few_tasks_say_why(site: Any) -> None:
         s.fill("dgl", k, [11.0, 12.0, 13.0])
     s.fill("dgl", 8, [11.0, 12.0])
     words = s.words()
-    assert "Probability of improvement and performance profiles are not shown: this needs 3 tasks" in words
+    assert (
+        "Probability of improvement and performance profiles are not shown: this needs 3 tasks"
+        in words
+    )
     assert "3 finished seeds; no recipe has more than 2" in words
     assert not list((s.root / "out/figures").glob("performance*"))
 
@@ -69,17 +80,23 @@ def test_enough_tasks_are_shown(site: Any) -> None:
     s.fill("greedy", 2, [19.0, 19.1, 19.2])
     words = s.words()
     assert (
-        "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs Tasks P(less error than Backprop) [95 %] "
+        "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs Tasks P(less error than Backprop) [95 "
+        "%] "
         "DGL & co_1 2 – 8 1 10 – 70 25.0 % – 70.0 % 3 1.00 [1.00, 1.00]"
     ) in words
     assert "Performance profiles over 3 tasks" in words
     assert (s.root / "out/figures/performance-profiles_all.svg").exists()
     (row,) = s.table("across").to_dict("records")
     assert (row["recipe"], row["tasks"]) == ("dgl", 3)
-    assert (row["modules_min"], row["modules_max"], row["horizon_min"], row["horizon_max"]) == (2, 8, 1, 1)
+    assert (row["modules_min"], row["modules_max"], row["horizon_min"], row["horizon_max"]) == (
+        2,
+        8,
+        1,
+        1,
+    )
     assert (row["helper_parameters_min"], row["helper_parameters_max"]) == (10, 70)
     assert (row["helper_flops_share_min"], row["helper_flops_share_max"]) == (0.25, 0.7)
-    f = frame.read(s.sweep, s.book, s.cells, s.runs)
+    f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
     fig = across.performance_profiles(across.tasks(f), f, ["dgl", "greedy"])
     assert fig
     assert [t.get_text() for t in fig.legends[0].get_texts()] == ["DGL & co_1"]
@@ -87,9 +104,16 @@ def test_enough_tasks_are_shown(site: Any) -> None:
 
 def test_what_stands_beside_a_recipe_is_of_its_tasks_alone(site: Any) -> None:
     """K = 8 has too few seeds to be a task; one network's helpers are not mixed with another's."""
-    s = site({"sweep": "x", "grids": [GRID | {"networks": ["resnet8", "resnet20"], "modules": [2, 4, 8]}]})
+    s = site(
+        {
+            "sweep": "x",
+            "grids": [GRID | {"networks": ["resnet8", "resnet20"], "modules": [2, 4, 8]}],
+        }
+    )
     for cell in s.cells:
-        if cell.recipe == "backprop" or (cell.recipe == "dgl" and (cell.modules < 8 or cell.seed == 0)):
+        if cell.recipe == "backprop" or (
+            cell.recipe == "dgl" and (cell.modules < 8 or cell.seed == 0)
+        ):
             small = cell.network == "resnet8"
             s.run(cell, 9.0, helper_parameters=(10 if small else 1000) * (cell.modules - 1))
     assert "DGL & co_1 2 – 4 1 10 – 3 k 25.0 % – 50.0 % 4 " in s.words()
@@ -103,5 +127,5 @@ def test_other_settings_are_other_tasks(site: Any) -> None:
             s.run(s.cell("dgl", 2, seed, epochs=n), 9.0)
             if n > 3:
                 s.run(s.cell("backprop", 1, seed, epochs=n), 10.0)
-    found = across.tasks(frame.read(s.sweep, s.book, s.cells, s.runs))
+    found = across.tasks(frame.read(s.sweep, s.catalog, s.cells, s.runs))
     assert [place[2] for place, _ in found.own["dgl"]] == ["epochs=4", "epochs=5"]

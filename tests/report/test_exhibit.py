@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from modulewise.config import load_sweep
+from modulewise.config.resolve import load_sweep
 from modulewise.errors import InvalidInput
 
 GRID: dict[str, Any] = {"datasets": ["fake"], "networks": ["resnet8"]}
@@ -18,7 +18,12 @@ SWEEP: dict[str, Any] = {
 }
 HEADER = "dataset,network,recipe,modules,metric,value,spread,spread_kind,n,selection,epochs,split,tolerance,source,note"
 DGL = "fake,resnet8,dgl,2,test_error,11.0,0.2,sd,5,last,3,test,0.5,a paper,"
-EXHIBIT: dict[str, Any] = {"title": "A paper, table 1", "sources": ["a paper"], "rows": ["recipe"], "columns": ["modules"]}
+EXHIBIT: dict[str, Any] = {
+    "title": "A paper, table 1",
+    "sources": ["a paper"],
+    "rows": ["recipe"],
+    "columns": ["modules"],
+}
 
 
 def write(s: Any, *rows: str) -> None:
@@ -32,7 +37,12 @@ def page(s: Any) -> str:
 
 def test_ours_theirs_and_the_verdict_stand_in_one_place(site: Any) -> None:
     s = site(SWEEP | {"exhibit": EXHIBIT})
-    write(s, DGL, DGL.replace("dgl,2", "dgl,4").replace("11.0", "9.0"), DGL.replace("dgl,2", "backprop,1"))
+    write(
+        s,
+        DGL,
+        DGL.replace("dgl,2", "dgl,4").replace("11.0", "9.0"),
+        DGL.replace("dgl,2", "backprop,1"),
+    )
     s.fill("dgl", 2, [10.8, 11.0, 11.2, 11.0])
     s.fill("dgl", 4, [14.0, 14.2, 13.8, 14.0])
     s.fill("greedy", 4, [20.0, 20.0])
@@ -40,15 +50,25 @@ def test_ours_theirs_and_the_verdict_stand_in_one_place(site: Any) -> None:
     assert half == pytest.approx(0.26, abs=0.005)
     text = page(s)
     assert "K = 1 K = 2 K = 4 Backprop ours – published 11.00 ± 0.20 (5) verdict no run yet" in text
-    assert "DGL & co_1 ours 11.00 ± 0.16 (4) 14.00 ± 0.16 (4) published 11.00 ± 0.20 (5) 9.00 ± 0.20 (5) verdict reproduced worse" in text
-    assert "Greedy ours, last epoch – 20.00 ± 0.00 (2 of 4) ours, best epoch – 20.00 ± 0.00 (2 of 4)" in text
+    assert (
+        "DGL & co_1 ours 11.00 ± 0.16 (4) 14.00 ± 0.16 (4) published 11.00 ± 0.20 (5) 9.00 ± 0.20 "
+        "(5) verdict reproduced worse" in text
+    )
+    assert (
+        "Greedy ours, last epoch – 20.00 ± 0.00 (2 of 4) ours, best epoch – 20.00 ± 0.00 (2 of 4)"
+        in text
+    )
     # horizon, helpers' parameters, their share: 100 (K - 1) of 300 + 100 (K - 1)
     assert "reproduced worse horizon · helpers 1 · 10 · 25.0 % 1 · 30 · 50.0 %" in text
     table = s.table("exhibit").set_index(["recipe", "modules"])
     assert len(table) == 5
     assert table.loc[("dgl", 2), "high"] == pytest.approx(11.0 + half)
     assert table.loc[("dgl", 2), "std"] == pytest.approx(0.1632993)
-    assert list(table.loc[("dgl", 4), ["horizon", "helper_parameters", "helper_flops_share"]]) == [1, 30, 0.5]
+    assert list(table.loc[("dgl", 4), ["horizon", "helper_parameters", "helper_flops_share"]]) == [
+        1,
+        30,
+        0.5,
+    ]
     assert table.loc[("dgl", 4), "verdict"] == "worse"
     assert "verdict & " in (s.root / "out/tables/exhibit.tex").read_text()
 
@@ -59,7 +79,9 @@ def test_an_unknown_selection_shows_both_epochs_and_both_verdicts(site: Any) -> 
     for seed, error in enumerate([12.9, 13.0, 13.1]):
         s.run(s.cell("dgl", 2, seed), error, best=error - 2)
     text = page(s)
-    assert "ours, last epoch 13.00 ± 0.10 (3 of 4) – ours, best epoch 11.00 ± 0.10 (3 of 4) –" in text
+    assert (
+        "ours, last epoch 13.00 ± 0.10 (3 of 4) – ours, best epoch 11.00 ± 0.10 (3 of 4) –" in text
+    )
     assert "verdict, last epoch worse verdict, best epoch reproduced" in text
 
 
@@ -82,9 +104,24 @@ def test_another_source_is_named_and_others_are_left_out(site: Any) -> None:
 
 
 def test_costs_stand_beside_the_published_ones(site: Any) -> None:
-    metrics = ["test_error", "memory_gb", "memory_reduction", "compute_overhead", "time_overhead", "epochs"]
-    s = site(SWEEP | {"exhibit": EXHIBIT | {"rows": ["recipe", "modules"], "columns": [], "metrics": metrics}})
-    costs = ["memory_gb,1.5,", "memory_reduction,40,", "compute_overhead,-3,", "time_overhead,12.5,"]
+    metrics = [
+        "test_error",
+        "memory_gb",
+        "memory_reduction",
+        "compute_overhead",
+        "time_overhead",
+        "epochs",
+    ]
+    s = site(
+        SWEEP
+        | {"exhibit": EXHIBIT | {"rows": ["recipe", "modules"], "columns": [], "metrics": metrics}}
+    )
+    costs = [
+        "memory_gb,1.5,",
+        "memory_reduction,40,",
+        "compute_overhead,-3,",
+        "time_overhead,12.5,",
+    ]
     write(s, *(f"fake,resnet8,dgl,2,{c},none,,last,3,test,,a paper," for c in costs))
     s.fill("backprop", 1, [5.0, 5.0, 5.0, 5.0], peak_memory_bytes=2 * 10**9, step_seconds=0.2)
     s.fill("dgl", 2, [6.0, 6.0, 6.0, 6.0], peak_memory_bytes=10**9, step_seconds=0.25)
@@ -100,11 +137,20 @@ def test_costs_stand_beside_the_published_ones(site: Any) -> None:
 def test_grids_that_differ_in_the_budget_stand_side_by_side(site: Any) -> None:
     grid = GRID | {"recipes": ["backprop", "dgl"], "modules": [2], "seeds": 2}
     grids = [grid | {"training": {"epochs": 3}}, grid | {"training": {"flops": 1e9}}]
-    s = site({"sweep": "x", "grids": grids, "exhibit": EXHIBIT | {"rows": ["recipe", "modules"], "columns": ["settings"]}})
+    s = site(
+        {
+            "sweep": "x",
+            "grids": grids,
+            "exhibit": EXHIBIT | {"rows": ["recipe", "modules"], "columns": ["settings"]},
+        }
+    )
     for cell in s.cells:
         s.run(cell, 7.0 if cell.training.flops else 9.0)
     text = page(s)
-    assert "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs epochs = 3 flops = 1e+09 Backprop 1" in text
+    assert (
+        "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs epochs = 3 flops = 1e+09 Backprop 1"
+        in text
+    )
     assert "DGL & co_1 2 1 10 25.0 % ours, last epoch 9.00 ± 0.00 (2) 7.00 ± 0.00 (2)" in text
 
 
@@ -113,22 +159,37 @@ def test_grids_that_differ_in_settings_do_not_share_a_place(site: Any) -> None:
     sweep = {"sweep": "x", "grids": [grid | {"training": {"epochs": n, "lr": 0.1}} for n in (3, 4)]}
     root = site().root
     with pytest.raises(InvalidInput) as caught:
-        load_sweep(sweep | {"exhibit": EXHIBIT | {"rows": ["recipe"], "columns": []}}, root, "x.yaml")
-    assert "K=1 of different epochs would stand in one place; name settings in rows or columns" in str(caught.value)
-    load_sweep(sweep | {"exhibit": EXHIBIT | {"rows": ["recipe"], "columns": ["settings"]}}, root, "x.yaml")
+        load_sweep(
+            sweep | {"exhibit": EXHIBIT | {"rows": ["recipe"], "columns": []}}, root, "x.yaml"
+        )
+    assert (
+        "K=1 of different epochs would stand in one place; name settings in rows or columns"
+        in str(caught.value)
+    )
+    load_sweep(
+        sweep | {"exhibit": EXHIBIT | {"rows": ["recipe"], "columns": ["settings"]}}, root, "x.yaml"
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"columns": []}, "exhibit: 2 and 4 would stand in one place; name modules in rows or columns"),
-        ({"rows": ["modules"], "columns": []}, "exhibit: dgl and greedy would stand in one place; name recipe in rows or columns"),
+        (
+            {"columns": []},
+            "exhibit: 2 and 4 would stand in one place; name modules in rows or columns",
+        ),
+        (
+            {"rows": ["modules"], "columns": []},
+            "exhibit: dgl and greedy would stand in one place; name recipe in rows or columns",
+        ),
         ({"rows": ["recipe", "modules"]}, "exhibit: modules stands there twice"),
         ({"row": ["recipe"]}, "unknown key 'row'; did you mean 'rows'?"),
         ({"metrics": ["accuracy"]}, "exhibit.metrics"),
     ],
 )
-def test_a_wrong_layout_is_told_in_one_line(site: Any, change: dict[str, Any], message: str) -> None:
+def test_a_wrong_layout_is_told_in_one_line(
+    site: Any, change: dict[str, Any], message: str
+) -> None:
     root = site().root
     with pytest.raises(InvalidInput) as caught:
         load_sweep(SWEEP | {"exhibit": EXHIBIT | change}, root, "x.yaml")

@@ -17,7 +17,10 @@ def test_pareto_against_the_definition() -> None:
         front = fronts.pareto(list(costs), list(errors))
         best = {(costs[i], errors[i]) for i in front}
         beaten = [
-            any((c <= costs[i] and e <= errors[i]) and (c, e) != (costs[i], errors[i]) for c, e in zip(costs, errors, strict=True))
+            any(
+                (c <= costs[i] and e <= errors[i]) and (c, e) != (costs[i], errors[i])
+                for c, e in zip(costs, errors, strict=True)
+            )
             for i in range(8)
         ]
         assert best == {(costs[i], errors[i]) for i in range(8) if not beaten[i]}
@@ -26,7 +29,7 @@ def test_pareto_against_the_definition() -> None:
 
 
 def read(s: Any) -> tuple[Any, Any]:
-    f = frame.read(s.sweep, s.book, s.cells, s.runs)
+    f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
     return f, f.runs[f.runs["state"] == "done"]
 
 
@@ -46,16 +49,28 @@ def test_only_comparable_runs_are_shown(site: Any) -> None:
     fig = fronts.error_against_memory(done, f)
     assert fig
     (ax,) = fig.axes
-    assert ax.get_xlabel() == "peak memory while training, MiB\n(GPU A; 1 more could not be compared)"
+    assert (
+        ax.get_xlabel() == "peak memory while training, MiB\n(GPU A; 1 more could not be compared)"
+    )
     front = next(line for line in ax.lines if line.get_drawstyle() == "steps-post")
-    assert (list(front.get_xdata()), list(front.get_ydata())) == ([4.0, 8.0], pytest.approx([12.1, 10.2]))
-    faces = {line.get_color(): line.get_markerfacecolor() for line in ax.lines if line.get_ls() == "None" and len(line.get_xdata())}
+    assert (list(front.get_xdata()), list(front.get_ydata())) == (
+        [4.0, 8.0],
+        pytest.approx([12.1, 10.2]),
+    )
+    faces = {
+        line.get_color(): line.get_markerfacecolor()
+        for line in ax.lines
+        if line.get_ls() == "None" and len(line.get_xdata())
+    }
     assert faces["#000000"] == "#000000"
     assert list(faces.values()).count("white") == 2
     assert [t.get_text() for t in ax.texts] == ["1", "2", "2"]
     fig = fronts.error_against_time(done, f)
     assert fig
-    assert fig.axes[0].get_xlabel() == "time of a training step, ms\n(GPU A; 2 more could not be compared)"
+    assert (
+        fig.axes[0].get_xlabel()
+        == "time of a training step, ms\n(GPU A; 2 more could not be compared)"
+    )
 
 
 def test_nothing_to_compare_draws_nothing(site: Any) -> None:
@@ -72,11 +87,16 @@ MANY = {f"r{n}": "dgl" for n in range(9)} | {f"g{n}": "greedy" for n in range(3)
 
 def test_many_recipes_share_several_figures(site: Any) -> None:
     s = site()
-    twins = {name: s.book.recipes.recipes[method].model_copy(update={"label": name}) for name, method in MANY.items()}
-    s.book.recipes.recipes.update(twins)
-    grid = s.sweep.grids[0].model_copy(update={"recipes": ["backprop", *MANY], "modules": [2], "seeds": 1})
+    twins = {
+        name: s.catalog.recipes.recipes[method].model_copy(update={"label": name})
+        for name, method in MANY.items()
+    }
+    s.catalog.recipes.recipes.update(twins)
+    grid = s.sweep.grids[0].model_copy(
+        update={"recipes": ["backprop", *MANY], "modules": [2], "seeds": 1}
+    )
     sweep = s.sweep.model_copy(update={"grids": [grid]})
-    s = type(s)(s.root, sweep, s.book, s.book.cells(sweep))
+    s = type(s)(s.root, sweep, s.catalog, s.catalog.cells(sweep))
     for n, name in enumerate(MANY):
         s.fill(name, 2, [10.0 + n], peak_memory_bytes=1000 + n)
     s.fill("backprop", 1, [9.0], peak_memory_bytes=2000)
@@ -85,7 +105,14 @@ def test_many_recipes_share_several_figures(site: Any) -> None:
     assert parts == [["r0", "r1", "r2", "r3"], ["r4", "r5", "r6", "r7", "r8"], ["g0", "g1", "g2"]]
     fig = fronts.error_against_memory(done, f, parts[2])
     assert fig
-    assert [t.get_text() for t in fig.legends[0].get_texts()] == ["Backprop", "g0", "g1", "g2", "other recipes", "Pareto front"]
+    assert [t.get_text() for t in fig.legends[0].get_texts()] == [
+        "Backprop",
+        "g0",
+        "g1",
+        "g2",
+        "other recipes",
+        "Pareto front",
+    ]
     words = s.words()
     assert "Part 3 of 3: g0, g1, g2. Test error against peak memory" in words
     assert (s.root / "out/figures/learning-curves_fake_resnet8_part2.svg").exists()

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from modulewise import references
-from modulewise.cli import app
-from modulewise.config import Book
+from modulewise.cli.app import app
+from modulewise.config import references
+from modulewise.config.references import Reference, load
+from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput
-from modulewise.references import Reference, load
 
 ROOT = Path(__file__).parents[2]
 HEADER = "dataset,network,recipe,modules,metric,value,spread,spread_kind,n,selection,epochs,split,tolerance,source,note"
@@ -35,9 +35,18 @@ def row_of(s: Any, recipe: str = "dgl", modules: int = 2) -> pd.Series:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("tolerance,source", "toleranc,source", "line 1: unknown column 'toleranc'; did you mean 'tolerance'?"),
+        (
+            "tolerance,source",
+            "toleranc,source",
+            "line 1: unknown column 'toleranc'; did you mean 'tolerance'?",
+        ),
         ("split,tolerance", "tolerance,tolerance", "line 1: column tolerance stands there twice"),
-        (",sd,", ",std,", "line 2: spread_kind: input should be 'sd', 'se', 'ci95', 'none' or 'unknown', got 'std'"),
+        (
+            ",sd,",
+            ",std,",
+            "line 2: spread_kind: input should be 'sd', 'se', 'ci95', 'none' or 'unknown', got "
+            "'std'",
+        ),
         (",0.2,sd", ",,sd", "a spread needs a spread_kind"),
         (",11.0,", ",-1,", "line 2: value: input should be greater than or equal to 0"),
         (",11.0,", ",nan,", "line 2: value: "),
@@ -45,10 +54,16 @@ def row_of(s: Any, recipe: str = "dgl", modules: int = 2) -> pd.Series:
         ("dgl,2,", "dgl,two,", "line 2: modules: "),
         (",a paper,", ",,", "line 2: source: missing"),
         ("a paper,", '"a paper,', "no valid CSV"),
-        (DGL, f"{DGL}\n{DGL}", "line 3: the same number as line 2: fake, resnet8, dgl, 2, test_error, a paper"),
+        (
+            DGL,
+            f"{DGL}\n{DGL}",
+            "line 3: the same number as line 2: fake, resnet8, dgl, 2, test_error, a paper",
+        ),
     ],
 )
-def test_wrong_references_are_told_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_wrong_references_are_told_in_one_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     path = tmp_path / "references.csv"
     content = f"{HEADER}\n{DGL}\n"
     assert old in content
@@ -63,7 +78,18 @@ def test_wrong_references_are_told_in_one_line(tmp_path: Path, old: str, new: st
 def test_the_command_line_tells_it_too(site: Any) -> None:
     s = site()
     write(s, DGL.replace(",sd,", ",std,"))
-    answer = CliRunner().invoke(app, ["report", "--sweep", s.sweep.model_dump_json(), "--root", str(s.root), "--out", str(s.root / "out")])
+    answer = CliRunner().invoke(
+        app,
+        [
+            "report",
+            "--sweep",
+            s.sweep.model_dump_json(),
+            "--root",
+            str(s.root),
+            "--out",
+            str(s.root / "out"),
+        ],
+    )
     assert isinstance(answer.exception, InvalidInput)
     assert str(answer.exception).startswith(f"{s.root}/config/references.csv: line 2: spread_kind")
     assert not (s.root / "out").exists()
@@ -77,12 +103,13 @@ INFOPRO = "InfoPro, arXiv 2101.10832, table "
 
 
 def test_every_published_number_belongs_to_a_cell() -> None:
-    """Its cell can be made by the configuration; its epochs are named where the papers' recipe is not the published one."""
-    book = Book(ROOT / "config/recipes.yaml", ROOT / "config/datasets.yaml")
+    """Its cell can be made by the configuration; its epochs are named where the papers' recipe is
+    not the published one."""
+    catalog = Catalog(ROOT / "config/recipes.yaml", ROOT / "config/datasets.yaml")
     ours = load(ROOT / "config" / references.FILE)
     assert len(ours) == 170
     for r in ours:
-        cell = book.cell(r.dataset, r.network, r.recipe, r.modules, 0)
+        cell = catalog.cell(r.dataset, r.network, r.recipe, r.modules, 0)
         if r.source.startswith(INFOPRO):
             assert cell.training.epochs == r.epochs
         elif r.metric == "test_error":
@@ -90,8 +117,13 @@ def test_every_published_number_belongs_to_a_cell() -> None:
 
 
 def test_infopros_errors_are_consistent() -> None:
-    """The numbers' order is plausible: more modules, more error; greedy, DGL and InfoPro in this order."""
-    ours = [r for r in load(ROOT / "config" / references.FILE) if r.metric == "test_error" and r.source.startswith(INFOPRO)]
+    """The numbers' order is plausible: more modules, more error; greedy, DGL and InfoPro in this
+    order."""
+    ours = [
+        r
+        for r in load(ROOT / "config" / references.FILE)
+        if r.metric == "test_error" and r.source.startswith(INFOPRO)
+    ]
     assert len(ours) == 91 + 8
     by_cell: dict[tuple[str, str, str, int], Reference] = {}
     for r in ours:
@@ -107,7 +139,10 @@ def test_infopros_errors_are_consistent() -> None:
             assert r.value < by_cell[dataset, network, "dgl", modules].value
     for dataset, network in {k[:2] for k in by_cell}:
         for recipe in {k[2] for k in by_cell}:
-            rising = [by_cell[k] for k in sorted(k for k in by_cell if k[:3] == (dataset, network, recipe))]
+            rising = [
+                by_cell[k]
+                for k in sorted(k for k in by_cell if k[:3] == (dataset, network, recipe))
+            ]
             assert all(a.value < b.value for a, b in pairwise(rising))
 
 
@@ -118,7 +153,10 @@ def test_infopros_costs_agree_with_one_another() -> None:
     saved = {k[:3]: v for k, v in value.items() if k[3] == "memory_reduction"}
     assert len(saved) == 8
     for (dataset, recipe, modules), percent in saved.items():
-        share = value[dataset, recipe, modules, "memory_gb"] / value[dataset, "backprop", 1, "memory_gb"]
+        share = (
+            value[dataset, recipe, modules, "memory_gb"]
+            / value[dataset, "backprop", 1, "memory_gb"]
+        )
         assert percent == pytest.approx(100 * (1 - share), abs=0.11)
 
 
@@ -131,18 +169,30 @@ def test_an_error_in_accuracy_stays_what_it_was() -> None:
     }
     theirs = ours["TRGL", "dgl", "resnet110", "stl10", 2]
     assert (theirs.value, theirs.spread, theirs.spread_kind, theirs.n) == (20.15, 0.93, "ci95", 5)
-    assert {r.selection for k, r in ours.items() if k[0] == "TRGL" and r.metric == "test_error"} == {"unknown"}
-    assert ours["TRGL", "backprop", "resnet110", "stl10", 1].value == pytest.approx(6230 * 2**20 / 1e9, abs=0.005)
+    assert {
+        r.selection for k, r in ours.items() if k[0] == "TRGL" and r.metric == "test_error"
+    } == {"unknown"}
+    assert ours["TRGL", "backprop", "resnet110", "stl10", 1].value == pytest.approx(
+        6230 * 2**20 / 1e9, abs=0.005
+    )
     assert ours["MemC", "backprop", "resnet32", "cifar10", 1].value == 7.14
 
 
 def test_the_table_beside_published_numbers(site: Any) -> None:
     s = site()
-    write(s, DGL, "fake,resnet8,greedy,2,test_error,11.0,0.1,se,4,last,3,test,0.5,a paper,by hand", "other,resnet8,dgl,2" + DGL[18:])
+    write(
+        s,
+        DGL,
+        "fake,resnet8,greedy,2,test_error,11.0,0.1,se,4,last,3,test,0.5,a paper,by hand",
+        "other,resnet8,dgl,2" + DGL[18:],
+    )
     s.fill("dgl", 2, [10.8, 11.0, 11.2, 11.0])
     s.fill("greedy", 2, [14.0, 14.2, 13.8, 14.0])
     words = s.words()
-    assert "DGL & co_1 2 1 10 25.0 % 11.00 ± 0.16 4 11.00 ± 0.20 sd a 5 +0.00 [−0.23, +0.23] ± 0.5 reproduced" in words
+    assert (
+        "DGL & co_1 2 1 10 25.0 % 11.00 ± 0.16 4 11.00 ± 0.20 sd a 5 +0.00 [−0.23, +0.23] ± 0.5 "
+        "reproduced" in words
+    )
     assert "Greedy 2 1 10 25.0 % 14.00 ± 0.16 4 11.00 ± 0.10 se b 4 +3.00" in words
     assert "b a paper (by hand)" in words
     assert "at best epoch" not in words.split("Verdicts on published numbers")[0]
@@ -156,7 +206,13 @@ def test_the_table_beside_published_numbers(site: Any) -> None:
 
 def test_few_seeds_are_provisional(site: Any) -> None:
     s = site()
-    write(s, DGL, DGL.replace("dgl,2", "dgl,4"), DGL.replace("dgl,2", "greedy,2"), DGL.replace("dgl,2", "backprop,1"))
+    write(
+        s,
+        DGL,
+        DGL.replace("dgl,2", "dgl,4"),
+        DGL.replace("dgl,2", "greedy,2"),
+        DGL.replace("dgl,2", "backprop,1"),
+    )
     s.fill("dgl", 2, [11.0, 11.01])
     s.fill("dgl", 4, [11.0])
     s.fill("greedy", 2, [10.6, 11.7, 11.2])
@@ -174,7 +230,11 @@ def test_few_seeds_are_provisional(site: Any) -> None:
     [
         (",last,3,", ",last,160,", "ours trained 3 epochs, the published 160"),
         (",last,3,", ",last,,", "the published number of epochs is unknown"),
-        (",3,test,", ",3,validation,", "published for the validation split, ours are on the test set"),
+        (
+            ",3,test,",
+            ",3,validation,",
+            "published for the validation split, ours are on the test set",
+        ),
     ],
 )
 def test_what_is_not_comparable_says_why(site: Any, old: str, new: str, reason: str) -> None:
@@ -190,7 +250,9 @@ def test_what_is_not_comparable_says_why(site: Any, old: str, new: str, reason: 
         (",0.2,sd,1", "a single run is published"),
     ],
 )
-def test_a_mean_without_an_interval_is_comparable_but_not_judged(site: Any, new: str, reason: str) -> None:
+def test_a_mean_without_an_interval_is_comparable_but_not_judged(
+    site: Any, new: str, reason: str
+) -> None:
     shown_with(site(), DGL.replace(",0.2,sd,5", new), "not judged", reason)
 
 
@@ -199,7 +261,10 @@ def test_other_training_is_not_comparable_at_equal_epochs(site: Any) -> None:
     (s.root / "config/references.csv").write_text(f"{HEADER},training\n{DGL},other\n")
     s.fill("dgl", 2, [11.0, 11.1, 11.2])
     s.report()
-    assert (row_of(s)["verdict"], row_of(s)["reason"]) == ("not comparable", "published with other training settings")
+    assert (row_of(s)["verdict"], row_of(s)["reason"]) == (
+        "not comparable",
+        "published with other training settings",
+    )
 
 
 def shown_with(s: Any, reference: str, verdict: str, reason: str) -> None:
@@ -215,7 +280,13 @@ def shown_with(s: Any, reference: str, verdict: str, reason: str) -> None:
 
 
 def test_other_settings_and_fewer_images_are_not_comparable(site: Any) -> None:
-    grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["dgl"], "modules": [2], "seeds": 3}
+    grid = {
+        "datasets": ["fake"],
+        "networks": ["resnet8"],
+        "recipes": ["dgl"],
+        "modules": [2],
+        "seeds": 3,
+    }
     s = site(
         {
             "sweep": "x",
@@ -238,16 +309,27 @@ def test_other_settings_and_fewer_images_are_not_comparable(site: Any) -> None:
 
 def test_the_epoch_that_was_published(site: Any) -> None:
     s = site()
-    write(s, DGL.replace("last", "unknown"), DGL.replace("dgl,2", "dgl,4").replace("last", "best_on_test"))
+    write(
+        s,
+        DGL.replace("last", "unknown"),
+        DGL.replace("dgl,2", "dgl,4").replace("last", "best_on_test"),
+    )
     for k in (2, 4):
         for seed, error in enumerate([12.9, 13.0, 13.1]):
             s.run(s.cell("dgl", k, seed), error, best=error - 2)
     words = s.words()
     unknown, best = row_of(s), row_of(s, modules=4)
-    assert (unknown["verdict"], unknown["verdict_best"], unknown["difference"]) == ("worse", "reproduced", pytest.approx(2.0))
+    assert (unknown["verdict"], unknown["verdict_best"], unknown["difference"]) == (
+        "worse",
+        "reproduced",
+        pytest.approx(2.0),
+    )
     assert (best["verdict"], best["difference"]) == ("reproduced", pytest.approx(0.0))
     assert "13.00 ± 0.10 3 of 4 11.00 ± 0.10 11.00 ± 0.20 sd" in words
-    assert "selection unknown: the paper does not say which epoch it prints; our best epoch would give the verdict “reproduced”" in words
+    assert (
+        "selection unknown: the paper does not say which epoch it prints; our best epoch would "
+        "give the verdict “reproduced”" in words
+    )
     assert "the paper prints the best epoch on test: the difference is to our best epoch" in words
 
 

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from modulewise.cli import app
+from modulewise.cli.app import app
 from modulewise.errors import InvalidInput
-from modulewise.record import Record
 from modulewise.report import frame, tables
+from modulewise.runs.record import Record
 
 
 def fill(s: Any, recipe: str, modules: int, errors: list[float], **values: Any) -> None:
@@ -36,7 +36,12 @@ def test_every_state_is_counted_and_left_out_of_means(site: Any) -> None:
     fill(s, "backprop", 1, [10.0, 10.0, 10.0])
     fill(s, "dgl", 2, [11.0, 12.0])
     s.run(s.cell("dgl", 2, 2), 90.0, status="diverged", reason="loss is NaN")
-    s.run(s.cell("dgl", 2, 3), None, status="out_of_memory", reason="asked for\n too much " + "x" * 900)
+    s.run(
+        s.cell("dgl", 2, 3),
+        None,
+        status="out_of_memory",
+        reason="asked for\n too much " + "x" * 900,
+    )
     damaged = s.run(s.cell("greedy", 2, 0), 1.0) / "result.json"
     damaged.write_text(damaged.read_text()[:-40])
     other = s.run(s.cell("greedy", 2, 1), 1.0) / "result.json"
@@ -47,17 +52,25 @@ def test_every_state_is_counted_and_left_out_of_means(site: Any) -> None:
     record.close()
 
     words = text(s.report())
-    assert "5 of 20 cells done · 1 running · 10 missing · 1 diverged · 1 out of memory · 2 damaged" in words
+    assert (
+        "5 of 20 cells done · 1 running · 10 missing · 1 diverged · 1 out of memory · 2 damaged"
+        in words
+    )
     row = s.row("dgl", 2)
     assert (row["n"], row["error_mean"], row["diverged"], row["out_of_memory"]) == (2, 11.5, 1, 1)
     greedy = s.row("greedy", 2)
     assert (greedy["n"], greedy["damaged"], greedy["running"], greedy["missing"]) == (0, 2, 1, 1)
     left = s.table("unfinished").astype(str)
-    reasons = {(r["Recipe"], r["K"], r["Seeds"], r["State"]): r["Reason"] for _, r in left.iterrows()}
+    reasons = {
+        (r["Recipe"], r["K"], r["Seeds"], r["State"]): r["Reason"] for _, r in left.iterrows()
+    }
     assert reasons["DGL & co_1", "2", "2", "diverged"] == "loss is NaN (after 3 of 3 epochs)"
     assert reasons["DGL & co_1", "2", "3", "out of memory"].startswith("asked for too much")
     assert max(map(len, reasons.values())) <= 240
-    assert reasons["Greedy", "2", "1", "damaged"] == f"result.json is of another cell, {s.cell('dgl', 2, 0).id}"
+    assert (
+        reasons["Greedy", "2", "1", "damaged"]
+        == f"result.json is of another cell, {s.cell('dgl', 2, 0).id}"
+    )
     assert "JSON" in reasons["Greedy", "2", "0", "damaged"]
     assert reasons["Greedy", "2", "2", "running"].startswith("epoch 4 of 9, last entry ")
     assert reasons["Greedy", "4", "0, 1, 2, 3", "missing"] == "not begun"
@@ -79,7 +92,11 @@ def test_stale_runs_stay_but_are_shown(site: Any) -> None:
     fill(s, "dgl", 2, [12.0, 14.0], source="0123456789ab")
     words = text(s.report())
     assert "2 runs were made by other training code" in words
-    assert (s.row("dgl", 2)["stale"], s.row("dgl", 2)["error_mean"], s.row("backprop", 1)["stale"]) == (2, 13.0, 0)
+    assert (
+        s.row("dgl", 2)["stale"],
+        s.row("dgl", 2)["error_mean"],
+        s.row("backprop", 1)["stale"],
+    ) == (2, 13.0, 0)
 
 
 def test_nothing_finished_makes_a_page_that_says_so(site: Any) -> None:
@@ -96,16 +113,28 @@ def test_the_table_is_in_the_page_and_in_latex(site: Any) -> None:
     fill(s, "dgl", 2, [9.0, 9.5, 10.0])
     page = s.report()
     words = text(page)
-    assert "DGL & co_1 2 1 10 25.0 % 9.50 ± 0.50 3 of 4 −0.50 [−1.74, +0.74] 1.00× – b 1.00×" in words
+    assert (
+        "DGL & co_1 2 1 10 25.0 % 9.50 ± 0.50 3 of 4 −0.50 [−1.74, +0.74] 1.00× – b 1.00×" in words
+    )
     assert "b no baseline run had the same device model to itself" in words
     assert "A small <sweep>" in words
     assert "heads <ours>" in words
     latex = (s.root / "out/tables/headline_fake_resnet8.tex").read_text()
-    assert r"DGL \& co\_1 & 2 & 1 & 10 & 25.0 \% & 9.50 $\pm$ 0.50 & 3 of 4 & $-$0.50 [$-$1.74, +0.74] & 1.00$\times$ & --$^{b}$" in latex
-    assert latex.index(r"\toprule") < latex.index(r"\midrule") < latex.index(r"\bottomrule") < latex.index(r"\end{tabular}")
+    assert (
+        r"DGL \& co\_1 & 2 & 1 & 10 & 25.0 \% & 9.50 $\pm$ 0.50 & 3 of 4 & $-$0.50 [$-$1.74, "
+        r"+0.74] & 1.00$\times$ & --$^{b}$" in latex
+    )
+    assert (
+        latex.index(r"\toprule")
+        < latex.index(r"\midrule")
+        < latex.index(r"\bottomrule")
+        < latex.index(r"\end{tabular}")
+    )
     columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", latex)
     assert columns
-    assert {line.count(" & ") + 1 for line in latex.splitlines() if " & " in line} == {len(columns[1])}
+    assert {line.count(" & ") + 1 for line in latex.splitlines() if " & " in line} == {
+        len(columns[1])
+    }
 
 
 def test_the_page_stands_alone_and_its_ids_are_unique(site: Any, drawn: None) -> None:
@@ -114,7 +143,10 @@ def test_the_page_stands_alone_and_its_ids_are_unique(site: Any, drawn: None) ->
         fill(s, recipe, modules, [10.0, 11.0, 12.0])
     page = s.report()
     assert page.count("<svg") == 5
-    assert not re.search(r"""(src|href)=["']https?:|@import|url\(["']?(https?:|//)|<script [^>]|<link|fetch\(|import\(""", page)
+    assert not re.search(
+        r"""(src|href)=["']https?:|@import|url\(["']?(https?:|//)|<script [^>]|<link|fetch\(|import\(""",
+        page,
+    )
     assert not re.search(r"<\?xml|<!DOCTYPE svg|<metadata", page)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
@@ -133,7 +165,11 @@ def test_same_runs_same_bytes_and_an_older_report_leaves_nothing(site: Any, draw
 
     def built() -> dict[str, bytes]:
         s.report()
-        files = {str(p.relative_to(s.root)): p.read_bytes() for p in (s.root / "out").rglob("*") if p.is_file()}
+        files = {
+            str(p.relative_to(s.root)): p.read_bytes()
+            for p in (s.root / "out").rglob("*")
+            if p.is_file()
+        }
         page = files["out/report.html"]
         return files | {"out/report.html": re.sub(rb"Made [^<]*", b"", page)}
 
@@ -151,7 +187,7 @@ def test_figures_show_the_seeds_until_there_are_three(site: Any) -> None:
     fill(s, "dgl", 2, [11.0, 12.0, 16.0])
     fill(s, "dgl", 4, [15.0, 17.0])
     s.run(s.cell("dgl", 4, 2), 80.0, status="diverged")
-    f = frame.read(s.sweep, s.book, s.cells, s.runs)
+    f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
     done = f.runs[f.runs["state"] == "done"]
     fig = figures.error_against_modules(done, f)
     assert fig
@@ -186,8 +222,12 @@ def test_curves_are_of_done_runs_and_means_of_epochs_that_all_seeds_have(site: A
     longer.metrics(4, {"test_error/overall": 1.0})
     longer.write("end", status="done")
     longer.close()
-    f = frame.read(s.sweep, s.book, s.cells, s.runs)
-    assert set(f.curves["path"]) == set(f.depth["path"]) == {s.cell("dgl", 2, seed).path for seed in (0, 1)}
+    f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
+    assert (
+        set(f.curves["path"])
+        == set(f.depth["path"])
+        == {s.cell("dgl", 2, seed).path for seed in (0, 1)}
+    )
     fig = figures.learning_curves(f.runs[f.runs["state"] == "done"], f)
     assert fig
     (centre,) = [line for line in fig.axes[0].lines if line.get_linewidth() > 1]
@@ -198,12 +238,12 @@ def test_curves_are_of_done_runs_and_means_of_epochs_that_all_seeds_have(site: A
 
 def test_the_baseline_is_the_recipe_that_does_not_cut(site: Any) -> None:
     s = site()
-    s.book.recipes.recipes["first"] = s.book.recipes.recipes["backprop"]
+    s.catalog.recipes.recipes["first"] = s.catalog.recipes.recipes["backprop"]
 
     def baseline(*names: str) -> str | None:
         grid = s.sweep.grids[0].model_copy(update={"recipes": list(names)})
         sweep = s.sweep.model_copy(update={"grids": [grid]})
-        return frame.read(sweep, s.book, s.book.cells(sweep), s.runs).baseline
+        return frame.read(sweep, s.catalog, s.catalog.cells(sweep), s.runs).baseline
 
     assert baseline("dgl", "first", "backprop") == "backprop"
     assert baseline("dgl", "first") == "first"
@@ -211,7 +251,13 @@ def test_the_baseline_is_the_recipe_that_does_not_cut(site: Any) -> None:
 
 
 def test_a_sweep_without_baseline(site: Any) -> None:
-    grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["dgl"], "modules": [2], "seeds": 2}
+    grid = {
+        "datasets": ["fake"],
+        "networks": ["resnet8"],
+        "recipes": ["dgl"],
+        "modules": [2],
+        "seeds": 2,
+    }
     s = site({"sweep": "x", "grids": [grid]})
     fill(s, "dgl", 2, [11.0, 13.0])
     assert "12.00 ± 1.41" in text(s.report())
@@ -220,14 +266,19 @@ def test_a_sweep_without_baseline(site: Any) -> None:
 
 def test_equal_labels_are_told_apart(site: Any) -> None:
     s = site()
-    twin = s.book.recipes.recipes["greedy"].model_copy(update={"label": "DGL & co_1"})
-    s.book.recipes.recipes["greedy"] = twin
-    f = frame.read(s.sweep, s.book, s.cells, s.runs)
-    assert f.labels == {"backprop": "Backprop", "dgl": "DGL & co_1 (dgl)", "greedy": "DGL & co_1 (greedy)"}
+    twin = s.catalog.recipes.recipes["greedy"].model_copy(update={"label": "DGL & co_1"})
+    s.catalog.recipes.recipes["greedy"] = twin
+    f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
+    assert f.labels == {
+        "backprop": "Backprop",
+        "dgl": "DGL & co_1 (dgl)",
+        "greedy": "DGL & co_1 (greedy)",
+    }
 
 
 @pytest.mark.parametrize(
-    ("number", "shown"), [(77_652, "77.7 k"), (466_906, "467 k"), (1.73e6, "1.73 M"), (25.5e9, "25.5 G"), (999, "999")]
+    ("number", "shown"),
+    [(77_652, "77.7 k"), (466_906, "467 k"), (1.73e6, "1.73 M"), (25.5e9, "25.5 G"), (999, "999")],
 )
 def test_large_numbers(number: float, shown: str) -> None:
     assert tables.count(number) == shown
@@ -237,27 +288,32 @@ def test_what_latex_would_print_as_something_else() -> None:
     assert tables.escape("> 100 | a<b") == r"$>$ 100 \textbar{} a$<$b"
 
 
-@pytest.mark.parametrize(("number", "shown"), [(-0.001, "+0.00"), (-0.5, "−0.50"), (1.237, "+1.24")])
+@pytest.mark.parametrize(
+    ("number", "shown"), [(-0.001, "+0.00"), (-0.5, "−0.50"), (1.237, "+1.24")]
+)
 def test_signed_numbers(number: float, shown: str) -> None:
     assert tables.number(number, sign=True) == shown
 
 
 def test_a_cell_of_another_sweep_is_refused(site: Any) -> None:
     s = site()
-    stranger = s.book.cell("fake", "resnet8", "dgl", 3, 0)
+    stranger = s.catalog.cell("fake", "resnet8", "dgl", 3, 0)
     with pytest.raises(ValueError, match="no cell of sweep small"):
-        frame.read(s.sweep, s.book, [stranger], s.runs)
+        frame.read(s.sweep, s.catalog, [stranger], s.runs)
 
 
 def test_how_to_train_a_cell_again(site: Any) -> None:
     s = site()
     plain = text(s.report())
-    assert "modulewise train --dataset fake --network resnet8 --recipe backprop --modules 1 --seed 0" in plain
+    assert (
+        "modulewise train --dataset fake --network resnet8 --recipe backprop --modules 1 --seed 0"
+        in plain
+    )
     grids = [g.model_copy(update={"training": {"epochs": 9}}) for g in s.sweep.grids]
     sweep = s.sweep.model_copy(update={"grids": grids})
     from modulewise.report import build
 
-    page = build(sweep, s.book, s.book.cells(sweep), s.runs, s.root / "out").read_text()
+    page = build(sweep, s.catalog, s.catalog.cells(sweep), s.runs, s.root / "out").read_text()
     assert "modulewise train" not in page
     assert "Settings recipes’ own with epochs=9 " in text(page)
     assert "Settings recipes’ own Results" in plain
@@ -277,7 +333,9 @@ def test_command_line(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = invoke("--sweep", "sweep.yaml", "--runs", "runs")
     assert answer.exit_code == 0, answer.output
     assert answer.output == "results/reports/small/report.html\n"
-    answer = invoke("--sweep", json.dumps(content), "--runs", s.runs, "--out", "there", "--root", s.root)
+    answer = invoke(
+        "--sweep", json.dumps(content), "--runs", s.runs, "--out", "there", "--root", s.root
+    )
     assert answer.output == "there/report.html\n"
     pd.testing.assert_frame_equal(
         pd.read_csv("there/tables/headline_fake_resnet8.csv"),
@@ -302,7 +360,13 @@ def test_command_line_errors_are_one_line(site: Any, monkeypatch: pytest.MonkeyP
 
 
 def test_the_report_imports_no_torch_and_no_mlflow() -> None:
-    code = "import modulewise.report, modulewise.cli_report, sys; print({'torch', 'mlflow'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
-    code = "import modulewise.cli_report, sys; print({'pandas', 'matplotlib', 'scipy', 'jinja2'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+    code = "import modulewise.report, modulewise.cli.report, sys; print({'torch', 'mlflow'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "set()\n"
+    )
+    code = "import modulewise.cli.report, sys; print({'pandas', 'matplotlib', 'scipy', 'jinja2'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "set()\n"
+    )

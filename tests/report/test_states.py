@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from modulewise.record import Record
 from modulewise.report import frame
+from modulewise.runs.record import Record
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def begin(folder: Path, **start: Any) -> Record:
 
 
 def state(s: Any, seed: int) -> tuple[str, str]:
-    runs = frame.read(s.sweep, s.book, s.cells, s.runs).runs
+    runs = frame.read(s.sweep, s.catalog, s.cells, s.runs).runs
     row = runs[runs["path"] == s.cell("dgl", 2, seed).path].iloc[0]
     return row["state"], row["reason"]
 
@@ -47,7 +47,10 @@ def test_cut_off_is_told_from_running(site: Any, dead: int) -> None:
     record.write("end", status="failed")
     record.close()
     assert [state(s, seed)[0] for seed in range(4)] == ["running", "cut_off", "running", "cut_off"]
-    assert re.fullmatch(r"epoch 4 of 9, last entry .* UTC; its process is gone; the same command continues it", state(s, 1)[1])
+    assert re.fullmatch(
+        r"epoch 4 of 9, last entry .* UTC; its process is gone; the same command continues it",
+        state(s, 1)[1],
+    )
     assert state(s, 3)[1].endswith("its record ends with status failed and there is no result")
     again = Record(folders[1])
     again.write("start", epochs=9, host=socket.gethostname(), pid=os.getpid())
@@ -74,7 +77,10 @@ def test_a_log_without_a_record(site: Any) -> None:
     log.write_text("loading\nerror: data/x.npz: No such file\n\n")
     assert state(s, 0) == ("running", "starting: error: data/x.npz: No such file")
     os.utime(log, (0, 0))
-    assert state(s, 0) == ("cut_off", "ended before its first epoch; train.log ends: error: data/x.npz: No such file")
+    assert state(s, 0) == (
+        "cut_off",
+        "ended before its first epoch; train.log ends: error: data/x.npz: No such file",
+    )
     log.write_bytes(b"")
     os.utime(log, (0, 0))
     assert state(s, 0)[1].endswith("train.log ends: empty")
@@ -86,10 +92,19 @@ def test_long_tables_offer_a_choice_of_rows(site: Any) -> None:
     assert "<details class=" not in s.report()
     grid = s.sweep.grids[0].model_copy(update={"modules": [1, 2, 3, 4, 5], "seeds": 1})
     sweep = s.sweep.model_copy(update={"grids": [grid]})
-    s = type(s)(s.root, sweep, s.book, s.book.cells(sweep))
+    s = type(s)(s.root, sweep, s.catalog, s.catalog.cells(sweep))
     page = s.report()
     assert page.count('<details class="filter" hidden>') == 1
-    assert re.findall(r'checked value="([^"]+)"', page) == ["Backprop", "DGL &amp; co_1", "Greedy", "1", "2", "3", "4", "5"]
+    assert re.findall(r'checked value="([^"]+)"', page) == [
+        "Backprop",
+        "DGL &amp; co_1",
+        "Greedy",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+    ]
     assert page.count('data-f0="DGL &amp; co_1"') == 5
     assert page.count('<span class="again">Greedy</span>') == 4
     assert len(re.findall(r"<script>", page)) == 1

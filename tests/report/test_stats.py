@@ -1,4 +1,5 @@
-"""The numbers of the report, against closed forms: Student's t has them for one and two degrees of freedom."""
+"""The numbers of the report, against closed forms: Student's t has them for one and two degrees of
+freedom."""
 
 from __future__ import annotations
 
@@ -61,16 +62,32 @@ def test_headline(site: Any) -> None:
     for seed, error in enumerate(base):
         s.run(s.cell("backprop", 1, seed), error)
     for seed, error in enumerate(dgl):
-        s.run(s.cell("dgl", 2, seed), error, peak_memory_bytes=600, step_seconds=0.15, inference_macs=550.0)
+        s.run(
+            s.cell("dgl", 2, seed),
+            error,
+            peak_memory_bytes=600,
+            step_seconds=0.15,
+            inference_macs=550.0,
+        )
     s.report()
     row = s.row("dgl", 2)
     assert (row["n"], row["planned"], row["missing"], row["provisional"]) == (3, 4, 1, False)
-    assert (row["error_mean"], row["error_std"]) == (pytest.approx(13.0), pytest.approx(math.sqrt(3)))
-    assert (row["gap_n"], row["gap_mean"], row["gap_std"]) == (3, pytest.approx(2.0), pytest.approx(1.0))
+    assert (row["error_mean"], row["error_std"]) == (
+        pytest.approx(13.0),
+        pytest.approx(math.sqrt(3)),
+    )
+    assert (row["gap_n"], row["gap_mean"], row["gap_std"]) == (
+        3,
+        pytest.approx(2.0),
+        pytest.approx(1.0),
+    )
     assert row["gap_low"] == pytest.approx(2 - T2 / math.sqrt(3))
     assert row["gap_high"] == pytest.approx(2 + T2 / math.sqrt(3))
     assert (row["memory_ratio"], row["time_ratio"]) == (pytest.approx(0.6), pytest.approx(1.5))
-    assert (row["macs_ratio"], row["helper_flops_share"]) == (pytest.approx(1.1), pytest.approx(0.25))
+    assert (row["macs_ratio"], row["helper_flops_share"]) == (
+        pytest.approx(1.1),
+        pytest.approx(0.25),
+    )
     assert (row["horizon"], row["helper_parameters"]) == (1, 10)
     backprop = s.row("backprop", 1)
     assert (backprop["gap_n"], backprop["memory_ratio"], backprop["time_ratio"]) == (0, 1.0, 1.0)
@@ -110,13 +127,23 @@ def test_one_common_seed_gives_a_gap_without_interval(site: Any) -> None:
 def test_time_needs_an_exclusive_device_and_memory_the_same_model(site: Any) -> None:
     s = site()
     for seed in (0, 1, 2):
-        s.run(s.cell("backprop", 1, seed), 10.0, step_seconds=0.1 if seed else 99.0, exclusive=seed > 0)
+        s.run(
+            s.cell("backprop", 1, seed),
+            10.0,
+            step_seconds=0.1 if seed else 99.0,
+            exclusive=seed > 0,
+        )
         s.run(s.cell("dgl", 2, seed), 11.0, step_seconds=0.3 if seed else 0.001, exclusive=seed > 0)
         s.run(s.cell("dgl", 4, seed), 11.0, exclusive=False)
         s.run(s.cell("greedy", 2, seed), 11.0, device="GPU B", step_seconds=0.5)
         s.run(s.cell("greedy", 4, seed), 11.0, memory_source="cpu allocator", step_seconds=0.5)
     s.report()
-    two, shared, other, source = s.row("dgl", 2), s.row("dgl", 4), s.row("greedy", 2), s.row("greedy", 4)
+    two, shared, other, source = (
+        s.row("dgl", 2),
+        s.row("dgl", 4),
+        s.row("greedy", 2),
+        s.row("greedy", 4),
+    )
     assert (two["time_ratio"], two["time_n"], two["memory_n"]) == (pytest.approx(3.0), 2, 3)
     assert math.isnan(shared["time_ratio"])
     assert shared["time_reason"] == "no run had its device to itself"
@@ -129,7 +156,13 @@ def test_time_needs_an_exclusive_device_and_memory_the_same_model(site: Any) -> 
 
 
 def test_costs_of_other_batch_sizes_are_not_compared(site: Any) -> None:
-    grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["backprop", "large"], "modules": [2], "seeds": 1}
+    grid = {
+        "datasets": ["fake"],
+        "networks": ["resnet8"],
+        "recipes": ["backprop", "large"],
+        "modules": [2],
+        "seeds": 1,
+    }
     s = site({"sweep": "sizes", "grids": [grid]})
     s.run(s.cell("backprop", 1, 0), 10.0)
     s.run(s.cell("large", 2, 0), 12.0)
@@ -141,7 +174,13 @@ def test_costs_of_other_batch_sizes_are_not_compared(site: Any) -> None:
 
 
 def test_grids_with_other_training_settings_are_not_compared(site: Any) -> None:
-    grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["backprop", "dgl"], "modules": [2], "seeds": 2}
+    grid = {
+        "datasets": ["fake"],
+        "networks": ["resnet8"],
+        "recipes": ["backprop", "dgl"],
+        "modules": [2],
+        "seeds": 2,
+    }
     s = site({"sweep": "two", "grids": [grid, grid | {"training": {"epochs": 9}}]})
     for seed in (0, 1):
         s.run(s.cell("backprop", 1, seed, epochs=3), 10.0)

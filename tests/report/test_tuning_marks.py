@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from modulewise import search
-from modulewise.config import load_sweep
+from modulewise.config import trials
+from modulewise.config.resolve import load_sweep
+from modulewise.config.trials import Choice, Trial, Tuned
 from modulewise.report import build
-from modulewise.search import Choice, Trial, Tuned
 
 ROOT = Path(__file__).parents[2]
 GRID: dict[str, Any] = {
@@ -25,16 +25,35 @@ GRID: dict[str, Any] = {
 
 def marks(out: Path) -> list[list[str]]:
     """The tuning table, as text."""
-    return [list(row) for row in pd.read_csv(out / "tables/tuning.csv", dtype=str, keep_default_na=False).itertuples(index=False)]
+    return [
+        list(row)
+        for row in pd.read_csv(
+            out / "tables/tuning.csv", dtype=str, keep_default_na=False
+        ).itertuples(index=False)
+    ]
 
 
 def test_published_weights_and_untuned_settings_are_marked(tmp_path: Path) -> None:
-    sweep, book, cells = load_sweep({"sweep": "x", "grids": [GRID]}, ROOT)
-    page = build(sweep, book, cells, tmp_path, tmp_path / "out").read_text()
+    sweep, catalog, cells = load_sweep({"sweep": "x", "grids": [GRID]}, ROOT)
+    page = build(sweep, catalog, cells, tmp_path, tmp_path / "out").read_text()
     assert marks(tmp_path / "out") == [
         ["cifar10", "resnet32", "Backprop", "1", "untuned", "0"],
-        ["cifar10", "resnet32", "InfoPro (contrast)", "2, 4", "published weights: InfoPro, released code", "0"],
-        ["cifar10", "resnet32", "InfoPro (contrast)", "3", "untuned", "0"],  # K = 3 has no published row
+        [
+            "cifar10",
+            "resnet32",
+            "InfoPro (contrast)",
+            "2, 4",
+            "published weights: InfoPro, released code",
+            "0",
+        ],
+        [
+            "cifar10",
+            "resnet32",
+            "InfoPro (contrast)",
+            "3",
+            "untuned",
+            "0",
+        ],  # K = 3 has no published row
     ]
     assert "This sweep spent no trials." in page
     assert not (tmp_path / "out/tables/trials.csv").exists()
@@ -42,8 +61,10 @@ def test_published_weights_and_untuned_settings_are_marked(tmp_path: Path) -> No
 
 def test_weights_published_for_something_else_say_so(tmp_path: Path) -> None:
     """InfoPro's softmax mode has the contrast mode's weights: its own were never released."""
-    sweep, book, cells = load_sweep({"sweep": "x", "grids": [GRID | {"recipes": ["infopro-softmax"], "modules": [2]}]}, ROOT)
-    build(sweep, book, cells, tmp_path, tmp_path / "out")
+    sweep, catalog, cells = load_sweep(
+        {"sweep": "x", "grids": [GRID | {"recipes": ["infopro-softmax"], "modules": [2]}]}, ROOT
+    )
+    build(sweep, catalog, cells, tmp_path, tmp_path / "out")
     latex = (tmp_path / "out/tables/tuning.tex").read_text()
     assert "published weights: InfoPro, released code$^{a}$" in latex
     assert "$^{a}$ the softmax weights were never released; these are the contrast mode's" in latex
@@ -52,19 +73,36 @@ def test_weights_published_for_something_else_say_so(tmp_path: Path) -> None:
 def test_trials_are_counted_and_every_one_is_listed(tmp_path: Path) -> None:
     tune = {"trials": 3, "validation": 5000, "seeds": [50], "training": {"lr": [0.1, 0.2]}}
     config = {"sweep": "x", "grids": [GRID | {"modules": [2]}], "tune": tune}
-    _, book, _ = load_sweep(config, ROOT, "x", tmp_path)
+    _, catalog, _ = load_sweep(config, ROOT, "x", tmp_path)
     choices = []
-    for place, tried in book.trials.items():
-        spent = tuple(Trial(**t.model_dump(exclude={"validation_error"}), validation_error=9.0 - n) for n, (t, _) in enumerate(tried))
+    for place, tried in catalog.trials.items():
+        spent = tuple(
+            Trial(**t.model_dump(exclude={"validation_error"}), validation_error=9.0 - n)
+            for n, (t, _) in enumerate(tried)
+        )
         choices.append(Choice(place=place, trials=spent, chosen=2))
-    (tmp_path / "x.json").write_text(Tuned(plan=search.plan(book.trials), choices=tuple(choices)).model_dump_json())
-    sweep, book, cells = load_sweep(config, ROOT, "x", tmp_path)
-    page = build(sweep, book, cells, tmp_path, tmp_path / "out").read_text()
+    (tmp_path / "x.json").write_text(
+        Tuned(plan=trials.plan(catalog.trials), choices=tuple(choices)).model_dump_json()
+    )
+    sweep, catalog, cells = load_sweep(config, ROOT, "x", tmp_path)
+    page = build(sweep, catalog, cells, tmp_path, tmp_path / "out").read_text()
     assert "Every recipe had 3 trials per data set, network and K" in page
-    last = {place.recipe: json.dumps(tried[2][0].training["lr"]) for place, tried in book.trials.items()}
+    last = {
+        place.recipe: json.dumps(tried[2][0].training["lr"])
+        for place, tried in catalog.trials.items()
+    }
     assert marks(tmp_path / "out") == [
         ["cifar10", "resnet32", "Backprop", "1", "tuned", "3", f"lr={last['backprop']}", "7.00"],
-        ["cifar10", "resnet32", "InfoPro (contrast)", "2", "tuned", "3", f"lr={last['infopro']}", "7.00"],
+        [
+            "cifar10",
+            "resnet32",
+            "InfoPro (contrast)",
+            "2",
+            "tuned",
+            "3",
+            f"lr={last['infopro']}",
+            "7.00",
+        ],
     ]
     listed = pd.read_csv(tmp_path / "out/tables/trials.csv")
     assert list(listed["validation_error"]) == [9.0, 8.0, 7.0] * 2

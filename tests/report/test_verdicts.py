@@ -1,4 +1,5 @@
-"""The rule of the verdicts: against formulas written another way, and its error rates by simulation."""
+"""The rule of the verdicts: against formulas written another way, and its error rates by
+simulation."""
 
 from __future__ import annotations
 
@@ -9,30 +10,56 @@ import pytest
 from scipy import integrate
 from scipy import stats as scipy_stats
 
-from modulewise.report.verdicts import MOST_SEEDS, Difference, Sample, holm, inside, seeds_needed, to_std, verdict, welch
+from modulewise.report.verdicts import (
+    MOST_SEEDS,
+    Difference,
+    Sample,
+    holm,
+    inside,
+    seeds_needed,
+    to_std,
+    verdict,
+    welch,
+)
 
 
 def student_tail(t: float, freedom: float) -> float:
     """P(T > t), by integrating the density."""
     scale = math.gamma((freedom + 1) / 2) / (math.sqrt(freedom * math.pi) * math.gamma(freedom / 2))
-    return float(integrate.quad(lambda x: scale * (1 + x * x / freedom) ** (-(freedom + 1) / 2), t, math.inf)[0])
+    return float(
+        integrate.quad(
+            lambda x: scale * (1 + x * x / freedom) ** (-(freedom + 1) / 2), t, math.inf
+        )[0]
+    )
 
 
 def test_welch_in_closed_form() -> None:
-    d = welch(Sample(2, 8.0, 1.0), Sample(2, 7.0, 1.0))  # equal variances, two each: two degrees of freedom, standard error 1
+    d = welch(
+        Sample(2, 8.0, 1.0), Sample(2, 7.0, 1.0)
+    )  # equal variances, two each: two degrees of freedom, standard error 1
     assert d == (1.0, pytest.approx(1.0), pytest.approx(2.0))
     assert d.half(0.9) == pytest.approx(0.9 / math.sqrt(2 * 0.95 * 0.05))
     assert d.p == pytest.approx(1 - 1 / math.sqrt(3))  # P(|T| > 1) = 1 - 1 / sqrt(1 + 2)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(Sample(5, 8.2, 0.1), Sample(5, 7.9, 0.4)), (Sample(3, 7.0, 0.02), Sample(10, 7.4, 1.0))])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(Sample(5, 8.2, 0.1), Sample(5, 7.9, 0.4)), (Sample(3, 7.0, 0.02), Sample(10, 7.4, 1.0))],
+)
 def test_welch_against_raw_moments(ours: Sample, theirs: Sample) -> None:
     d = welch(ours, theirs)
     a, b = ours.std**2 / ours.n, theirs.std**2 / theirs.n
     share = a / (a + b)
-    assert d.freedom == pytest.approx(1 / (share**2 / (ours.n - 1) + (1 - share) ** 2 / (theirs.n - 1)))
-    assert d.p == pytest.approx(2 * student_tail(abs(ours.mean - theirs.mean) / math.hypot(a**0.5, b**0.5), d.freedom), rel=1e-6)
-    other = scipy_stats.ttest_ind_from_stats(ours.mean, ours.std, ours.n, theirs.mean, theirs.std, theirs.n, equal_var=False)
+    assert d.freedom == pytest.approx(
+        1 / (share**2 / (ours.n - 1) + (1 - share) ** 2 / (theirs.n - 1))
+    )
+    assert d.p == pytest.approx(
+        2 * student_tail(abs(ours.mean - theirs.mean) / math.hypot(a**0.5, b**0.5), d.freedom),
+        rel=1e-6,
+    )
+    other = scipy_stats.ttest_ind_from_stats(
+        ours.mean, ours.std, ours.n, theirs.mean, theirs.std, theirs.n, equal_var=False
+    )
     assert d.p == pytest.approx(other.pvalue)
     assert student_tail(d.half(0.9) / d.error, d.freedom) == pytest.approx(0.05, rel=1e-6)
 
@@ -41,8 +68,13 @@ def test_inside_is_two_one_sided_tests() -> None:
     rng = np.random.default_rng(0)
     seen = set()
     for _ in range(300):
-        d, tolerance = Difference(rng.normal(0, 0.3), rng.uniform(0.01, 0.4), rng.uniform(2, 9)), rng.uniform(0.2, 1)
-        lower, upper = (student_tail((tolerance + sign * d.value) / d.error, d.freedom) for sign in (1, -1))
+        d, tolerance = (
+            Difference(rng.normal(0, 0.3), rng.uniform(0.01, 0.4), rng.uniform(2, 9)),
+            rng.uniform(0.2, 1),
+        )
+        lower, upper = (
+            student_tail((tolerance + sign * d.value) / d.error, d.freedom) for sign in (1, -1)
+        )
         assert inside(d, tolerance) == (max(lower, upper) < 0.05)
         seen.add(inside(d, tolerance))
     assert seen == {True, False}
@@ -103,21 +135,34 @@ def test_seeds_needed() -> None:
     far = Sample(3, 8.4, 0.6)
     alone, among_many = (seeds_needed(far, theirs, 0.5, m) for m in (1, 20))
     assert alone and among_many and 3 < alone < among_many
-    assert seeds_needed(ours, Sample(5, 7.4, 1.6), 0.5) is None  # the published interval alone is wider than the tolerance
+    assert (
+        seeds_needed(ours, Sample(5, 7.4, 1.6), 0.5) is None
+    )  # the published interval alone is wider than the tolerance
     assert seeds_needed(Sample(MOST_SEEDS, 7.5, 0.4), Sample(5, 7.4, 1.6), 0.5) is None
 
 
 def rates(
-    shift: float, tolerance: float, *, rows: int = 4, n: int = 5, std: float = 0.15, repeats: int = 1500, seed: int = 0
+    shift: float,
+    tolerance: float,
+    *,
+    rows: int = 4,
+    n: int = 5,
+    std: float = 0.15,
+    repeats: int = 1500,
+    seed: int = 0,
 ) -> list[float]:
-    """Of simulated exhibits of four numbers: the shares of numbers `reproduced`, and of exhibits with any `better` or `worse`."""
+    """Of simulated exhibits of four numbers: the shares of numbers `reproduced`, and of exhibits
+    with any `better` or `worse`."""
     rng, rows = np.random.default_rng(0), 4
     draws = rng.normal(size=(repeats, rows, 2, n)) * std + np.array([shift, 0.0])[:, None]
     counts = np.zeros(2)
     for exhibit in draws:
         samples = [[Sample(n, x.mean(), x.std(ddof=1)) for x in row] for row in exhibit]
         differences = [welch(*pair) for pair in samples]
-        said = [verdict(d, p, tolerance) for d, p in zip(differences, holm([d.p for d in differences]), strict=True)]
+        said = [
+            verdict(d, p, tolerance)
+            for d, p in zip(differences, holm([d.p for d in differences]), strict=True)
+        ]
         counts += [said.count("reproduced") / rows, bool({"better", "worse"} & set(said))]
     return list(counts / repeats)
 
@@ -128,7 +173,8 @@ NOISE = 3 * math.sqrt(0.05 * 0.95 / 1500)
 
 @pytest.mark.parametrize(("n", "std"), [(5, 0.15), (3, 0.4)])
 def test_simulated_without_a_difference(n: int, std: float) -> None:
-    """No true difference, no tolerance to hide behind: any better or worse in an exhibit of four stays below 5 %."""
+    """No true difference, no tolerance to hide behind: any better or worse in an exhibit of four
+    stays below 5 %."""
     _, differ = rates(0.0, 1e-9, n=n, std=std)
     assert 0.01 < differ < 0.05 + NOISE
 
@@ -141,7 +187,8 @@ def test_simulated_at_the_tolerance() -> None:
 
 
 def test_simulated_power() -> None:
-    """Five seeds at a spread of 0.15 are enough to reproduce within half a point, and to find two points."""
+    """Five seeds at a spread of 0.15 are enough to reproduce within half a point, and to find two
+    points."""
     reproduced, differ = rates(0.0, 0.5, repeats=400)
     assert reproduced > 0.95 and differ < 0.01
     reproduced, differ = rates(2.0, 0.5, repeats=400)

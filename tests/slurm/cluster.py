@@ -1,10 +1,12 @@
-"""A real Slurm cluster on this one machine, thrown away after use: for the tests, and for people who want to try the workflow.
+"""A real Slurm cluster on this one machine, thrown away after use: for the tests, and for people
+who want to try the workflow.
 
     python tests/slurm/cluster.py shell [--accounting]    your $SHELL with sbatch, squeue, ...; leaving it ends the cluster
-    python tests/slurm/cluster.py down FOLDER             end what a state file says is left of a cluster
+    python tests/slurm/cluster.py down FOLDER             end what a state file says is left of a
+    cluster
 
-Root or an ordinary user; loopback only; nothing outside one temporary folder; no service manager. A guard process ends the cluster
-when the process that started it is gone, however it went.
+Root or an ordinary user; loopback only; nothing outside one temporary folder; no service manager. A
+guard process ends the cluster when the process that started it is gone, however it went.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ from slurm_machine import ClusterError
 
 
 class Cluster:
-    """Daemons of Slurm under one folder, started by `up` or on entering a `with` block, ended by `down` or on leaving it.
+    """Daemons of Slurm under one folder, started by `up` or on entering a `with` block, ended by
+    `down` or on leaving it.
 
-    Daemons are named `munged`, `mariadbd`, `slurmdbd`, `slurmctld` and, one for every node, `n1`, `n2`, ...
+    Daemons are named `munged`, `mariadbd`, `slurmdbd`, `slurmctld` and, one for every node, `n1`,
+    `n2`, ...
 
     Args:
         folder: Where everything lies; a temporary folder, removed by `down`, if not given.
@@ -41,8 +45,10 @@ class Cluster:
         cpus: Per node, as counted by Slurm; more than the machine has will do.
         memory: MB per node, as counted by Slurm.
         gpus: Per node, counted only.
-        accounting: With slurmdbd and MariaDB, limits enforced, the user in account `lab`. Without, `sacct` says that it is disabled.
-        proctrack: Plugin that finds a job's processes. `cgroup` needs root, one cluster at a time, and leaves empty groups `slurm_n1`, ...
+        accounting: With slurmdbd and MariaDB, limits enforced, the user in account `lab`. Without,
+            `sacct` says that it is disabled.
+        proctrack: Plugin that finds a job's processes. `cgroup` needs root, one cluster at a time,
+            and leaves empty groups `slurm_n1`, ...
         settings: Lines of `slurm.conf` to add or to replace.
         partitions: Partitions besides `main` and `low`, or in their place.
     """
@@ -104,7 +110,8 @@ class Cluster:
         """Start everything; when it returns, every node is idle.
 
         Raises:
-            ClusterError: Slurm is not installed, or a daemon does not start; nothing is left behind.
+            ClusterError: Slurm is not installed, or a daemon does not start; nothing is left
+                behind.
         """
         if reason := self.missing(self.accounting):
             raise ClusterError(reason)
@@ -123,7 +130,8 @@ class Cluster:
         return self
 
     def down(self) -> None:
-        """Kill every daemon and every process of every job; remove the folder, if it was not given."""
+        """Kill every daemon and every process of every job; remove the folder, if it was not
+        given."""
         for node in self.nodes:
             self.lose_node(node)
         for name in ("slurmctld", "slurmdbd", "mariadbd", "munged"):
@@ -139,7 +147,12 @@ class Cluster:
     def __enter__(self) -> Cluster:
         return self.up()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.down()
 
     # -- for whoever uses it
@@ -147,7 +160,11 @@ class Cluster:
     @property
     def env(self) -> dict[str, str]:
         """Our environment, with this cluster in place of any other."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SRUN_"))}
+        kept = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("SLURM", "SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SRUN_"))
+        }
         return kept | {"SLURM_CONF": str(self.conf), "PATH": machine.path()}
 
     def run(self, *command: str, timeout: float = 60) -> str:
@@ -156,13 +173,19 @@ class Cluster:
         Raises:
             ClusterError: it failed; with all it said.
         """
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(
+            command, env=self.env, capture_output=True, text=True, timeout=timeout
+        )
         if done.returncode:
-            raise ClusterError(f"{' '.join(command)} ended with {done.returncode}: {(done.stdout + done.stderr).strip()}")
+            raise ClusterError(
+                f"{' '.join(command)} ended with {done.returncode}: "
+                f"{(done.stdout + done.stderr).strip()}"
+            )
         return done.stdout
 
     def clear(self, timeout: float = 60) -> None:
-        """Bring back what was stopped or killed, cancel every job, and wait until every node can be used."""
+        """Bring back what was stopped or killed, cancel every job, and wait until every node can be
+        used."""
         for name in self._names():
             if self.lives(name):
                 self.resume(name)
@@ -175,7 +198,8 @@ class Cluster:
 
     @contextlib.contextmanager
     def limit(self, **limits: int) -> Iterator[None]:
-        """Limits on the user's jobs while the block runs, by their names in sacctmgr, such as `MaxSubmitJobs=2`."""
+        """Limits on the user's jobs while the block runs, by their names in sacctmgr, such as
+        `MaxSubmitJobs=2`."""
         self._limit(limits)
         try:
             yield
@@ -184,7 +208,9 @@ class Cluster:
 
     def _limit(self, limits: Mapping[str, int]) -> None:
         settings = [f"{name}={value}" for name, value in limits.items()]
-        self.run("sacctmgr", "-i", "modify", "user", "where", f"name={machine.user()}", "set", *settings)
+        self.run(
+            "sacctmgr", "-i", "modify", "user", "where", f"name={machine.user()}", "set", *settings
+        )
 
     # -- single daemons
 
@@ -194,7 +220,8 @@ class Cluster:
         return pid > 0 and processes.started(pid) == since
 
     def kill(self, name: str, sig: int = signal.SIGTERM, timeout: float = 20) -> None:
-        """Send a daemon a signal; wait until it has ended, if the signal is one to end it. Steps outlive their slurmd.
+        """Send a daemon a signal; wait until it has ended, if the signal is one to end it. Steps
+        outlive their slurmd.
 
         Raises:
             ClusterError: it is still there after `timeout` seconds.
@@ -232,13 +259,15 @@ class Cluster:
         self.start(name)
 
     def lose_node(self, name: str) -> None:
-        """A node without power: SIGKILL to its slurmd, its slurmstepds and all processes of its jobs."""
+        """A node without power: SIGKILL to its slurmd, its slurmstepds and all processes of its
+        jobs."""
         log = self.folder / "log" / f"{name}.log"
         processes.extinguish(lambda: processes.of_node(self.conf, log, name))
         self._forget(name)
 
     def _register(self) -> None:
-        """Have every node report to a new controller, which would otherwise ask them in its own time, up to a minute later."""
+        """Have every node report to a new controller, which would otherwise ask them in its own
+        time, up to a minute later."""
         for node in self.nodes:
             self.kill(node, signal.SIGHUP)
 
@@ -249,14 +278,28 @@ class Cluster:
         self.conf = short / "etc" / "slurm.conf"
 
     def _save(self) -> None:
-        state = {"folder": str(self.folder), "short": str(self.short), "given": bool(self.given), "accounting": self.accounting}
+        state = {
+            "folder": str(self.folder),
+            "short": str(self.short),
+            "given": bool(self.given),
+            "accounting": self.accounting,
+        }
         path = self.folder / "state.json"
-        path.with_suffix(".tmp").write_text(json.dumps(state | {"nodes": self.nodes, "daemons": self.daemons}))
+        path.with_suffix(".tmp").write_text(
+            json.dumps(state | {"nodes": self.nodes, "daemons": self.daemons})
+        )
         path.with_suffix(".tmp").replace(path)
 
     def _configure(self) -> None:
         ports = machine.free_ports(["slurmctld", "slurmdbd", *self.nodes])
-        layout = slurm_conf.Layout(self.short, machine.user(), ports, self.nodes, accounting=self.accounting, **self._options)
+        layout = slurm_conf.Layout(
+            self.short,
+            machine.user(),
+            ports,
+            self.nodes,
+            accounting=self.accounting,
+            **self._options,
+        )
         slurm_conf.write(layout)
 
     def _names(self) -> list[str]:
@@ -280,14 +323,17 @@ class Cluster:
             self._wait_ready(node)
 
     def _create_database(self) -> None:
-        """An empty MariaDB, in memory where there is room: it waits for the disk a thousand times, and nobody needs it tomorrow."""
+        """An empty MariaDB, in memory where there is room: it waits for the disk a thousand times,
+        and nobody needs it tomorrow."""
         (self.short / "mysql").symlink_to(machine.quick_folder(self.folder))
         self.run(*slurm_conf.database_command(self.short, machine.user()))
 
     def _create_account(self) -> None:
         self.run("sacctmgr", "-i", "add", "cluster", "throwaway")
         self.run("sacctmgr", "-i", "add", "account", "lab", "cluster=throwaway")
-        self.run("sacctmgr", "-i", "add", "user", machine.user(), "account=lab", "defaultaccount=lab")
+        self.run(
+            "sacctmgr", "-i", "add", "user", machine.user(), "account=lab", "defaultaccount=lab"
+        )
 
     def _spawn(self, name: str) -> None:
         command = slurm_conf.command(name, self.short, machine.user())
@@ -312,8 +358,12 @@ class Cluster:
 
     def _ended_at_once(self, name: str) -> bool:
         if not self.lives(name):
-            text = "".join(p.read_text(errors="replace") for p in (self.folder / "log").glob(f"{name}.*"))
-            raise ClusterError(f"{name} ended at once; the last it said: {' | '.join(text.splitlines()[-3:])}")
+            text = "".join(
+                p.read_text(errors="replace") for p in (self.folder / "log").glob(f"{name}.*")
+            )
+            raise ClusterError(
+                f"{name} ended at once; the last it said: {' | '.join(text.splitlines()[-3:])}"
+            )
         return False
 
     def _is_ready(self, name: str) -> bool:
@@ -328,7 +378,8 @@ class Cluster:
         return self._is_usable(name)
 
     def _is_usable(self, node: str) -> bool:
-        """Up and answering. Not `idle`: the controller may call a node `mixed` for a minute after its last job."""
+        """Up and answering. Not `idle`: the controller may call a node `mixed` for a minute after
+        its last job."""
         states = set(self.run("sinfo", "--noheader", "--nodes", node, "--format", "%T").split())
         return bool(states) and states <= {"idle", "mixed", "allocated"}
 
@@ -350,7 +401,11 @@ def _wait(what: str, ready: Callable[[], bool], timeout: float) -> None:
 
 def _guard(folder: Path) -> subprocess.Popen[bytes]:
     """A process that waits for the end of this one."""
-    return subprocess.Popen([sys.executable, __file__, "guard", str(folder)], stdin=subprocess.PIPE, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, __file__, "guard", str(folder)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def guard(folder: Path) -> None:
@@ -360,8 +415,11 @@ def guard(folder: Path) -> None:
 
 
 def shell(accounting: bool) -> int:
-    """The user's shell on a new cluster, on which `profiles/slurm` works as it is; its exit status."""
-    with Cluster(accounting=accounting, memory=20000, partitions={"gpu": slurm_conf.PARTITIONS["low"]}) as cluster:
+    """The user's shell on a new cluster, on which `profiles/slurm` works as it is; its exit
+    status."""
+    with Cluster(
+        accounting=accounting, memory=20000, partitions={"gpu": slurm_conf.PARTITIONS["low"]}
+    ) as cluster:
         print(HINTS.format(folder=cluster.folder), file=sys.stderr, flush=True)
         return subprocess.run([os.environ.get("SHELL", "/bin/sh")], env=cluster.env).returncode
 
@@ -374,9 +432,13 @@ exit                                                  ends it"""
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("shell").add_argument("--accounting", action="store_true", help="with a database: sacct, limits")
+    verbs.add_parser("shell").add_argument(
+        "--accounting", action="store_true", help="with a database: sacct, limits"
+    )
     for name in ("down", "guard"):
         verbs.add_parser(name).add_argument("folder", type=Path)
     args = parser.parse_args()

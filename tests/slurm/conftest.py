@@ -1,4 +1,5 @@
-"""A real Slurm cluster for the tests of this folder: started once, its queue emptied and its daemons revived after every test."""
+"""A real Slurm cluster for the tests of this folder: started once, its queue emptied and its
+daemons revived after every test."""
 
 from __future__ import annotations
 
@@ -34,7 +35,11 @@ def _cluster(folders: pytest.TempPathFactory, accounting: bool) -> Iterator[Clus
 
 @pytest.fixture(autouse=True)
 def _clean_queue(request: pytest.FixtureRequest) -> Iterator[None]:
-    used = [request.getfixturevalue(name) for name in ("slurm", "slurm_db") if name in request.fixturenames]
+    used = [
+        request.getfixturevalue(name)
+        for name in ("slurm", "slurm_db")
+        if name in request.fixturenames
+    ]
     yield
     for cluster in used:
         cluster.clear()
@@ -42,11 +47,17 @@ def _clean_queue(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def sweep(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Workflow]:
-    """Makes a small sweep in a folder where the data set is prepared; on the cluster `slurm` unless another is given."""
+    """Makes a small sweep in a folder where the data set is prepared; on the cluster `slurm` unless
+    another is given."""
 
     def make(cluster: Cluster | None = None, **options: Any) -> Workflow:
         mark = tmp_path / "results/data/fake.json"
-        assert forked.run("data", "--dataset", "fake", "--config", str(ROOT / "config"), "--mark", str(mark)).returncode == 0
+        assert (
+            forked.run(
+                "data", "--dataset", "fake", "--config", str(ROOT / "config"), "--mark", str(mark)
+            ).returncode
+            == 0
+        )
         return Workflow(tmp_path, cluster or request.getfixturevalue("slurm"), **options)
 
     return make

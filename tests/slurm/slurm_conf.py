@@ -1,4 +1,5 @@
-"""How a throw-away Slurm cluster is configured: `slurm.conf`, `gres.conf`, `cgroup.conf`, `slurmdbd.conf`, and the daemons' commands.
+"""How a throw-away Slurm cluster is configured: `slurm.conf`, `gres.conf`, `cgroup.conf`,
+`slurmdbd.conf`, and the daemons' commands.
 
 Every path lies in one folder, every port on the loopback interface, every daemon runs as one user.
 """
@@ -23,7 +24,8 @@ PARTITIONS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """What the files depend on; `folder` must be short, as Slurm's sockets (at most 107 bytes) lie in it."""
+    """What the files depend on; `folder` must be short, as Slurm's sockets (at most 107 bytes) lie
+    in it."""
 
     folder: Path
     user: str
@@ -44,7 +46,8 @@ class Layout:
 
 
 def write(layout: Layout) -> None:
-    """Make the folders, the key of munge and all configuration files; `settings` win over what is set here."""
+    """Make the folders, the key of munge and all configuration files; `settings` win over what is
+    set here."""
     for name in ("etc", "log", "run", "spool", "state", "dev"):
         (layout / name).mkdir(exist_ok=True)
     etc = layout / "etc"
@@ -55,29 +58,65 @@ def write(layout: Layout) -> None:
     if layout.accounting:
         _private(etc / "slurmdbd.conf", _lines(_database(layout)).encode())
         name = f"'{layout.user}'@'localhost'"
-        (etc / "init.sql").write_text(f"CREATE USER IF NOT EXISTS {name}; GRANT ALL ON slurm.* TO {name};\n")
+        (etc / "init.sql").write_text(
+            f"CREATE USER IF NOT EXISTS {name}; GRANT ALL ON slurm.* TO {name};\n"
+        )
 
 
-_FAST = ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-log-file-size=4M", "--innodb-doublewrite=0"]
+_FAST = [
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-flush-method=nosync",
+    "--innodb-log-file-size=4M",
+    "--innodb-doublewrite=0",
+]
 
 
 def command(name: str, folder: Path, user: str) -> list[str]:
     """The command line of a daemon in the foreground."""
     run, etc, log = (folder / part for part in ("run", "etc", "log"))
     if name == "munged":
-        files = [f"--pid-file={run}/munged.pid", f"--log-file={log}/munged.log", f"--seed-file={run}/munged.seed"]
-        return ["munged", "--foreground", "--force", f"--socket={run}/munge.sock", f"--key-file={etc}/munge.key", *files]
+        files = [
+            f"--pid-file={run}/munged.pid",
+            f"--log-file={log}/munged.log",
+            f"--seed-file={run}/munged.seed",
+        ]
+        return [
+            "munged",
+            "--foreground",
+            "--force",
+            f"--socket={run}/munge.sock",
+            f"--key-file={etc}/munge.key",
+            *files,
+        ]
     if name == "mariadbd":
-        files = [f"--datadir={folder}/mysql", f"--socket={run}/mysql.sock", f"--pid-file={run}/mysql.pid"]
-        words = ["--skip-networking", f"--init-file={etc}/init.sql", "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
+        files = [
+            f"--datadir={folder}/mysql",
+            f"--socket={run}/mysql.sock",
+            f"--pid-file={run}/mysql.pid",
+        ]
+        words = [
+            "--skip-networking",
+            f"--init-file={etc}/init.sql",
+            "--innodb-buffer-pool-size=64M",
+            "--innodb-lock-wait-timeout=900",
+        ]
         return ["mariadbd", "--no-defaults", f"--user={user}", *files, *words, *_FAST]
-    return {"slurmctld": ["slurmctld", "-D", "-i"], "slurmdbd": ["slurmdbd", "-D"]}.get(name, ["slurmd", "-D", "-N", name])
+    return {"slurmctld": ["slurmctld", "-D", "-i"], "slurmdbd": ["slurmdbd", "-D"]}.get(
+        name, ["slurmd", "-D", "-N", name]
+    )
 
 
 def database_command(folder: Path, user: str) -> list[str]:
     """The command line that makes an empty MariaDB."""
     words = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
-    return ["mariadb-install-db", "--no-defaults", f"--datadir={folder}/mysql", f"--user={user}", *words, *_FAST]
+    return [
+        "mariadb-install-db",
+        "--no-defaults",
+        f"--datadir={folder}/mysql",
+        f"--user={user}",
+        *words,
+        *_FAST,
+    ]
 
 
 def _private(path: Path, content: bytes) -> None:
@@ -104,11 +143,13 @@ def _daemons(layout: Layout) -> dict[str, str | int | Path]:
         "ClusterName": "throwaway",
         "SlurmctldHost": f"{_host()}(127.0.0.1)",
         "SlurmctldPort": layout.ports["slurmctld"],
-        "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",  # listen on the loopback interface alone
+        # Listen on the loopback interface alone
+        "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",
         "SlurmUser": layout.user,
         "SlurmdUser": layout.user,
         "AuthType": "auth/munge",
-        "AuthInfo": f"socket={layout / 'run/munge.sock'},cred_expire=5",  # a requeued job waits for as long as a credential lives
+        # A requeued job waits for as long as a credential lives
+        "AuthInfo": f"socket={layout / 'run/munge.sock'},cred_expire=5",
         "CredType": "cred/munge",
         "StateSaveLocation": layout / "state",
         "SlurmdSpoolDir": layout / "spool/%n",
@@ -168,11 +209,14 @@ def _nodes(layout: Layout) -> str:
         for name in layout.nodes
     ]
     partitions = PARTITIONS | dict(layout.partitions)
-    return "".join(nodes) + "".join(f"PartitionName={name} Nodes=ALL State=UP {rest}\n" for name, rest in partitions.items())
+    return "".join(nodes) + "".join(
+        f"PartitionName={name} Nodes=ALL State=UP {rest}\n" for name, rest in partitions.items()
+    )
 
 
 def _gres(layout: Layout) -> str:
-    """GPUs are links to character devices: slurmd reports a bare count as none, and refuses plain files."""
+    """GPUs are links to character devices: slurmd reports a bare count as none, and refuses plain
+    files."""
     for number in range(layout.gpus):
         (layout / f"dev/nvidia{number}").symlink_to(f"/dev/{DEVICES[number % len(DEVICES)]}")
     files = f"Name=gpu File={layout / 'dev'}/nvidia[0-{layout.gpus - 1}]\n" if layout.gpus else ""
@@ -180,7 +224,8 @@ def _gres(layout: Layout) -> str:
 
 
 def _database(layout: Layout) -> dict[str, str | int | Path]:
-    """Of slurmdbd. `localhost` means the socket its environment names, in a folder no one else can enter: no password."""
+    """Of slurmdbd. `localhost` means the socket its environment names, in a folder no one else can
+    enter: no password."""
     return {
         "AuthType": "auth/munge",
         "AuthInfo": f"socket={layout / 'run/munge.sock'}",

@@ -1,4 +1,5 @@
-"""Jobs in Slurm's own words: submit one, ask the controller for its record, wait until the record says so."""
+"""Jobs in Slurm's own words: submit one, ask the controller for its record, wait until the record
+says so."""
 
 from __future__ import annotations
 

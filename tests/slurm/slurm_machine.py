@@ -1,4 +1,5 @@
-"""What a throw-away Slurm cluster needs of the machine: installed programs, a user with a name, free ports, folders of the right kind."""
+"""What a throw-away Slurm cluster needs of the machine: installed programs, a user with a name,
+free ports, folders of the right kind."""
 
 from __future__ import annotations
 
@@ -12,10 +13,22 @@ import tempfile
 from pathlib import Path
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
-TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol", "scancel", "sacct")
+TOOLS = (
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "srun",
+    "squeue",
+    "sinfo",
+    "scontrol",
+    "scancel",
+    "sacct",
+)
 ACCOUNTING_TOOLS = ("slurmdbd", "sacctmgr", "mariadbd", "mariadb-install-db")
 INSTALL = (
-    "apt-get install --no-install-recommends slurm-wlm munge slurmdbd slurm-wlm-mysql-plugin mariadb-server"
+    "apt-get install --no-install-recommends slurm-wlm munge slurmdbd slurm-wlm-mysql-plugin "
+    "mariadb-server"
     " (as .ci/run does: with a policy-rc.d that starts no service)"
 )
 
@@ -45,7 +58,9 @@ def user() -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        raise ClusterError(f"user {os.getuid()} has no name; Slurm needs one: add it to /etc/passwd") from None
+        raise ClusterError(
+            f"user {os.getuid()} has no name; Slurm needs one: add it to /etc/passwd"
+        ) from None
 
 
 def short(folder: Path) -> Path:
@@ -65,7 +80,8 @@ def quick_folder(folder: Path) -> str:
 
 
 def free_ports(names: list[str]) -> dict[str, int]:
-    """Ports below those the kernel hands out itself, so that a daemon finds its own free when it is started again.
+    """Ports below those the kernel hands out itself, so that a daemon finds its own free when it is
+    started again.
 
     Raises:
         ClusterError: there are not enough.

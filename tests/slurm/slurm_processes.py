@@ -1,4 +1,5 @@
-"""Processes by what /proc says of them: which still live, and which belong to a cluster or to one of its nodes."""
+"""Processes by what /proc says of them: which still live, and which belong to a cluster or to one
+of its nodes."""
 
 from __future__ import annotations
 
@@ -11,13 +12,15 @@ from pathlib import Path
 
 
 def started(pid: int) -> int | None:
-    """When the process began, in clock ticks since boot: with the pid it names a process for good. `None` if it has ended."""
+    """When the process began, in clock ticks since boot: with the pid it names a process for good.
+    `None` if it has ended."""
     fields = _stat(pid)
     return int(fields[19]) if fields and fields[0] not in "ZX" else None
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Fields of `/proc/<pid>/stat` from the third (the state) on; the name before it may hold anything."""
+    """Fields of `/proc/<pid>/stat` from the third (the state) on; the name before it may hold
+    anything."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -25,7 +28,8 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def ended(pid: int, since: int, timeout: float) -> bool:
-    """Wait until the process that began at `since` has ended; whether it did within `timeout` seconds."""
+    """Wait until the process that began at `since` has ended; whether it did within `timeout`
+    seconds."""
     deadline = time.monotonic() + timeout
     while started(pid) == since:
         with contextlib.suppress(ChildProcessError):
@@ -43,7 +47,8 @@ def send(pid: int, sig: int) -> None:
 
 
 def extinguish(find: Callable[[], set[int]]) -> None:
-    """Kill everything `find` finds and all that descends from it: frozen first, so that nothing forks meanwhile."""
+    """Kill everything `find` finds and all that descends from it: frozen first, so that nothing
+    forks meanwhile."""
     frozen: set[int] = set()
     while new := _with_descendants(find()) - frozen - {os.getpid()}:
         for pid in new:
@@ -72,7 +77,8 @@ def _with_descendants(pids: set[int]) -> set[int]:
 
 
 def of_node(conf: Path, log: Path, name: str) -> set[int]:
-    """A node's slurmd and slurmstepds (they hold its log open) and the processes of its jobs (their environment names it)."""
+    """A node's slurmd and slurmstepds (they hold its log open) and the processes of its jobs (their
+    environment names it)."""
     words = {f"SLURM_CONF={conf}".encode(), f"SLURMD_NODENAME={name}".encode()}
     return {pid for pid in _pids() if words <= _environment(pid) or log in _open_files(pid)}
 

@@ -29,7 +29,9 @@ def processes_of(folder: Path) -> list[str]:
             files = [os.fsencode(f.readlink()) for f in (entry / "fd").iterdir()]
         except OSError:
             continue
-        if any(os.fsencode(folder) in text for text in (words, *files)) and entry.name != str(os.getpid()):
+        if any(os.fsencode(folder) in text for text in (words, *files)) and entry.name != str(
+            os.getpid()
+        ):
             found.append((entry / "cmdline").read_text())
     return found
 
@@ -44,7 +46,11 @@ def emptied(folder: Path, timeout: float = 20) -> bool:
 
 def ports(cluster: Cluster) -> list[int]:
     """Ports the cluster listens on, by the kernel's table."""
-    links = [str(f.readlink()) for pid, _ in cluster.daemons.values() for f in Path(f"/proc/{pid}/fd").iterdir()]
+    links = [
+        str(f.readlink())
+        for pid, _ in cluster.daemons.values()
+        for f in Path(f"/proc/{pid}/fd").iterdir()
+    ]
     inodes = {link.removeprefix("socket:[").removesuffix("]") for link in links}
     return [int(port, 16) for port, inode in _listening("127.0.0.1") if inode in inodes]
 
@@ -57,12 +63,17 @@ def _listening(address: str | None = None) -> list[tuple[str, str]]:
 
 
 def test_every_node_has_its_gpus(slurm: Cluster) -> None:
-    rows = slurm.run("sinfo", "--noheader", "--Node", "--partition", "main", "--format", "%N %c %G").splitlines()
+    rows = slurm.run(
+        "sinfo", "--noheader", "--Node", "--partition", "main", "--format", "%N %c %G"
+    ).splitlines()
     assert [row.split() for row in rows] == [[name, "8", "gpu:2"] for name in ("n1", "n2", "n3")]
 
 
 def test_the_partitions_are_those_of_the_profile(slurm: Cluster) -> None:
-    shown = {line.split()[0]: line for line in slurm.run("scontrol", "--oneliner", "show", "partition").splitlines()}
+    shown = {
+        line.split()[0]: line
+        for line in slurm.run("scontrol", "--oneliner", "show", "partition").splitlines()
+    }
     assert shown.keys() == {"PartitionName=main", "PartitionName=low"}
     main, low = shown["PartitionName=main"], shown["PartitionName=low"]
     assert "Default=YES" in main and "PriorityTier=10" in main and "PreemptMode=OFF" in main
@@ -76,7 +87,9 @@ def test_it_listens_on_the_loopback_interface_alone(slurm: Cluster) -> None:
 
 
 @pytest.mark.parametrize(("gpus", "seen"), [(1, {"0", "1"}), (2, {"0,1"})])
-def test_a_job_sees_the_gpus_it_was_given(slurm: Cluster, tmp_path: Path, gpus: int, seen: set[str]) -> None:
+def test_a_job_sees_the_gpus_it_was_given(
+    slurm: Cluster, tmp_path: Path, gpus: int, seen: set[str]
+) -> None:
     job = submit(slurm, tmp_path, "srun sh -c 'echo $CUDA_VISIBLE_DEVICES'", f"--gres=gpu:{gpus}")
     wait_for(slurm, job, JobState="COMPLETED")
     assert (tmp_path / f"{job}.out").read_text().strip() in seen
@@ -88,7 +101,11 @@ def test_gpus_are_counted(slurm: Cluster, tmp_path: Path) -> None:
 
 
 def test_a_requeued_job_keeps_its_id(slurm: Cluster, tmp_path: Path) -> None:
-    job = submit(slurm, tmp_path, "echo start $SLURM_JOB_ID ${SLURM_RESTART_COUNT:-0}; [ $SLURM_RESTART_COUNT ] || sleep 100")
+    job = submit(
+        slurm,
+        tmp_path,
+        "echo start $SLURM_JOB_ID ${SLURM_RESTART_COUNT:-0}; [ $SLURM_RESTART_COUNT ] || sleep 100",
+    )
     wait_for(slurm, job, JobState="RUNNING")
     wait_until_written(tmp_path / f"{job}.out")
     slurm.run("scontrol", "requeue", job)
@@ -107,7 +124,9 @@ def wait_until_written(path: Path, timeout: float = 20) -> str:
 
 @pytest.mark.slow
 def test_main_preempts_low(slurm: Cluster, tmp_path: Path) -> None:
-    low = [submit(slurm, tmp_path, "sleep 100", "--partition=low", "--gres=gpu:2") for _ in range(3)]
+    low = [
+        submit(slurm, tmp_path, "sleep 100", "--partition=low", "--gres=gpu:2") for _ in range(3)
+    ]
     for job in low:
         wait_for(slurm, job, JobState="RUNNING")
     wait_for(slurm, submit(slurm, tmp_path, "true", "--gres=gpu:2"), JobState="COMPLETED")
@@ -118,13 +137,19 @@ ORPHAN = "(setsid sleep 300 & echo $! > $SLURM_JOB_ID.pid); "
 RESTART = "[ $SLURM_RESTART_COUNT ] || { setsid sleep 301 & sleep 302; }"
 
 
-@pytest.mark.parametrize("noticed", ["by the operator", pytest.param("by Slurm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "noticed", ["by the operator", pytest.param("by Slurm", marks=pytest.mark.slow)]
+)
 def test_a_lost_nodes_job_runs_elsewhere(slurm: Cluster, tmp_path: Path, noticed: str) -> None:
     job = submit(slurm, tmp_path, f"echo $SLURMD_NODENAME; {RESTART}")
     node = wait_for(slurm, job, JobState="RUNNING")["NodeList"]
     wait_until_written(tmp_path / f"{job}.out")
     slurm.lose_node(node)
-    assert not [line for line in processes_of(slurm.folder) if "sleep" in line or line.endswith(f"\0{node}\0")]
+    assert not [
+        line
+        for line in processes_of(slurm.folder)
+        if "sleep" in line or line.endswith(f"\0{node}\0")
+    ]
     if noticed == "by the operator":
         slurm.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
     now = wait_for(slurm, job, timeout=90, JobState="COMPLETED")
@@ -162,9 +187,16 @@ def test_without_a_database_sacct_says_so(slurm: Cluster) -> None:
 def test_settings_partitions_and_nodes_can_be_chosen(tmp_path: Path) -> None:
     if reason := Cluster.missing():
         pytest.skip(reason)
-    options = {"nodes": 1, "gpus": 8, "settings": {"MaxArraySize": 11}, "partitions": {"tiny": "MaxTime=1", "low": "MaxNodes=1"}}
+    options = {
+        "nodes": 1,
+        "gpus": 8,
+        "settings": {"MaxArraySize": 11},
+        "partitions": {"tiny": "MaxTime=1", "low": "MaxNodes=1"},
+    }
     with Cluster(tmp_path, **options) as cluster:
-        assert cluster.run("sinfo", "-h", "-o", "%P %T %G").splitlines() == [f"{p} idle gpu:8" for p in ("main*", "low", "tiny")]
+        assert cluster.run("sinfo", "-h", "-o", "%P %T %G").splitlines() == [
+            f"{p} idle gpu:8" for p in ("main*", "low", "tiny")
+        ]
         with pytest.raises(ClusterError, match="Invalid job array specification"):
             submit(cluster, tmp_path, "true", "--array=0-11")
         assert record(cluster, submit(cluster, tmp_path, "true", "--array=0-10"))["JobState"]
@@ -180,7 +212,11 @@ def test_the_database_remembers_jobs(slurm_db: Cluster, tmp_path: Path) -> None:
 def accounted(cluster: Cluster, job: str, state: str) -> str:
     """The database's row of a job once it has reached a state: it lags behind the controller."""
     deadline = time.monotonic() + 30
-    while state not in (row := cluster.run("sacct", "-X", "-n", "-P", "-o", "JobID,State,ExitCode,Account", "-j", job)):
+    while state not in (
+        row := cluster.run(
+            "sacct", "-X", "-n", "-P", "-o", "JobID,State,ExitCode,Account", "-j", job
+        )
+    ):
         assert time.monotonic() < deadline, row
         time.sleep(0.2)
     return row
@@ -195,7 +231,9 @@ def test_limits_are_enforced(slurm_db: Cluster, tmp_path: Path) -> None:
     wait_for(slurm_db, submit(slurm_db, tmp_path, "true"), JobState="COMPLETED")
 
 
-def test_without_its_database_daemon_sacct_fails_and_jobs_run_on(slurm_db: Cluster, tmp_path: Path) -> None:
+def test_without_its_database_daemon_sacct_fails_and_jobs_run_on(
+    slurm_db: Cluster, tmp_path: Path
+) -> None:
     slurm_db.kill("slurmdbd", signal.SIGKILL)
     with pytest.raises(ClusterError, match="Connection refused"):
         slurm_db.run("sacct")
@@ -242,7 +280,9 @@ def shell(folder: Path, **options: object) -> subprocess.Popen[str]:
     """`cluster.py shell` as a command, with pipes."""
     words = [sys.executable, str(HERE / "cluster.py"), "shell"]
     env = os.environ | {"SHELL": "/bin/sh", "TMPDIR": str(folder)}
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, **options)  # type: ignore[call-overload]
+    return subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, **options
+    )  # type: ignore[call-overload]
 
 
 def test_the_guard_ends_a_cluster_whose_owner_was_killed(tmp_path: Path) -> None:
@@ -250,7 +290,9 @@ def test_the_guard_ends_a_cluster_whose_owner_was_killed(tmp_path: Path) -> None
         pytest.skip(reason)
     with shell(tmp_path) as owner:
         assert owner.stdin and owner.stdout
-        owner.stdin.write("sbatch --wrap 'sleep 303' --output /dev/null; echo $SLURM_CONF; exec sleep 0\n")
+        owner.stdin.write(
+            "sbatch --wrap 'sleep 303' --output /dev/null; echo $SLURM_CONF; exec sleep 0\n"
+        )
         owner.stdin.flush()
         conf = [owner.stdout.readline() for _ in range(2)][1].strip()
         assert Path(conf).exists()
@@ -263,7 +305,11 @@ def test_an_ordinary_user_has_a_cluster_too() -> None:
     """As `nobody` if we are root, in a copy: our own folders may be closed to others."""
     if reason := Cluster.missing():
         pytest.skip(reason)
-    other = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
+    other = (
+        {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
+        if os.getuid() == 0
+        else {}
+    )
     python = shutil.which("python3", path=os.defpath) if other else sys.executable
     with tempfile.TemporaryDirectory() as name:
         copies = [shutil.copy(path, name) for path in HERE.glob("*.py")]
@@ -273,9 +319,19 @@ def test_an_ordinary_user_has_a_cluster_too() -> None:
         env = os.environ | {"SHELL": "/bin/sh", "TMPDIR": name, "PYTHONDONTWRITEBYTECODE": "1"}
         words = "cd /tmp; srun --gres=gpu:2 sh -c 'echo $CUDA_VISIBLE_DEVICES; id -un'; sbatch -o /dev/null --wrap 'sleep 304'; exit 3"
         done = subprocess.run(
-            [str(python), f"{name}/cluster.py", "shell"], input=words, capture_output=True, text=True, env=env, timeout=120, **other
+            [str(python), f"{name}/cluster.py", "shell"],
+            input=words,
+            capture_output=True,
+            text=True,
+            env=env,
+            timeout=120,
+            **other,
         )
-        assert (done.returncode, done.stdout.split("\n")[0]) == (3, "0,1"), done.stdout + done.stderr
-        assert done.stdout.split("\n")[1] == (pwd.getpwuid(os.getuid()).pw_name if not other else "nobody")
+        assert (done.returncode, done.stdout.split("\n")[0]) == (3, "0,1"), (
+            done.stdout + done.stderr
+        )
+        assert done.stdout.split("\n")[1] == (
+            pwd.getpwuid(os.getuid()).pw_name if not other else "nobody"
+        )
         assert not processes_of(Path(name))
         assert not [p for p in Path(name).iterdir() if p.suffix != ".py"]

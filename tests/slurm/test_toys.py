@@ -1,4 +1,5 @@
-"""The executor alone, with toy workflows: what the sweeps of the project do not do, or do too seldom."""
+"""The executor alone, with toy workflows: what the sweeps of the project do not do, or do too
+seldom."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ class Toy:
         env["PATH"] = f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{env['PATH']}"
         command = [sys.executable, "-m", "snakemake", *OPTIONS.split(), *options]
         with (self.folder / "said").open("ab") as log:
-            return subprocess.Popen(command, cwd=self.folder, env=env, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                command, cwd=self.folder, env=env, stdout=log, stderr=log, start_new_session=True
+            )
 
     def run(self, *options: str, status: int = 0, **environment: str) -> str:
         """Run to the end; what the controller said."""
@@ -51,8 +54,12 @@ class Toy:
 
     def states(self) -> list[str]:
         """Of all Slurm jobs of this workflow; their working folder tells them from others."""
-        rows = self.cluster.run("squeue", "--noheader", "--array", "--states=all", "--format=%T|%Z").split()
-        return sorted(row.partition("|")[0] for row in rows if row.partition("|")[2] == str(self.folder))
+        rows = self.cluster.run(
+            "squeue", "--noheader", "--array", "--states=all", "--format=%T|%Z"
+        ).split()
+        return sorted(
+            row.partition("|")[0] for row in rows if row.partition("|")[2] == str(self.folder)
+        )
 
     def wraps(self, program: str, body: str) -> None:
         """Put a bash script before a program of Slurm, which it finds as $real."""
@@ -103,10 +110,16 @@ def test_ctrl_c_cancels_even_while_slurm_is_being_asked(toy: Callable[..., Toy])
     until(lambda: flow.states() == ["CANCELLED"] * 3)
 
 
-def test_a_submission_that_timed_out_after_slurm_took_it_is_withdrawn(toy: Callable[..., Toy]) -> None:
+def test_a_submission_that_timed_out_after_slurm_took_it_is_withdrawn(
+    toy: Callable[..., Toy],
+) -> None:
     flow = toy(SLEEPERS, PACK=1, SECONDS=1)
     late = 'echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2; exit 1'
-    flow.wraps("sbatch", f'if mkdir tried 2> /dev/null; then $real --begin=now+60 "$@" > /dev/null; {late}; fi; exec $real "$@"')
+    flow.wraps(
+        "sbatch",
+        f'if mkdir tried 2> /dev/null; then $real --begin=now+60 "$@" > /dev/null; {late}; fi; '
+        f'exec $real "$@"',
+    )
     flow.run()
     assert flow.states() == ["CANCELLED"] * 3 + ["COMPLETED"] * 3
 
@@ -118,20 +131,33 @@ def test_those_that_share_a_lost_allocation_are_reported_together(toy: Callable[
     flow.cluster.run("scancel", "--user", str(os.getuid()))
     assert controller.wait(60) == 1
     said = [e for e in _events(flow) if e["ev"] == "ended"]
-    assert len(said) == 3 and max(e["t"] for e in said) - min(e["t"] for e in said) < 2000, "milliseconds; the grace is 4 s, once"
+    assert len(said) == 3 and max(e["t"] for e in said) - min(e["t"] for e in said) < 2000, (
+        "milliseconds; the grace is 4 s, once"
+    )
 
 
 def test_what_is_left_of_a_pack_asks_for_itself_alone(toy: Callable[..., Toy]) -> None:
     flow = toy(SLEEPERS, PACK=2, SECONDS=1)
     flow.run()
-    rows = flow.cluster.run("squeue", "--noheader", "--array", "--states=all", "--format=%T|%C|%m|%Z").split()
-    asked = [f"COMPLETED|{n}|{n * (500 + 256)}M|{flow.folder}" for n in (1, 2)]  # 256 MB a job are the plugin's own
+    rows = flow.cluster.run(
+        "squeue", "--noheader", "--array", "--states=all", "--format=%T|%C|%m|%Z"
+    ).split()
+    asked = [
+        f"COMPLETED|{n}|{n * (500 + 256)}M|{flow.folder}" for n in (1, 2)
+    ]  # 256 MB a job are the plugin's own
     assert sorted(row for row in rows if row.endswith(f"|{flow.folder}")) == asked
 
 
-def test_variables_of_the_user_change_neither_questions_nor_the_profile(toy: Callable[..., Toy]) -> None:
+def test_variables_of_the_user_change_neither_questions_nor_the_profile(
+    toy: Callable[..., Toy],
+) -> None:
     flow = toy(SLEEPERS, PACK=1, SECONDS=1)
-    foreign = {"SQUEUE_PARTITION": "low", "SBATCH_PARTITION": "nowhere", "SBATCH_ARRAY_INX": "0-5", "SCANCEL_INTERACTIVE": "1"}
+    foreign = {
+        "SQUEUE_PARTITION": "low",
+        "SBATCH_PARTITION": "nowhere",
+        "SBATCH_ARRAY_INX": "0-5",
+        "SCANCEL_INTERACTIVE": "1",
+    }
     flow.run("--default-resources", "mem_mb=500", "slurm_partition=main", **foreign)
     assert flow.states() == ["COMPLETED"] * 3
 
@@ -177,7 +203,8 @@ import signal, sys, time
 
 
 def finish(*_):
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # the warning may come twice, of Slurm and of the plugin
+    # The warning may come twice, of Slurm and of the plugin
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     sys.exit()
 
 
@@ -187,7 +214,9 @@ sys.exit(1)
 """
 
 
-def test_what_ends_between_the_warning_and_its_limit_has_not_failed(toy: Callable[..., Toy]) -> None:
+def test_what_ends_between_the_warning_and_its_limit_has_not_failed(
+    toy: Callable[..., Toy],
+) -> None:
     """Although it cannot resume."""
     flow = toy(FINISHES)
     (flow.folder / "finishes.py").write_text(PROGRAM)
@@ -198,4 +227,6 @@ def test_what_ends_between_the_warning_and_its_limit_has_not_failed(toy: Callabl
 def _events(flow: Toy) -> list[dict[str, int]]:
     import json
 
-    return [json.loads(line) for line in (flow.folder / "logs" / "jobs.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (flow.folder / "logs" / "jobs.jsonl").read_text().splitlines()
+    ]

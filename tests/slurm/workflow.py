@@ -1,4 +1,5 @@
-"""The real workflow on the cluster of the tests: start it, watch it, and hold its run folders against an undisturbed run."""
+"""The real workflow on the cluster of the tests: start it, watch it, and hold its run folders
+against an undisturbed run."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ import pytest
 from cluster import Cluster
 
 import forked
-from modulewise import record
-from modulewise.config import Cell, load_sweep
+from modulewise.config.cell import Cell
+from modulewise.config.resolve import load_sweep
+from modulewise.runs import record
 
 ROOT = Path(__file__).parents[2]
 FAST = [
@@ -60,20 +62,43 @@ class Workflow:
     """
 
     def __init__(
-        self, folder: Path, cluster: Cluster, recipes: str = "greedy", seeds: int = 2, epochs: int = 3, measured: bool = False
+        self,
+        folder: Path,
+        cluster: Cluster,
+        recipes: str = "greedy",
+        seeds: int = 2,
+        epochs: int = 3,
+        measured: bool = False,
     ) -> None:
         self.folder, self.cluster = folder, cluster
         self.measured = measured
-        (folder / "sweep.yaml").write_text(SWEEP.format(recipes=recipes, seeds=seeds, epochs=epochs))
+        (folder / "sweep.yaml").write_text(
+            SWEEP.format(recipes=recipes, seeds=seeds, epochs=epochs)
+        )
         self.cells: list[Cell] = load_sweep(_yaml(folder / "sweep.yaml"), ROOT, "sweep")[2]
         self.log = folder / "controller.log"
         self.name = f"t{next(_NUMBER)}"
 
     def command(self, *options: str) -> list[str]:
         """Snakemake's command line."""
-        fixed = ["-s", str(ROOT / "Snakefile"), "-d", str(self.folder), "--profile", str(ROOT / "slurm")]
+        fixed = [
+            "-s",
+            str(ROOT / "Snakefile"),
+            "-d",
+            str(self.folder),
+            "--profile",
+            str(ROOT / "slurm"),
+        ]
         limited = ["runtime=60"] if self.measured else []
-        memory = ["--default-resources", "slurm_partition=main", "mem_mb=2500", *limited, "--set-threads", "train=1", "pace=1"]
+        memory = [
+            "--default-resources",
+            "slurm_partition=main",
+            "mem_mb=2500",
+            *limited,
+            "--set-threads",
+            "train=1",
+            "profile=1",
+        ]
         return [
             sys.executable,
             "-m",
@@ -90,10 +115,16 @@ class Workflow:
 
     def start(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
         """The controller, in the background."""
-        env = self.cluster.env | {"MODULEWISE_SAVE_EVERY": "0.1", "MLFLOW_DISABLE_TELEMETRY": "true"} | environment
+        env = (
+            self.cluster.env
+            | {"MODULEWISE_SAVE_EVERY": "0.1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+            | environment
+        )
         env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
         with self.log.open("ab") as log:
-            return subprocess.Popen(self.command(*options), env=env, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                self.command(*options), env=env, stdout=log, stderr=log, start_new_session=True
+            )
 
     @contextlib.contextmanager
     def running(self, *options: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -112,19 +143,26 @@ class Workflow:
             self.ends(controller, status, timeout)
         return self.said()
 
-    def ends(self, controller: subprocess.Popen[bytes], status: int = 0, timeout: float = 600) -> None:
+    def ends(
+        self, controller: subprocess.Popen[bytes], status: int = 0, timeout: float = 600
+    ) -> None:
         """Wait for the controller's end."""
         try:
             ended = controller.wait(timeout)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"the controller still runs after {timeout} s:\n{self.said()[-3000:]}\n{self.queue()}")
+            pytest.fail(
+                f"the controller still runs after {timeout} "
+                f"s:\n{self.said()[-3000:]}\n{self.queue()}"
+            )
         assert ended == status, self.said()[-4000:]
 
     @contextlib.contextmanager
     def held(self, controller: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-        """Wait until every training has saved more than five epochs, and let it stand still from then on, until the block ends.
+        """Wait until every training has saved more than five epochs, and let it stand still from
+        then on, until the block ends.
 
-        What happens to them in the block happens in the middle of a training, however fast the machine is. Gives their pids.
+        What happens to them in the block happens in the middle of a training, however fast the
+        machine is. Gives their pids.
         """
         pids: dict[str, int] = {}
 
@@ -152,7 +190,11 @@ class Workflow:
         return self.cluster.run("squeue", "--array", "--states=all", "--format=%i %j %T %r %N %M")
 
     def waits(
-        self, what: str, condition: Callable[[], object], controller: subprocess.Popen[bytes] | None = None, timeout: float = 120
+        self,
+        what: str,
+        condition: Callable[[], object],
+        controller: subprocess.Popen[bytes] | None = None,
+        timeout: float = 120,
     ) -> None:
         """Wait until something is so."""
         end = time.monotonic() + timeout
@@ -168,7 +210,9 @@ class Workflow:
     def jobs(self) -> dict[str, str]:
         """State of every training that Slurm knows of this workflow, by id."""
         name = f"--name={self.name}-train"
-        rows = self.cluster.run("squeue", "--noheader", "--array", "--states=all", name, "--format=%i|%T").split()
+        rows = self.cluster.run(
+            "squeue", "--noheader", "--array", "--states=all", name, "--format=%i|%T"
+        ).split()
         return dict(row.split("|") for row in rows)
 
     def show(self, id: str) -> dict[str, str]:
@@ -178,7 +222,7 @@ class Workflow:
 
     # run folders
 
-    def record(self, cell: Cell) -> record.Folded:
+    def record(self, cell: Cell) -> record.RunHistory:
         """The record of a cell's run."""
         return record.read(self.folder / "results" / "runs" / cell.path)
 
@@ -188,14 +232,22 @@ class Workflow:
 
     def result(self, cell: Cell) -> dict[str, Any]:
         """What a cell's run left."""
-        return json.loads((self.folder / "results" / "runs" / cell.path / "result.json").read_text())  # type: ignore[no-any-return]
+        return json.loads(
+            (self.folder / "results" / "runs" / cell.path / "result.json").read_text()
+        )  # type: ignore[no-any-return]
 
     def ledger(self) -> list[dict[str, Any]]:
         """Events of the plugin's ledger."""
-        return [json.loads(line) for line in (self.folder / "results" / "logs" / "slurm" / "jobs.jsonl").read_text().splitlines()]
+        return [
+            json.loads(line)
+            for line in (self.folder / "results" / "logs" / "slurm" / "jobs.jsonl")
+            .read_text()
+            .splitlines()
+        ]
 
     def complete(self) -> None:
-        """Every cell has one result and one continuous record, both equal to those of a run that nothing disturbed."""
+        """Every cell has one result and one continuous record, both equal to those of a run that
+        nothing disturbed."""
         assert len(list((self.folder / "results" / "runs").rglob("result.json"))) == len(self.cells)
         for cell in self.cells:
             folder = self.folder / "results" / "runs" / cell.path
@@ -203,10 +255,14 @@ class Workflow:
             calm = undisturbed(cell.to_json())
             assert made["status"] == "done" and said.end and said.torn == 0
             assert {epoch for _, epoch in said.metrics} == set(range(1, made["epochs"] + 1))
-            assert {k: v for k, (v, _) in said.metrics.items() if not k[0].startswith(CLOCKS)} == calm["metrics"]
+            assert {
+                k: v for k, (v, _) in said.metrics.items() if not k[0].startswith(CLOCKS)
+            } == calm["metrics"]
             assert {k: made[k] for k in SAME} == {k: calm["result"][k] for k in SAME}
             steps_of = [(start["epoch"], start["slurm_restart"]) for start in said.starts]
-            assert steps_of == sorted(steps_of, key=lambda s: s[0]), "a later start began at an earlier epoch"
+            assert steps_of == sorted(steps_of, key=lambda s: s[0]), (
+                "a later start began at an earlier epoch"
+            )
             assert not list(folder.glob("checkpoint*"))
 
 
@@ -226,7 +282,15 @@ def told(pid: int) -> bool:
 CLOCKS = ("time/", "throughput/", "memory/")
 """Metrics that no two runs share."""
 
-SAME = ("test_last", "test_best_epoch", "module_errors", "module_losses", "epochs", "planned_epochs", "cuts")
+SAME = (
+    "test_last",
+    "test_best_epoch",
+    "module_errors",
+    "module_losses",
+    "epochs",
+    "planned_epochs",
+    "cuts",
+)
 """Parts of a result that do not depend on what happened to the run."""
 
 
@@ -238,7 +302,11 @@ def undisturbed(cell: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         done = forked.run("train", "--cell", cell, "--out", name, "--threads", "1")
         assert done.returncode == 0, done.stderr
-        metrics = {k: v for k, (v, _) in record.read(Path(name)).metrics.items() if not k[0].startswith(CLOCKS)}
+        metrics = {
+            k: v
+            for k, (v, _) in record.read(Path(name)).metrics.items()
+            if not k[0].startswith(CLOCKS)
+        }
         return {"metrics": metrics, "result": json.loads((Path(name) / "result.json").read_text())}
 
 

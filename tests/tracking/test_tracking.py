@@ -1,4 +1,5 @@
-"""MLflow equals the run folders, point by point, whatever happens on the way. Against a real MLflow."""
+"""MLflow equals the run folders, point by point, whatever happens on the way. Against a real
+MLflow."""
 
 from __future__ import annotations
 
@@ -18,10 +19,12 @@ from typing import Any
 
 import pytest
 
-from modulewise import cli_track, record, tracking, tracking_view
-from modulewise.config import Cell
-from modulewise.record import Record
-from modulewise.result import Cost, Origin, Result
+from modulewise.cli import track
+from modulewise.config.cell import Cell
+from modulewise.runs import record
+from modulewise.runs.record import Record
+from modulewise.runs.result import Cost, Origin, Result
+from modulewise.tracking import mirror, view
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -31,7 +34,8 @@ _numbers = count()
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """One local store for all tests: making its tables takes seconds. Tests use data sets of their own."""
+    """One local store for all tests: making its tables takes seconds. Tests use data sets of their
+    own."""
     folder = tmp_path_factory.mktemp("store")
     return f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts"
 
@@ -45,26 +49,42 @@ def dataset() -> str:
 def cell_of(dataset: str, modules: int = 2, seed: int = 0, **training: Any) -> Cell:
     training = {"epochs": EPOCHS} | training
     names = {"dataset": dataset, "network": "resnet20", "recipe": "greedy-sgd", "method": "dgl"}
-    return Cell.model_validate(names | {"modules": modules, "seed": seed, "training": training, "data": {"source": "digits"}})
+    return Cell.model_validate(
+        names
+        | {"modules": modules, "seed": seed, "training": training, "data": {"source": "digits"}}
+    )
 
 
 def values_of(cell: Cell, epoch: int, shift: float = 0.0) -> dict[str, float]:
     error = 50 / epoch + cell.seed + shift
     heads = {f"test_error/module_{k}": error + k for k in range(cell.modules - 1)}
-    return {"test_error/overall": error, **heads, "train_loss/module_0": error / 10, "time/train_s": 1.5 * epoch}
+    return {
+        "test_error/overall": error,
+        **heads,
+        "train_loss/module_0": error / 10,
+        "time/train_s": 1.5 * epoch,
+    }
 
 
 def begin(cell: Cell, runs: Path, **more: Any) -> tuple[Record, Path]:
     """A process starts or resumes the run, as the trainer writes it."""
     folder = runs / cell.path
     log = Record(folder)
-    start = {"host": "node7", "device": "a CPU", "commit": "0123456789ab", "source": "fedcba", "slurm_job": None}
+    start = {
+        "host": "node7",
+        "device": "a CPU",
+        "commit": "0123456789ab",
+        "source": "fedcba",
+        "slurm_job": None,
+    }
     content = cell.model_dump(mode="json", exclude_defaults=True)
     log.write("start", cell=content, id=cell.id, epochs=cell.training.epochs, **(start | more))
     return log, folder
 
 
-def finish(cell: Cell, log: Record, folder: Path, status: Any = "done", epochs: int = EPOCHS) -> None:
+def finish(
+    cell: Cell, log: Record, folder: Path, status: Any = "done", epochs: int = EPOCHS
+) -> None:
     reason = None if status == "done" else f"the run {status}"
     log.write("end", status=status, reason=reason)
     log.close()
@@ -78,7 +98,15 @@ def finish(cell: Cell, log: Record, folder: Path, status: Any = "done", epochs: 
         test_last=values_of(cell, epochs)["test_error/overall"],
         cuts=[3],
         cost=Cost(peak_memory_bytes=3 * 2**20, memory_source="cpu allocator", train_seconds=12.5),
-        origin=Origin(device="a CPU", exclusive=True, host="node7", starts=1, commit=None, source="fedcba", versions={}),
+        origin=Origin(
+            device="a CPU",
+            exclusive=True,
+            host="node7",
+            starts=1,
+            commit=None,
+            source="fedcba",
+            versions={},
+        ),
     ).save(folder)
 
 
@@ -94,7 +122,9 @@ def whole(cell: Cell, runs: Path) -> Path:
 
 def runs_of(uri: str, dataset: str) -> list[Any]:
     experiment = mlflow.MlflowClient(uri).get_experiment_by_name(f"modulewise-{dataset}")
-    return list(mlflow.MlflowClient(uri).search_runs([experiment.experiment_id])) if experiment else []
+    return (
+        list(mlflow.MlflowClient(uri).search_runs([experiment.experiment_id])) if experiment else []
+    )
 
 
 def points_of(uri: str, run: Any) -> dict[tuple[str, int], list[tuple[float, int]]]:
@@ -107,78 +137,130 @@ def points_of(uri: str, run: Any) -> dict[tuple[str, int], list[tuple[float, int
 
 
 def assert_equal(uri: str, run: Any, folder: Path) -> None:
-    """The curves of a run are those of its record: every settled point once, with its value and time, and no other."""
-    curves = {at: got for at, got in points_of(uri, run).items() if not at[0].startswith(tracking_view.SUMMARY)}
+    """The curves of a run are those of its record: every settled point once, with its value and
+    time, and no other."""
+    curves = {
+        at: got for at, got in points_of(uri, run).items() if not at[0].startswith(view.SUMMARY)
+    }
     assert curves == {at: [point] for at, point in record.read(folder).settled().items()}
 
 
 def test_a_finished_run_as_a_whole(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
     cell = cell_of(dataset, lr=0.05)
     folder = whole(cell, tmp_path)
-    counts = tracking.mirror(tmp_path, *store, sweep="demo")
+    counts = mirror.mirror(tmp_path, *store, sweep="demo")
     (run,) = runs_of(store[0], dataset)
     assert_equal(store[0], run, folder)
     said = record.read(folder)
     assert (counts.runs, counts.new, counts.failed) == (1, 1, 0)
     assert counts.points == sum(map(len, points_of(store[0], run).values())) > len(said.metrics)
     assert run.info.run_name == "greedy-sgd-K2-s0"
-    assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", said.starts[0]["t"], said.end["t"])
-    params = {"recipe": "greedy-sgd", "method": "dgl", "modules": "2", "seed": "0", "training.lr": "0.05"}
+    assert (run.info.status, run.info.start_time, run.info.end_time) == (
+        "FINISHED",
+        said.starts[0]["t"],
+        said.end["t"],
+    )
+    params = {
+        "recipe": "greedy-sgd",
+        "method": "dgl",
+        "modules": "2",
+        "seed": "0",
+        "training.lr": "0.05",
+    }
     params |= {"training.epochs": "4", "training.momentum": "0.9", "options.head": "1c2f"}
     assert params.items() <= run.data.params.items()
     assert not [k for k in run.data.params if k.startswith("data.")]
-    tags = {"run.key": f"modulewise/{dataset}/resnet20/greedy-sgd/K2/s0/{cell.id}", "K": "2", "sweep": "demo"}
-    tags |= {"status": "done", "host": "node7", "attempts": "1", "source": "fedcba", "device": "a CPU"}
-    tags |= {"mlflow.user": folder.owner(), "mlflow.source.name": "modulewise train", "mlflow.source.git.commit": "0123456789ab"}
+    tags = {
+        "run.key": f"modulewise/{dataset}/resnet20/greedy-sgd/K2/s0/{cell.id}",
+        "K": "2",
+        "sweep": "demo",
+    }
+    tags |= {
+        "status": "done",
+        "host": "node7",
+        "attempts": "1",
+        "source": "fedcba",
+        "device": "a CPU",
+    }
+    tags |= {
+        "mlflow.user": folder.owner(),
+        "mlflow.source.name": "modulewise train",
+        "mlflow.source.git.commit": "0123456789ab",
+    }
     assert tags.items() <= run.data.tags.items()
     assert "slurm.job_id" not in run.data.tags
-    assert "12.50 %" in run.data.tags["mlflow.note.content"] and "3 MiB" in run.data.tags["mlflow.note.content"]
+    assert (
+        "12.50 %" in run.data.tags["mlflow.note.content"]
+        and "3 MiB" in run.data.tags["mlflow.note.content"]
+    )
     assert all("/" in name for name in run.data.metrics), "without a slash a chart has no section"
-    assert run.data.metrics["result/test_last"] == 12.5 and run.data.metrics["usage/peak_memory_bytes"] == 3 * 2**20
+    assert (
+        run.data.metrics["result/test_last"] == 12.5
+        and run.data.metrics["usage/peak_memory_bytes"] == 3 * 2**20
+    )
     client = mlflow.MlflowClient(store[0])
-    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"cell.json", "result.json", "train.log", "plots"}
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {
+        "cell.json",
+        "result.json",
+        "train.log",
+        "plots",
+    }
     got = client.download_artifacts(run.info.run_id, "cell.json", str(tmp_path))
     assert Cell.model_validate_json(Path(got).read_text()) == cell
 
 
-def test_a_second_pass_sends_nothing(tmp_path: Path, store: tuple[str, Path], dataset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_pass_sends_nothing(
+    tmp_path: Path, store: tuple[str, Path], dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for seed in range(3):
         whole(cell_of(dataset, seed=seed), tmp_path)
-    assert tracking.mirror(tmp_path, *store).new == 3
+    assert mirror.mirror(tmp_path, *store).new == 3
     before = {r.info.run_id: points_of(store[0], r) for r in runs_of(store[0], dataset)}
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("an unchanged run was looked into")
 
     with monkeypatch.context() as patch:
-        patch.setattr("modulewise.tracking.wanted", refuse)
-        assert str(tracking.mirror(tmp_path, *store)) == "tracked 3 runs: 0 new, 0 metrics sent, 3 unchanged, 0 failed"
-    for path in tmp_path.rglob(tracking.PIN):
+        patch.setattr("modulewise.tracking.mirror.wanted", refuse)
+        assert (
+            str(mirror.mirror(tmp_path, *store))
+            == "tracked 3 runs: 0 new, 0 metrics sent, 3 unchanged, 0 failed"
+        )
+    for path in tmp_path.rglob(mirror.PIN):
         path.unlink()
-    assert str(tracking.mirror(tmp_path, *store)).startswith("tracked 3 runs: 0 new, 0 metrics sent, ")
+    assert str(mirror.mirror(tmp_path, *store)).startswith(
+        "tracked 3 runs: 0 new, 0 metrics sent, "
+    )
     assert {r.info.run_id: points_of(store[0], r) for r in runs_of(store[0], dataset)} == before
 
 
-def test_a_requeued_run_is_one_run_and_rewritten_epochs_are_not_doubled(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
+def test_a_requeued_run_is_one_run_and_rewritten_epochs_are_not_doubled(
+    tmp_path: Path, store: tuple[str, Path], dataset: str
+) -> None:
     cell = cell_of(dataset)
     log, folder = begin(cell, tmp_path, slurm_job="7")
     for epoch in (1, 2, 3):
         log.metrics(epoch, values_of(cell, epoch))
         if epoch == 2:
             log.commit(2)
-    tracking.mirror(tmp_path, *store)
+    mirror.mirror(tmp_path, *store)
     (run,) = runs_of(store[0], dataset)
     assert run.info.status == "RUNNING" and {step for _, step in points_of(store[0], run)} == {1, 2}
 
-    log, folder = begin(cell, tmp_path, slurm_job="8")  # killed in epoch 4: epoch 3 comes again, with other values
+    log, folder = begin(
+        cell, tmp_path, slurm_job="8"
+    )  # killed in epoch 4: epoch 3 comes again, with other values
     for epoch in (3, 4):
         log.metrics(epoch, values_of(cell, epoch, shift=1.0))
     log.commit(4)
     finish(cell, log, folder)
-    tracking.mirror(tmp_path, *store)
+    mirror.mirror(tmp_path, *store)
     (again,) = runs_of(store[0], dataset)
     assert_equal(store[0], again, folder)
-    assert points_of(store[0], again)["test_error/overall", 3][0][0] == values_of(cell, 3, 1.0)["test_error/overall"]
+    assert (
+        points_of(store[0], again)["test_error/overall", 3][0][0]
+        == values_of(cell, 3, 1.0)["test_error/overall"]
+    )
     assert again.info.run_id == run.info.run_id and again.info.status == "FINISHED"
     assert again.data.tags["attempts"] == "2" and again.data.tags["slurm.job_id"] == "8"
 
@@ -190,25 +272,31 @@ def test_torn_lines_are_skipped(tmp_path: Path, store: tuple[str, Path], dataset
     log.commit(1)
     with (folder / record.FILE).open("a") as f:
         f.write('{"ev":"metrics","t":1,"epo')
-    assert tracking.mirror(tmp_path, *store).failed == 0
+    assert mirror.mirror(tmp_path, *store).failed == 0
     log, folder = begin(cell, tmp_path)
-    log.metrics(2, values_of(cell, 2) | {"train_loss/module_0": math.inf, "train_loss/module_1": math.nan})
+    log.metrics(
+        2, values_of(cell, 2) | {"train_loss/module_0": math.inf, "train_loss/module_1": math.nan}
+    )
     log.commit(2)
-    assert tracking.mirror(tmp_path, *store).failed == 0 and record.read(folder).torn == 1
+    assert mirror.mirror(tmp_path, *store).failed == 0 and record.read(folder).torn == 1
     (run,) = runs_of(store[0], dataset)
     points = points_of(store[0], run)
     assert points["test_error/overall", 2][0][0] == 25 and len(points) == 9
-    assert points["train_loss/module_0", 2][0][0] == sys.float_info.max and math.isnan(points["train_loss/module_1", 2][0][0])
-    (folder / tracking.PIN).unlink()
-    assert tracking.mirror(tmp_path, *store).points == 0, "not even the infinite ones are sent twice"
+    assert points["train_loss/module_0", 2][0][0] == sys.float_info.max and math.isnan(
+        points["train_loss/module_1", 2][0][0]
+    )
+    (folder / mirror.PIN).unlink()
+    assert mirror.mirror(tmp_path, *store).points == 0, "not even the infinite ones are sent twice"
 
 
-def test_a_diverged_run_is_failed_and_trained_again_replaced(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
+def test_a_diverged_run_is_failed_and_trained_again_replaced(
+    tmp_path: Path, store: tuple[str, Path], dataset: str
+) -> None:
     cell = cell_of(dataset)
     log, folder = begin(cell, tmp_path)
     log.metrics(1, values_of(cell, 1))
     finish(cell, log, folder, "diverged", 1)
-    tracking.mirror(tmp_path, *store)
+    mirror.mirror(tmp_path, *store)
     (run,) = runs_of(store[0], dataset)
     assert_equal(store[0], run, folder)
     assert run.info.status == "FAILED" and run.data.tags["reason"] == "the run diverged"
@@ -218,89 +306,112 @@ def test_a_diverged_run_is_failed_and_trained_again_replaced(tmp_path: Path, sto
     for epoch in range(1, EPOCHS + 1):
         log.metrics(epoch, values_of(cell, epoch, shift=2.0))
     finish(cell, log, folder)
-    tracking.mirror(tmp_path, *store)
+    mirror.mirror(tmp_path, *store)
     (again,) = runs_of(store[0], dataset)
     assert_equal(store[0], again, folder)
     assert again.info.status == "FINISHED" and again.info.run_id != run.info.run_id
 
 
-def test_duplicates_with_the_same_tag(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
+def test_duplicates_with_the_same_tag(
+    tmp_path: Path, store: tuple[str, Path], dataset: str
+) -> None:
     folder = whole(cell_of(dataset), tmp_path)
-    tracking.mirror(tmp_path, *store)
+    mirror.mirror(tmp_path, *store)
     (run,) = runs_of(store[0], dataset)
     client = mlflow.MlflowClient(store[0])
     where, key = run.info.experiment_id, {"run.key": run.data.tags["run.key"]}
-    copy = client.create_run(where, start_time=run.info.start_time, tags=key)  # as a lost reply leaves it
-    other = client.create_run(where, start_time=run.info.start_time + 1, tags=key)  # a colleague's run of the same cell
+    copy = client.create_run(
+        where, start_time=run.info.start_time, tags=key
+    )  # as a lost reply leaves it
+    other = client.create_run(
+        where, start_time=run.info.start_time + 1, tags=key
+    )  # a colleague's run of the same cell
     os.utime(folder / record.FILE)
-    assert tracking.mirror(tmp_path, *store).points == 0
-    assert {r.info.run_id for r in runs_of(store[0], dataset)} == {run.info.run_id, other.info.run_id}
-    (folder / tracking.PIN).unlink()
+    assert mirror.mirror(tmp_path, *store).points == 0
+    assert {r.info.run_id for r in runs_of(store[0], dataset)} == {
+        run.info.run_id,
+        other.info.run_id,
+    }
+    (folder / mirror.PIN).unlink()
     client.restore_run(copy.info.run_id)
-    assert tracking.mirror(tmp_path, *store).points == 0, "without its pin the fuller one is taken"
+    assert mirror.mirror(tmp_path, *store).points == 0, "without its pin the fuller one is taken"
     assert_equal(store[0], client.get_run(run.info.run_id), folder)
 
 
 def test_what_was_deleted_comes_back(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
     folders = [whole(cell_of(dataset, seed=s), tmp_path) for s in range(2)]
-    tracking.mirror(tmp_path, *store)
+    mirror.mirror(tmp_path, *store)
     client, found = mlflow.MlflowClient(store[0]), runs_of(store[0], dataset)
     client.delete_run(found[0].info.run_id)
-    assert tracking.mirror(tmp_path, *store).new == 1
+    assert mirror.mirror(tmp_path, *store).new == 1
     client.delete_experiment(found[0].info.experiment_id)
-    assert tracking.mirror(tmp_path, *store).failed == 0
+    assert mirror.mirror(tmp_path, *store).failed == 0
     runs = sorted(runs_of(store[0], dataset), key=lambda r: r.data.tags["seed"])
     for run, folder in zip(runs, folders, strict=True):
         assert_equal(store[0], run, folder)
 
 
-def test_a_deleted_store_is_filled_again_and_switching_stores_works(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
+def test_a_deleted_store_is_filled_again_and_switching_stores_works(
+    tmp_path: Path, store: tuple[str, Path], dataset: str
+) -> None:
     """The second store stands for the one that was deleted: to the run folders it is as empty."""
     folder = whole(cell_of(dataset), tmp_path / "runs")
-    tracking.mirror(tmp_path / "runs", *store)
-    fresh = tracking.address(tmp_path / "runs")
+    mirror.mirror(tmp_path / "runs", *store)
+    fresh = mirror.address(tmp_path / "runs")
     assert fresh == (f"sqlite:///{tmp_path}/mlflow/mlflow.db", tmp_path / "mlflow" / "artifacts")
-    assert tracking.mirror(tmp_path / "runs", *fresh).new == 1
+    assert mirror.mirror(tmp_path / "runs", *fresh).new == 1
     for uri, _ in (fresh, store):
         (run,) = runs_of(uri, dataset)
         assert_equal(uri, run, folder)
     for back in (store, fresh):
-        assert str(tracking.mirror(tmp_path / "runs", *back)).endswith("0 new, 0 metrics sent, 1 unchanged, 0 failed")
+        assert str(mirror.mirror(tmp_path / "runs", *back)).endswith(
+            "0 new, 0 metrics sent, 1 unchanged, 0 failed"
+        )
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_store_deleted_while_following(tmp_path: Path, store: tuple[str, Path], dataset: str, replaced: bool) -> None:
+def test_a_store_deleted_while_following(
+    tmp_path: Path, store: tuple[str, Path], dataset: str, replaced: bool
+) -> None:
     """The process would go on writing to a file that has no name any more."""
     whole(cell_of(dataset), tmp_path)
     file = Path(store[0].removeprefix("sqlite:///"))
-    passes = tracking.passes(tmp_path, *store)
+    passes = mirror.passes(tmp_path, *store)
     assert [next(passes).new, next(passes).unchanged] == [1, 1]
     file.rename(file.with_suffix(".away"))
     try:
         if replaced:
             file.write_bytes(file.with_suffix(".away").read_bytes())
-        with pytest.raises(tracking.StoreDeleted, match=r"mlflow\.db was deleted; start again"):
+        with pytest.raises(mirror.StoreDeleted, match=r"mlflow\.db was deleted; start again"):
             next(passes)
     finally:
         file.with_suffix(".away").rename(file)
 
 
-def test_one_bad_run_does_not_stop_the_others(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
+def test_one_bad_run_does_not_stop_the_others(
+    tmp_path: Path, store: tuple[str, Path], dataset: str
+) -> None:
     bad, good = whole(cell_of(dataset, seed=0), tmp_path), whole(cell_of(dataset, seed=1), tmp_path)
     (bad / "result.json").write_text("{")
     Record(tmp_path / "empty").close()
     lines: list[str] = []
-    counts = tracking.mirror(tmp_path, *store, say=lines.append)
+    counts = mirror.mirror(tmp_path, *store, say=lines.append)
     assert (counts.runs, counts.new, counts.failed, counts.unchanged) == (3, 1, 1, 1)
-    assert len(lines) == 1 and lines[0].startswith(f"failed: {bad.relative_to(tmp_path)}: ") and "\n" not in lines[0]
+    assert (
+        len(lines) == 1
+        and lines[0].startswith(f"failed: {bad.relative_to(tmp_path)}: ")
+        and "\n" not in lines[0]
+    )
     (run,) = runs_of(store[0], dataset)
     assert_equal(store[0], run, good)
 
 
-def test_the_sweep_is_that_of_the_first_who_names_it(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
+def test_the_sweep_is_that_of_the_first_who_names_it(
+    tmp_path: Path, store: tuple[str, Path], dataset: str
+) -> None:
     whole(cell_of(dataset), tmp_path)
     for name, expected in ((None, None), ("first", "first"), ("second", "first")):
-        tracking.mirror(tmp_path, *store, sweep=name)
+        mirror.mirror(tmp_path, *store, sweep=name)
         assert runs_of(store[0], dataset)[0].data.tags.get("sweep") == expected
 
 
@@ -318,29 +429,39 @@ def test_two_mirrors_at_once(tmp_path: Path, store: tuple[str, Path], dataset: s
 def test_without_mlflow_it_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from modulewise import cli
+    from modulewise.cli import app
 
     monkeypatch.setitem(sys.modules, "mlflow", None)
     monkeypatch.setattr(sys, "argv", ["modulewise", "track", "--runs", str(tmp_path)])
     with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 2 and capsys.readouterr().err == "error: MLflow is not installed: pip install 'modulewise[mlflow]'\n"
+        app.main()
+    assert (
+        left.value.code == 2
+        and capsys.readouterr().err
+        == "error: MLflow is not installed: pip install 'modulewise[mlflow]'\n"
+    )
 
 
 @pytest.fixture
 def server(tmp_path: Path, store: tuple[str, Path]) -> Iterator[Any]:
-    """A function that starts `mlflow server` on the shared store, always at the same address, and one that kills it."""
+    """A function that starts `mlflow server` on the shared store, always at the same address, and
+    one that kills it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     uri, running = f"http://127.0.0.1:{port}", []
-    env = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    env = os.environ | {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     words = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     words += ["--backend-store-uri", store[0], "--artifacts-destination", str(tmp_path / "served")]
 
     def start() -> str:
         with (tmp_path / "server.log").open("ab") as log:
-            running.append(subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True))
+            running.append(
+                subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True)
+            )
         for _ in range(600):
             with suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=2):
                 return uri
@@ -360,7 +481,12 @@ def server(tmp_path: Path, store: tuple[str, Path]) -> Iterator[Any]:
 
 
 def test_a_server_killed_in_the_middle_and_restarted(
-    tmp_path: Path, store: tuple[str, Path], dataset: str, server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    store: tuple[str, Path],
+    dataset: str,
+    server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     start, kill = server
     uri = start()
@@ -377,23 +503,37 @@ def test_a_server_killed_in_the_middle_and_restarted(
     with monkeypatch.context() as patch:
         patch.setattr(mlflow.MlflowClient, "log_batch", send_and_die)
         begun = time.monotonic()
-        with pytest.raises(tracking.Unreachable, match="went away"):
-            tracking.mirror(runs, uri, None, say=lambda _: None)
+        with pytest.raises(mirror.Unreachable, match="went away"):
+            mirror.mirror(runs, uri, None, say=lambda _: None)
     with pytest.raises(SystemExit) as left:
-        cli_track.track(runs, uri)
-    assert left.value.code == 1 and capsys.readouterr().err == f"error: cannot use MLflow at {uri}: no answer\n"
+        track.track(runs, uri)
+    assert (
+        left.value.code == 1
+        and capsys.readouterr().err == f"error: cannot use MLflow at {uri}: no answer\n"
+    )
     assert time.monotonic() - begun < 40, "a dead server must not be waited for"
     start()
-    again = tracking.mirror(runs, uri, None)
+    again = mirror.mirror(runs, uri, None)
     assert (again.runs, again.unchanged, again.failed) == (6, 2, 0)
     found = sorted(runs_of(uri, dataset), key=lambda r: r.data.tags["seed"])
     for run, folder in zip(found, folders, strict=True):
         assert_equal(uri, run, folder)
         assert run.info.status == "FINISHED"
-    assert tracking.mirror(runs, uri, None).unchanged == 6
+    assert mirror.mirror(runs, uri, None).unchanged == 6
 
 
 def _track(runs: Path, uri: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", "from modulewise.cli import main; main()", "track", "--runs", str(runs), "--uri", uri]
+    words = [
+        sys.executable,
+        "-c",
+        "from modulewise.cli.app import main; main()",
+        "track",
+        "--runs",
+        str(runs),
+        "--uri",
+        uri,
+    ]
     env = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )

@@ -1,4 +1,5 @@
-"""What hangs on a run in MLflow beside its numbers: learning curves, the sweep's report. And stores that cannot be used."""
+"""What hangs on a run in MLflow beside its numbers: learning curves, the sweep's report. And stores
+that cannot be used."""
 
 from __future__ import annotations
 
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 from test_tracking import begin, cell_of, finish, values_of, whole
 
-from modulewise import record, tracking, tracking_plot, tracking_report, tracking_store
-from modulewise.tracking_view import Wanted, wanted
+from modulewise.runs import record
+from modulewise.tracking import mirror, plot, reports
+from modulewise.tracking import store as store_module
+from modulewise.tracking.view import Wanted, wanted
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -31,20 +34,22 @@ def artifact(uri: str, experiment: str, name: str, into: Path) -> bytes:
     return Path(client.download_artifacts(run.info.run_id, name, str(into))).read_bytes()
 
 
-def test_learning_curves_are_drawn_once_and_at_the_end(tmp_path: Path, store: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learning_curves_are_drawn_once_and_at_the_end(
+    tmp_path: Path, store: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[Wanted] = []
-    draw = tracking_plot.learning
-    monkeypatch.setattr(tracking_plot, "learning", lambda want: drawn.append(want) or draw(want))
+    draw = plot.learning
+    monkeypatch.setattr(plot, "learning", lambda want: drawn.append(want) or draw(want))
     runs, cell = tmp_path / "runs", cell_of("curves")
     log, folder = begin(cell, runs)
     for epoch in (1, 2, 3, 4):
         log.metrics(epoch, values_of(cell, epoch))
         log.commit(epoch)
-        tracking.mirror(runs, *store)
+        mirror.mirror(runs, *store)
     assert not drawn
     finish(cell, log, folder)
     for _ in range(2):
-        tracking.mirror(runs, *store)
+        mirror.mirror(runs, *store)
         os.utime(folder / record.FILE)
     assert len(drawn) == 1 and len(drawn[0].points) > 16
     picture = artifact(store[0], "modulewise-curves", "plots/learning.png", tmp_path)
@@ -55,12 +60,18 @@ def test_learning_curves_are_drawn_once_and_at_the_end(tmp_path: Path, store: tu
 def test_any_run_can_be_drawn(tmp_path: Path, modules: int) -> None:
     want = wanted(whole(cell_of("curves", modules=modules), tmp_path))
     assert want is not None
-    strange = [("test_error/overall", 5, math.nan, 0), ("train_loss/module_0", 5, 1.7e308, 0), ("train_loss/other", 1, 1.0, 0)]
+    strange = [
+        ("test_error/overall", 5, math.nan, 0),
+        ("train_loss/module_0", 5, 1.7e308, 0),
+        ("train_loss/other", 1, 1.0, 0),
+    ]
     for points in (want.points, want.points + strange, want.points[:1], []):
-        assert tracking_plot.learning(replace(want, points=points)).startswith(b"\x89PNG")
+        assert plot.learning(replace(want, points=points)).startswith(b"\x89PNG")
 
 
-def test_a_report_is_attached_and_sent_again_when_it_changes(tmp_path: Path, store: tuple[str, Path]) -> None:
+def test_a_report_is_attached_and_sent_again_when_it_changes(
+    tmp_path: Path, store: tuple[str, Path]
+) -> None:
     runs, page = tmp_path / "runs", tmp_path / "reports" / "spring" / "report.html"
     runs.mkdir()
     page.parent.mkdir(parents=True)
@@ -68,21 +79,28 @@ def test_a_report_is_attached_and_sent_again_when_it_changes(tmp_path: Path, sto
     for text in ("first", "first", "second, longer", "second, longer"):
         if not page.exists() or page.read_text() != text:
             page.write_text(text)
-        said.append(str(tracking.mirror(runs, *store)).partition("0 failed")[2])
-        assert artifact(store[0], "modulewise-reports", "report/report.html", tmp_path).decode() == text
+        said.append(str(mirror.mirror(runs, *store)).partition("0 failed")[2])
+        assert (
+            artifact(store[0], "modulewise-reports", "report/report.html", tmp_path).decode()
+            == text
+        )
     assert said == [", reports sent: 1", "", ", reports sent: 1", ""]
-    (page.parent / tracking.PIN).unlink()
-    assert tracking.mirror(runs, *store).reports == 1, "without its pin the same run is found again"
+    (page.parent / mirror.PIN).unlink()
+    assert mirror.mirror(runs, *store).reports == 1, "without its pin the same run is found again"
     assert artifact(store[0], "modulewise-reports", "report/report.html", tmp_path)
-    links = tracking_report.link(tracking.open_store(*store), "http://127.0.0.1:5000")
-    assert list(links) == ["spring"] and links["spring"].partition("?")[0].endswith("/artifacts/report/report.html")
+    links = reports.link(mirror.open_store(*store), "http://127.0.0.1:5000")
+    assert list(links) == ["spring"] and links["spring"].partition("?")[0].endswith(
+        "/artifacts/report/report.html"
+    )
 
 
-def test_a_report_that_cannot_be_read_is_named_and_the_runs_go_on(tmp_path: Path, store: tuple[str, Path]) -> None:
+def test_a_report_that_cannot_be_read_is_named_and_the_runs_go_on(
+    tmp_path: Path, store: tuple[str, Path]
+) -> None:
     whole(cell_of("beside"), tmp_path / "runs")
     (tmp_path / "reports" / "bad" / "report.html").mkdir(parents=True)
     said: list[str] = []
-    counts = tracking.mirror(tmp_path / "runs", *store, say=said.append)
+    counts = mirror.mirror(tmp_path / "runs", *store, say=said.append)
     assert (counts.new, counts.failed, counts.reports) == (1, 1, 0)
     assert len(said) == 1 and said[0].startswith("failed: ") and "bad/report.html" in said[0]
 
@@ -92,24 +110,29 @@ def test_runs_mirrored_by_an_older_version_are_brought_up_to_date(
 ) -> None:
     whole(cell_of("older"), tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, "SCHEMA", 1)
-        patch.setattr("modulewise.tracking_view._summary", lambda final: {"cost/train_seconds": 1.0})
-        tracking.mirror(tmp_path, *store)
-    assert tracking.mirror(tmp_path, *store).new == 1, "it held what this version does not send"
+        patch.setattr(mirror, "SCHEMA", 1)
+        patch.setattr(
+            "modulewise.tracking.view._summary", lambda final: {"cost/train_seconds": 1.0}
+        )
+        mirror.mirror(tmp_path, *store)
+    assert mirror.mirror(tmp_path, *store).new == 1, "it held what this version does not send"
     client = mlflow.MlflowClient(store[0])
     (run,) = client.search_runs([client.get_experiment_by_name("modulewise-older").experiment_id])
-    assert not [n for n in run.data.metrics if n.startswith("cost/")] and run.data.metrics["usage/train_seconds"] == 12.5
+    assert (
+        not [n for n in run.data.metrics if n.startswith("cost/")]
+        and run.data.metrics["usage/train_seconds"] == 12.5
+    )
 
 
 def test_a_local_store_that_was_moved_says_so(tmp_path: Path, store: tuple[str, Path]) -> None:
     """Its artifacts would go on to the old place."""
     whole(cell_of("moved"), tmp_path / "here" / "runs")
-    tracking.mirror(tmp_path / "here" / "runs", *store)
+    mirror.mirror(tmp_path / "here" / "runs", *store)
     place = tmp_path / "here" / "mlflow"
     place.mkdir()
     shutil.copy(store[0].removeprefix("sqlite:///"), place)
-    with pytest.raises(tracking.Unreachable) as caught:
-        tracking.mirror(tmp_path / "here" / "runs", *tracking.address(tmp_path / "here" / "runs"))
+    with pytest.raises(mirror.Unreachable) as caught:
+        mirror.mirror(tmp_path / "here" / "runs", *mirror.address(tmp_path / "here" / "runs"))
     old = Path(store[0].removeprefix("sqlite:///")).parent
     assert str(caught.value).endswith(f"it was made as {old}; delete {place}, it is filled again")
 
@@ -119,14 +142,23 @@ def test_a_local_store_that_was_moved_says_so(tmp_path: Path, store: tuple[str, 
     [
         ("HTTPConnectionPool: Max retries exceeded with url: /api", "no answer"),
         (
-            "API request to endpoint /api/2.0 failed with error code 401 != 200. Response body: 'You are not authenticated.'",
-            "user name or password refused; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD hold them",
+            "API request to endpoint /api/2.0 failed with error code 401 != 200. Response body: "
+            "'You are not authenticated.'",
+            "user name or password refused; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
+            "hold them",
         ),
-        ("API request to /x failed with error code 403 != 200. Response body: 'Permission denied'", "not allowed: Permission denied"),
-        ("could not connect to postgresql://me:se@cret@db/x", "could not connect to postgresql://***@db/x"),
+        (
+            "API request to /x failed with error code 403 != 200. Response body: 'Permission "
+            "denied'",
+            "not allowed: Permission denied",
+        ),
+        (
+            "could not connect to postgresql://me:se@cret@db/x",
+            "could not connect to postgresql://***@db/x",
+        ),
         ("a\n b" + "c" * 300, "a b" + "c" * 194 + "..."),
         ("", "Exception"),
     ],
 )
 def test_errors_are_one_line_and_keep_secrets(said: Any, line: str) -> None:
-    assert tracking_store.one_line(Exception(said)) == line
+    assert store_module.one_line(Exception(said)) == line

@@ -1,4 +1,5 @@
-"""The mirror while its server, or the mirror itself, is killed at random points; afterwards compared with the records, point by point."""
+"""The mirror while its server, or the mirror itself, is killed at random points; afterwards
+compared with the records, point by point."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ from typing import Any
 import pytest
 from test_tracking import assert_equal, begin, cell_of, finish, runs_of, values_of
 
-from modulewise import tracking
-from modulewise.config import Cell
-from modulewise.record import Record
+from modulewise.config.cell import Cell
+from modulewise.runs.record import Record
+from modulewise.tracking import mirror
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -41,11 +42,13 @@ for word in sys.stdin:
         os.waitpid(child, 0)
     print("done", flush=True)
 """
-"""MLflow's server application, imported once: starting it after a kill takes tenths of a second instead of 15 s."""
+"""MLflow's server application, imported once: starting it after a kill takes tenths of a second
+instead of 15 s."""
 
 
 class Trainings:
-    """Runs that go on epoch by epoch, commit now and then, and are killed and requeued now and then."""
+    """Runs that go on epoch by epoch, commit now and then, and are killed and requeued now and
+    then."""
 
     def __init__(self, runs: Path, dataset: str, random: Random, epochs: int) -> None:
         self.runs, self.random, self.epochs = runs, random, epochs
@@ -91,8 +94,15 @@ def assert_complete(uri: str, dataset: str, trainings: Trainings) -> None:
     for run, folder in zip(found, trainings.all, strict=True):
         assert_equal(uri, run, folder)
         assert run.info.status == "FINISHED" and run.data.metrics["result/test_last"] > 0
-        assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"cell.json", "result.json", "train.log", "plots"}
-        assert [a.path for a in client.list_artifacts(run.info.run_id, "plots")] == ["plots/learning.png"]
+        assert {a.path for a in client.list_artifacts(run.info.run_id)} == {
+            "cell.json",
+            "result.json",
+            "train.log",
+            "plots",
+        }
+        assert [a.path for a in client.list_artifacts(run.info.run_id, "plots")] == [
+            "plots/learning.png"
+        ]
 
 
 def free_port() -> int:
@@ -102,19 +112,47 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[bool], tuple[str, Callable[[], None], Callable[[], None]]]]:
-    """A function that gives the address of a server and what starts and kills it; as `mlflow server` or forked."""
+def serve(
+    tmp_path: Path,
+) -> Iterator[Callable[[bool], tuple[str, Callable[[], None], Callable[[], None]]]]:
+    """A function that gives the address of a server and what starts and kills it; as `mlflow
+    server` or forked."""
     port, store, processes = free_port(), f"sqlite:///{tmp_path / 'mlflow.db'}", []
     uri = f"http://127.0.0.1:{port}"
-    env = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    env |= {"_MLFLOW_SERVER_FILE_STORE": store, "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/"}
-    env |= {"_MLFLOW_SERVER_SERVE_ARTIFACTS": "true", "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(tmp_path / "served")}
-    words = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", "--backend-store-uri", store]
+    env = os.environ | {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    env |= {
+        "_MLFLOW_SERVER_FILE_STORE": store,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+    }
+    env |= {
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(tmp_path / "served"),
+    }
+    words = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--backend-store-uri",
+        store,
+    ]
     words += ["--artifacts-destination", str(tmp_path / "served")]
 
     def spawn(words: list[str]) -> subprocess.Popen[str]:
         with (tmp_path / "server.log").open("a") as log:
-            pipe: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}
+            pipe: Any = {
+                "stdin": subprocess.PIPE,
+                "stdout": subprocess.PIPE,
+                "stderr": log,
+                "text": True,
+            }
             processes.append(subprocess.Popen(words, env=env, start_new_session=True, **pipe))
         return processes[-1]
 
@@ -147,22 +185,26 @@ def serve(tmp_path: Path) -> Iterator[Callable[[bool], tuple[str, Callable[[], N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("forked", "kills", "seed"), [*((True, 30, seed) for seed in (1, 2, 3)), (False, 4, 4)])
-def test_a_server_killed_at_random_points(tmp_path: Path, serve: Any, forked: bool, kills: int, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("forked", "kills", "seed"), [*((True, 30, seed) for seed in (1, 2, 3)), (False, 4, 4)]
+)
+def test_a_server_killed_at_random_points(
+    tmp_path: Path, serve: Any, forked: bool, kills: int, seed: int
+) -> None:
     uri, start, kill = serve(forked)
     random, runs, dataset = Random(seed), tmp_path / "runs", "killed"
     trainings, midway = Trainings(runs, dataset, random, epochs=6 * kills), 0
     for _ in range(kills):
         start()
-        tracking.open_store(uri, None)  # the first answer takes long, seconds where tables are made
+        mirror.open_store(uri, None)  # the first answer takes long, seconds where tables are made
         killer = threading.Timer(random.uniform(0.05, 2.5), kill)
         killer.start()
         hit = False
         while killer.is_alive() or not hit:
             trainings.step()
             try:
-                tracking.mirror(runs, uri, None, say=lambda _: None)
-            except tracking.Unreachable as error:
+                mirror.mirror(runs, uri, None, say=lambda _: None)
+            except mirror.Unreachable as error:
                 hit = True
                 midway += "went away" in str(error)
         killer.join()
@@ -170,18 +212,28 @@ def test_a_server_killed_at_random_points(tmp_path: Path, serve: Any, forked: bo
     assert midway >= kills / 4, "most kills came between two passes"
     print(f"{midway} of {kills} kills in the middle of a run")
     trainings.complete()
-    assert tracking.mirror(runs, uri, None).failed == 0
+    assert mirror.mirror(runs, uri, None).failed == 0
     assert_complete(uri, dataset, trainings)
-    assert tracking.mirror(runs, uri, None).unchanged == RUNS
+    assert mirror.mirror(runs, uri, None).unchanged == RUNS
 
 
 @pytest.mark.slow
 def test_the_mirror_killed_at_random_points(tmp_path: Path) -> None:
     random, runs, dataset = Random(5), tmp_path / "runs", "slain"
-    uri, artifacts = tracking.address(runs)
+    uri, artifacts = mirror.address(runs)
     trainings = Trainings(runs, dataset, random, epochs=60)
-    tracking.mirror(runs, uri, artifacts)
-    words = [sys.executable, "-c", "from modulewise.cli import main; main()", "track", "--runs", str(runs), "--follow", "--every", "0.1"]
+    mirror.mirror(runs, uri, artifacts)
+    words = [
+        sys.executable,
+        "-c",
+        "from modulewise.cli.app import main; main()",
+        "track",
+        "--runs",
+        str(runs),
+        "--follow",
+        "--every",
+        "0.1",
+    ]
     for _ in range(12):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
         until = time.monotonic() + random.uniform(3, 7)
@@ -191,5 +243,5 @@ def test_the_mirror_killed_at_random_points(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     trainings.complete()
-    assert tracking.mirror(runs, uri, artifacts).failed == 0
+    assert mirror.mirror(runs, uri, artifacts).failed == 0
     assert_complete(uri, dataset, trainings)

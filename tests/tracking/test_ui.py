@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 from test_tracking import whole
 
-from modulewise import cli_ui, tracking
-from modulewise.config import Cell
+from modulewise.cli import ui
+from modulewise.config.cell import Cell
+from modulewise.tracking import mirror
 
 pytest.importorskip("mlflow")
 
@@ -32,9 +33,17 @@ class Terminal:
 
     def __init__(self, *words: str) -> None:
         self.text = ""
-        command = [sys.executable, "-c", "from modulewise.cli import main; main()", "ui", *words]
+        command = [
+            sys.executable,
+            "-c",
+            "from modulewise.cli.app import main; main()",
+            "ui",
+            *words,
+        ]
         pipe: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        self.process = subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}, **pipe)
+        self.process = subprocess.Popen(
+            command, start_new_session=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}, **pipe
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -69,7 +78,8 @@ class Terminal:
         return found
 
     def end(self, name: signal.Signals) -> int:
-        """Send a signal as a terminal does, to the foreground group; the exit status once all is gone."""
+        """Send a signal as a terminal does, to the foreground group; the exit status once all is
+        gone."""
         os.killpg(self.process.pid, name)
         status = self.process.wait(timeout=40)
         self._reader.join(timeout=5)
@@ -77,7 +87,14 @@ class Terminal:
 
 
 def cell_of(seed: int) -> Cell:
-    names = {"dataset": "toy", "network": "resnet20", "recipe": "greedy-sgd", "method": "dgl", "modules": 2, "seed": seed}
+    names = {
+        "dataset": "toy",
+        "network": "resnet20",
+        "recipe": "greedy-sgd",
+        "method": "dgl",
+        "modules": 2,
+        "seed": seed,
+    }
     return Cell.model_validate(names | {"training": {"epochs": 4}, "data": {"source": "digits"}})
 
 
@@ -89,15 +106,19 @@ def get(url: str, content: Any = None) -> tuple[int, str]:
 
 
 def alive(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if Path(f"/proc/{pid}").exists() and ") Z " not in Path(f"/proc/{pid}/stat").read_text()}
+    return {
+        pid
+        for pid in pids
+        if Path(f"/proc/{pid}").exists() and ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    }
 
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store without a run: making its tables takes seconds."""
     runs = tmp_path_factory.mktemp("tables") / "runs"
-    uri, artifacts = tracking.address(runs)
-    tracking.open_store(uri, artifacts)
+    uri, artifacts = mirror.address(runs)
+    mirror.open_store(uri, artifacts)
     return runs.parent / "mlflow" / "mlflow.db"
 
 
@@ -139,15 +160,24 @@ def test_started_looked_at_and_interrupted(runs: Path, terminal: Callable[..., T
         it = terminal("--runs", str(runs), "--port", str(port), "--every", "0.5")
         it.until(lambda: "From another machine" in it.text)
     assert f"port {port} is taken; using " in it.text and "tracked 1 runs: 1 new" in it.text
-    links = dict(line.strip().split(": ", 1) for line in it.text.splitlines() if line.startswith("  "))
+    links = dict(
+        line.strip().split(": ", 1) for line in it.text.splitlines() if line.startswith("  ")
+    )
     assert set(links) == {"modulewise-toy", "report of first"}
     base, _, place = links["modulewise-toy"].partition("/#/experiments/")
     experiment = place.partition("/")[0]
-    assert not base.endswith(f":{port}") and base.startswith("http://127.0.0.1:") and place.endswith("compareRunsMode=CHART")
+    assert (
+        not base.endswith(f":{port}")
+        and base.startswith("http://127.0.0.1:")
+        and place.endswith("compareRunsMode=CHART")
+    )
     status, html = get(base)
     assert status == 200 and "MLflow" in html
     run = links["report of first"].split("/runs/")[1].partition("/")[0]
-    assert get(f"{base}/get-artifact?run_uuid={run}&path=report/report.html") == (200, "<h1>compared</h1>")
+    assert get(f"{base}/get-artifact?run_uuid={run}&path=report/report.html") == (
+        200,
+        "<h1>compared</h1>",
+    )
 
     def names() -> set[str]:
         _, text = get(f"{base}/api/2.0/mlflow/runs/search", {"experiment_ids": [experiment]})
@@ -162,11 +192,17 @@ def test_started_looked_at_and_interrupted(runs: Path, terminal: Callable[..., T
     assert it.text.endswith("stopped; everything is kept\n") and "Traceback" not in it.text
     assert not alive(children)
     with pytest.raises(OSError):
-        http.client.HTTPConnection(base.removeprefix("http://"), timeout=2).request("GET", "/health")
+        http.client.HTTPConnection(base.removeprefix("http://"), timeout=2).request(
+            "GET", "/health"
+        )
 
 
-@pytest.mark.parametrize("name", [signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_ended_while_the_server_starts(runs: Path, terminal: Callable[..., Terminal], name: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    "name", [signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_ended_while_the_server_starts(
+    runs: Path, terminal: Callable[..., Terminal], name: signal.Signals
+) -> None:
     """By a `kill`, or because the terminal was closed; with no run yet."""
     it = terminal("--runs", str(runs))
     it.until(lambda: "starting the server" in it.text)
@@ -180,18 +216,20 @@ def test_an_interrupt_that_is_swallowed_ends_it_all_the_same(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Python drops an exception that a signal raises while an object is being deleted."""
-    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
 
-    def busy(*_: Any) -> tracking.Counts:
+    def busy(*_: Any) -> mirror.Counts:
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)
-        return tracking.Counts()
+        return mirror.Counts()
 
-    monkeypatch.setattr(tracking, "mirror", busy)
-    monkeypatch.setattr(cli_ui, "_serve", lambda *_: None)
+    monkeypatch.setattr(mirror, "mirror", busy)
+    monkeypatch.setattr(ui, "_serve", lambda *_: None)
     try:
-        cli_ui.ui(port=5000, runs=runs, every=1.0)
+        ui.ui(port=5000, runs=runs, every=1.0)
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
@@ -202,4 +240,8 @@ def test_a_folder_that_is_not_there(tmp_path: Path, terminal: Callable[..., Term
     it = terminal("--runs", str(tmp_path / "runs"))
     assert it.process.wait(timeout=30) == 2
     it._reader.join(timeout=5)
-    assert it.text == f"error: {tmp_path / 'runs'}: no such folder; --runs names the one that run folders lie in\n"
+    assert (
+        it.text
+        == f"error: {tmp_path / 'runs'}: no such folder; --runs names the one that run folders lie "
+        f"in\n"
+    )

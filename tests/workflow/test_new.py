@@ -1,4 +1,5 @@
-"""`modulewise new`: one command, one file, one entry, one row; the new method passes the contract as it is."""
+"""`modulewise new`: one command, one file, one entry, one row; the new method passes the contract
+as it is."""
 
 from __future__ import annotations
 
@@ -25,26 +26,42 @@ def clone(tmp_path: Path) -> Path:
 
 def run(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"PYTHONPATH": str(clone / "src")}
-    return subprocess.run([sys.executable, *words], cwd=clone, env=env, capture_output=True, text=True, timeout=200)
+    return subprocess.run(
+        [sys.executable, *words], cwd=clone, env=env, capture_output=True, text=True, timeout=200
+    )
 
 
 def test_a_new_method_passes_the_contract(clone: Path) -> None:
     before = {p: p.read_bytes() for p in clone.rglob("*") if p.is_file()}
     made = run(clone, "-m", "modulewise", "new", "local_mean")
     assert made.returncode == 0, made.stderr
-    touched = {str(p.relative_to(clone)) for p in clone.rglob("*") if p.is_file() and before.get(p) != p.read_bytes()}
+    touched = {
+        str(p.relative_to(clone))
+        for p in clone.rglob("*")
+        if p.is_file() and before.get(p) != p.read_bytes()
+    }
     assert {t for t in touched if "__pycache__" not in t} == {
         "src/modulewise/methods/local_mean.py",
         "config/recipes.yaml",
         "tests/cases.py",
     }
-    assert yaml.safe_load((clone / "config/recipes.yaml").read_text())["recipes"]["local-mean"]["method"] == "local_mean"
-    tests = run(clone, "-m", "pytest", "-p", "no:cacheprovider", "tests/contract", "-k", "local_mean")
+    assert (
+        yaml.safe_load((clone / "config/recipes.yaml").read_text())["recipes"]["local-mean"][
+            "method"
+        ]
+        == "local_mean"
+    )
+    tests = run(
+        clone, "-m", "pytest", "-p", "no:cacheprovider", "tests/contract", "-k", "local_mean"
+    )
     assert tests.returncode == 0, tests.stdout
     assert " passed" in tests.stdout
 
 
-@pytest.mark.parametrize(("name", "message"), [("dgl", "there is a method 'dgl' already"), ("My-Method", "is no method name")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("dgl", "there is a method 'dgl' already"), ("My-Method", "is no method name")],
+)
 def test_a_wrong_name_writes_nothing(clone: Path, name: str, message: str) -> None:
     recipes = (clone / "config/recipes.yaml").read_bytes()
     made = run(clone, "-m", "modulewise", "new", name)

@@ -1,4 +1,5 @@
-"""The sweeps of published exhibits: the right cells, counted by hand, and their published numbers beside them."""
+"""The sweeps of published exhibits: the right cells, counted by hand, and their published numbers
+beside them."""
 
 from __future__ import annotations
 
@@ -10,17 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from modulewise import references
-from modulewise.config import load_sweep
+from modulewise.config import references
+from modulewise.config.resolve import load_sweep
 
 REPO = Path(__file__).parents[2]
 PAPERS = sorted((REPO / "config/papers").glob("*.yaml"))
 SEEDS = 5
 CELLS = {
     "infopro-table1": 1 + 4,
-    # ResNet-32, DenseNet, SVHN and STL-10: end to end and 4 methods x 4 K; ResNet-110 on CIFAR-10 has greedy+ and two asynchronous K too
+    # ResNet-32, DenseNet, SVHN and STL-10: end to end and 4 methods x 4 K; ResNet-110 on CIFAR-10
+    # has greedy+ and two asynchronous K too
     "infopro-table2": 4 * (1 + 4 * 4) + (1 + 5 * 4 + 2),
-    # end to end, checkpointing at every block, at sqrt(L) and at the local modules' own cuts, InfoPro*
+    # end to end, checkpointing at every block, at sqrt(L) and at the local modules' own cuts,
+    # InfoPro*
     "infopro-table3": 2 * (1 + 1 + 1 + 3 + 3),
     "contsup-table1": 1 + 4,
     "contsup-table2": 1 + 8 * 4,
@@ -47,9 +50,14 @@ def test_a_sweep_has_the_cells_of_its_exhibit(path: Path) -> None:
         assert len(cells) == sweep.tune.trials * len(sweep.tune.seeds) * CELLS[path.stem] == 8 * 7
     else:
         assert len(cells) == SEEDS * CELLS[path.stem]
-    assert {c.training.epochs for c in cells if not (c.training.flops or c.training.seconds)} == {160}
+    assert {c.training.epochs for c in cells if not (c.training.flops or c.training.seconds)} == {
+        160
+    }
     if sweep.exhibit and sweep.exhibit.sources:
-        assert any(r.source in sweep.exhibit.sources for r in references.load(REPO / "config" / references.FILE))
+        assert any(
+            r.source in sweep.exhibit.sources
+            for r in references.load(REPO / "config" / references.FILE)
+        )
 
 
 @pytest.mark.slow
@@ -57,10 +65,20 @@ def test_a_sweep_has_the_cells_of_its_exhibit(path: Path) -> None:
 def test_a_sweep_says_what_it_is_expected_to_cost(path: Path, tmp_path: Path) -> None:
     """In its file, what `modulewise check` says where nothing was measured."""
     words = ["check", "--sweep", str(path), "--root", str(REPO)]
-    out = subprocess.run([sys.executable, "-m", "modulewise", *words], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    out = subprocess.run(
+        [sys.executable, "-m", "modulewise", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert out.returncode == 0, out.stderr
     said = re.search(r"cells: about (\S+) hours", out.stdout)
-    written = re.search(r"^# Expected GPU-hours: about ([\d.]+), by `modulewise check`", path.read_text(), re.MULTILINE)
+    written = re.search(
+        r"^# Expected GPU-hours: about ([\d.]+), by `modulewise check`",
+        path.read_text(),
+        re.MULTILINE,
+    )
     assert said and written and said[1] == written[1]
 
 
@@ -71,7 +89,9 @@ def test_the_budget_in_seconds_is_backprops_160_epochs_on_the_named_device() -> 
         t = cell.training
         if t.seconds:
             assert t.step_seconds
-            epochs[cell.recipe, cell.modules] = int(t.seconds / (math.ceil(50_000 / t.batch_size) * t.step_seconds))
+            epochs[cell.recipe, cell.modules] = int(
+                t.seconds / (math.ceil(50_000 / t.batch_size) * t.step_seconds)
+            )
     assert len(epochs) == 7 and epochs["backprop", 1] == 160
     assert epochs["contsup-e", 16] < epochs["contsup-e", 4] < epochs["dgl", 16] < epochs["dgl", 4]
 
@@ -84,16 +104,36 @@ def test_published_numbers_meet_the_cells_of_their_exhibit(path: Path) -> None:
     met = [
         r
         for r in references.load(REPO / "config" / references.FILE)
-        if (r.dataset, r.network, r.recipe, r.modules) in have and r.source in sweep.exhibit.sources and r.metric in sweep.exhibit.metrics
+        if (r.dataset, r.network, r.recipe, r.modules) in have
+        and r.source in sweep.exhibit.sources
+        and r.metric in sweep.exhibit.metrics
     ]
     assert len(met) == PUBLISHED[path.stem]
 
 
 def test_the_workflow_lists_the_jobs_of_a_paper(tmp_path: Path) -> None:
     """A dry run by the name of the file: one training a cell and seed, one download."""
-    words = ["-n", "--configfile", str(REPO / "config/papers/infopro-table1.yaml"), "--profile", str(REPO / "profiles/ci")]
-    base = [sys.executable, "-m", "snakemake", "-s", str(REPO / "Snakefile"), "--directory", str(tmp_path)]
+    words = [
+        "-n",
+        "--configfile",
+        str(REPO / "config/papers/infopro-table1.yaml"),
+        "--profile",
+        str(REPO / "profiles/ci"),
+    ]
+    base = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        str(REPO / "Snakefile"),
+        "--directory",
+        str(tmp_path),
+    ]
     out = subprocess.run([*base, *words], capture_output=True, text=True, timeout=120)
     assert out.returncode == 0, out.stderr
-    jobs = {w[0]: int(w[1]) for w in map(str.split, out.stdout.splitlines()) if len(w) == 2 and w[1].isdigit()}
+    jobs = {
+        w[0]: int(w[1])
+        for w in map(str.split, out.stdout.splitlines())
+        if len(w) == 2 and w[1].isdigit()
+    }
     assert (jobs["train"], jobs["data"], jobs["report"]) == (25, 1, 1)

@@ -1,4 +1,5 @@
-"""Stopped by any signal at any moment and started again, a run on the CPU ends with the weights of one that was never stopped."""
+"""Stopped by any signal at any moment and started again, a run on the CPU ends with the weights of
+one that was never stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 import forked
-from modulewise import record, result
+from modulewise.runs import record, result
 
 REPO = Path(__file__).parents[2]
 SAVED = 75
@@ -43,8 +44,12 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGTERM, signal.SIGKILL, signal.SIGUSR2]], ids=["term-kill-usr2"])
-def test_stopped_and_continued(signals: list[signal.Signals], straight: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGTERM, signal.SIGKILL, signal.SIGUSR2]], ids=["term-kill-usr2"]
+)
+def test_stopped_and_continued(
+    signals: list[signal.Signals], straight: Path, tmp_path: Path
+) -> None:
     moment = random.Random(0)
     for sig in signals:
         before = record.read(tmp_path).committed
@@ -57,30 +62,53 @@ def test_stopped_and_continued(signals: list[signal.Signals], straight: Path, tm
         assert ("resumes when started again" in "".join(run.said())) == (sig != signal.SIGKILL)
     done = forked.run(*words(tmp_path))
     assert done.returncode == 0, done.stderr
-    mine, its = (torch.load(f / "weights.pt", weights_only=True)["method"] for f in (tmp_path, straight))
+    mine, its = (
+        torch.load(f / "weights.pt", weights_only=True)["method"] for f in (tmp_path, straight)
+    )
     assert mine.keys() == its.keys()
     assert all(torch.equal(mine[name], its[name]) for name in its)
     assert result.load(tmp_path / "result.json").origin.starts == len(signals) + 1
     assert numbers(tmp_path) == numbers(straight)
-    assert {p.name for p in tmp_path.iterdir()} == {"cell.json", "record.jsonl", "train.log", "result.json", "weights.pt"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "cell.json",
+        "record.jsonl",
+        "train.log",
+        "result.json",
+        "weights.pt",
+    }
 
 
 def numbers(folder: Path) -> dict[tuple[str, int], float]:
     """Everything the record says that does not depend on the clock."""
     folded = record.read(folder)
     assert folded.torn == 0 and folded.end is not None
-    return {k: v for k, (v, _) in folded.metrics.items() if not k[0].startswith(("time/", "throughput/", "memory/"))}
+    return {
+        k: v
+        for k, (v, _) in folded.metrics.items()
+        if not k[0].startswith(("time/", "throughput/", "memory/"))
+    }
 
 
 def test_the_folder_holds_the_resolved_cell(straight: Path) -> None:
     cell = json.loads((straight / "cell.json").read_text())
     assert cell == json.loads((straight / "result.json").read_text())["cell"]
-    assert (cell["recipe"], cell["training"]["momentum"], cell["options"]["context"]) == ("contsup-r1e", 0.9, "R1E")
+    assert (cell["recipe"], cell["training"]["momentum"], cell["options"]["context"]) == (
+        "contsup-r1e",
+        0.9,
+        "R1E",
+    )
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, pytest.param(signal.SIGUSR2, marks=pytest.mark.slow)], ids=["term", "usr2"])
-def test_a_request_that_comes_when_all_is_done_spoils_nothing(sig: signal.Signals, tmp_path: Path) -> None:
-    """Python gives up its handlers on the way out: a late signal must not make a finished run look failed."""
+@pytest.mark.parametrize(
+    "sig",
+    [signal.SIGTERM, pytest.param(signal.SIGUSR2, marks=pytest.mark.slow)],
+    ids=["term", "usr2"],
+)
+def test_a_request_that_comes_when_all_is_done_spoils_nothing(
+    sig: signal.Signals, tmp_path: Path
+) -> None:
+    """Python gives up its handlers on the way out: a late signal must not make a finished run look
+    failed."""
     with subprocess.Popen([sys.executable, "-m", "modulewise", *words(tmp_path, epochs=1)]) as run:
         while not (tmp_path / "result.json").exists():
             assert run.poll() is None

@@ -1,4 +1,5 @@
-"""Tuning for real: trials first, then the reported cells, by the same command; the report counts the trials."""
+"""Tuning for real: trials first, then the reported cells, by the same command; the report counts
+the trials."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from modulewise import result
-from modulewise.config import load_sweep
-from modulewise.result import Cost, Origin, Result
+from modulewise.config.resolve import load_sweep
+from modulewise.runs import result
+from modulewise.runs.result import Cost, Origin, Result
 
 REPO = Path(__file__).parents[2]
 SWEEP = {
@@ -33,14 +34,32 @@ SWEEP = {
 
 
 def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    base = [sys.executable, "-m", "snakemake", "-s", str(REPO / "Snakefile"), "--directory", str(folder)]
-    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    words = ("--profile", str(REPO / "profiles/ci"), "--configfile", str(folder / "sweep.yaml"), *words)
+    base = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        str(REPO / "Snakefile"),
+        "--directory",
+        str(folder),
+    ]
+    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {
+        "MLFLOW_DISABLE_TELEMETRY": "true"
+    }
+    words = (
+        "--profile",
+        str(REPO / "profiles/ci"),
+        "--configfile",
+        str(folder / "sweep.yaml"),
+        *words,
+    )
     return subprocess.run([*base, *words], capture_output=True, text=True, timeout=280, env=env)
 
 
 def jobs(text: str) -> dict[str, int]:
-    return {w[0]: int(w[1]) for w in map(str.split, text.splitlines()) if len(w) == 2 and w[1].isdigit()}
+    return {
+        w[0]: int(w[1]) for w in map(str.split, text.splitlines()) if len(w) == 2 and w[1].isdigit()
+    }
 
 
 def start(folder: Path) -> None:
@@ -49,18 +68,30 @@ def start(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the trials lie, written by hand: the second is better on held-out images, the first on test images."""
+    """A folder in which the trials lie, written by hand: the second is better on held-out images,
+    the first on test images."""
     folder = tmp_path_factory.mktemp("tuned")
     start(folder)
     (folder / "results/data").mkdir(parents=True)
     (folder / "results/data/fake.json").write_text("{}")
-    origin = Origin(device="cpu", exclusive=True, host="h", starts=1, commit=None, source="s", versions={})
+    origin = Origin(
+        device="cpu", exclusive=True, host="h", starts=1, commit=None, source="s", versions={}
+    )
     for cell in load_sweep(folder / "sweep.yaml", REPO, tuned=folder)[2]:
         small = cell.training.lr == 1e-6
         where = folder / "results/runs" / cell.path
         where.mkdir(parents=True)
         errors = {"test_last": 60.0 if small else 10.0, "val_last": 30.0 if small else 40.0}
-        Result(cell=cell, status="done", epochs=1, planned_epochs=1, cuts=[], cost=Cost(), origin=origin, **errors).save(where)
+        Result(
+            cell=cell,
+            status="done",
+            epochs=1,
+            planned_epochs=1,
+            cuts=[],
+            cost=Cost(),
+            origin=origin,
+            **errors,
+        ).save(where)
     done = snakemake(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the same command again trains the reported cells" in done.stderr
@@ -69,7 +100,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_choice_is_by_validation_and_no_report_is_made_of_trials(folder: Path) -> None:
     chosen = json.loads((folder / "results/tuned/tuned.json").read_text())["choices"]
-    assert [(c["place"][3], c["chosen"], [t["validation_error"] for t in c["trials"]]) for c in chosen] == [
+    assert [
+        (c["place"][3], c["chosen"], [t["validation_error"] for t in c["trials"]]) for c in chosen
+    ] == [
         ("backprop", 1, [40.0, 30.0]),
         ("dgl", 1, [40.0, 30.0]),
     ]
@@ -79,7 +112,10 @@ def test_the_choice_is_by_validation_and_no_report_is_made_of_trials(folder: Pat
 def test_then_the_same_command_trains_the_reported_cells(folder: Path) -> None:
     dry = snakemake(folder, "-n")
     assert jobs(dry.stdout)["train"] == 2 and "tune" not in jobs(dry.stdout), dry.stdout
-    assert {c.training.lr for c in load_sweep(folder / "sweep.yaml", REPO, tuned=folder / "results/tuned")[2]} == {1e-6}
+    assert {
+        c.training.lr
+        for c in load_sweep(folder / "sweep.yaml", REPO, tuned=folder / "results/tuned")[2]
+    } == {1e-6}
 
 
 def test_another_search_starts_anew_and_keeps_the_old_trials(folder: Path) -> None:
@@ -100,12 +136,24 @@ def test_trials_and_reported_cells_trained_for_real(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     runs = [result.load(p) for p in tmp_path.glob("results/runs/**/result.json")]
     trials = [r for r in runs if r.cell.seed == 9]
-    assert sorted((r.cell.recipe, r.cell.data.validation) for r in trials) == [("backprop", 128)] * 2 + [("dgl", 128)] * 2
-    assert sorted((r.cell.recipe, r.cell.data.validation) for r in runs if r.cell.seed == 0) == [("backprop", 0), ("dgl", 0)]
+    assert (
+        sorted((r.cell.recipe, r.cell.data.validation) for r in trials)
+        == [("backprop", 128)] * 2 + [("dgl", 128)] * 2
+    )
+    assert sorted((r.cell.recipe, r.cell.data.validation) for r in runs if r.cell.seed == 0) == [
+        ("backprop", 0),
+        ("dgl", 0),
+    ]
     for choice in json.loads((tmp_path / "results/tuned/tuned.json").read_text())["choices"]:
-        errors = {r.cell.training.lr: r.val_last for r in trials if r.cell.recipe == choice["place"][3]}
+        errors = {
+            r.cell.training.lr: r.val_last for r in trials if r.cell.recipe == choice["place"][3]
+        }
         assert [t["validation_error"] for t in choice["trials"]] == [errors[0.1], errors[1e-6]]
-    assert "Every recipe had 2 trials" in (tmp_path / "results/reports/tuned/report.html").read_text()
-    assert (tmp_path / "results/reports/tuned/tables/trials.csv").read_text().count("\n") == 1 + 2 * 2
+    assert (
+        "Every recipe had 2 trials" in (tmp_path / "results/reports/tuned/report.html").read_text()
+    )
+    assert (tmp_path / "results/reports/tuned/tables/trials.csv").read_text().count(
+        "\n"
+    ) == 1 + 2 * 2
     again = snakemake(tmp_path, "-n")
     assert "Nothing to be done" in again.stdout + again.stderr

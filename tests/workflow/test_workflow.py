@@ -15,11 +15,17 @@ import pytest
 import yaml
 
 import forked
-from modulewise import record, result
-from modulewise.config import load_sweep
+from modulewise.config.resolve import load_sweep
+from modulewise.runs import record, result
 
 REPO = Path(__file__).parents[2]
-GRID = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["backprop", "dgl"], "modules": [2], "seeds": 1}
+GRID = {
+    "datasets": ["fake"],
+    "networks": ["resnet8"],
+    "recipes": ["backprop", "dgl"],
+    "modules": [2],
+    "seeds": 1,
+}
 TRAINING = {"epochs": 2, "batch_size": 64, "lr": 0.1, "train_images": 128}
 
 
@@ -33,18 +39,34 @@ def sweep(folder: Path, name: str = "sweep.yaml", **training: object) -> Path:
 
 def snakemake(folder: Path, *words: str, repo: Path = REPO) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in a folder."""
-    return subprocess.run(command(folder, *words, repo=repo), capture_output=True, text=True, timeout=280, env=environment())
+    return subprocess.run(
+        command(folder, *words, repo=repo),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env=environment(),
+    )
 
 
 def command(folder: Path, *words: str, repo: Path = REPO) -> list[str]:
     """The command line of Snakemake on the repository's workflow."""
-    base = [sys.executable, "-m", "snakemake", "-s", str(repo / "Snakefile"), "--directory", str(folder)]
+    base = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        str(repo / "Snakefile"),
+        "--directory",
+        str(folder),
+    ]
     return [*base, "--profile", str(repo / "profiles" / "ci"), *words]
 
 
 def environment() -> dict[str, str]:
     """Ours, without the marks of a tracking server of the user's."""
-    return {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    return {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {
+        "MLFLOW_DISABLE_TELEMETRY": "true"
+    }
 
 
 def train_jobs(dry_run: str) -> int:
@@ -65,7 +87,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_sweep_ends_with_results_report_and_mlflow(finished: Path) -> None:
     results = [result.load(p) for p in finished.glob("results/runs/**/result.json")]
-    assert {(r.cell.recipe, r.cell.modules, r.status, r.epochs) for r in results} == {("backprop", 1, "done", 2), ("dgl", 2, "done", 2)}
+    assert {(r.cell.recipe, r.cell.modules, r.status, r.epochs) for r in results} == {
+        ("backprop", 1, "done", 2),
+        ("dgl", 2, "done", 2),
+    }
     page = (finished / "results/reports/tiny/report.html").read_text()
     assert "DGL" in page and "Backprop" in page
     for r in results:
@@ -78,22 +103,36 @@ def test_the_terminal_says_what_runs_and_where_to_look(finished: Path) -> None:
     text = (finished / "output.txt").read_text()
     assert "fake resnet8 dgl K=2 s0  epoch 1/2  error " in text
     assert " left\n" in text
-    last = [line.split()[0] for line in text.splitlines() if line.startswith(("report  ", "MLflow  ", "rerun   "))]
+    last = [
+        line.split()[0]
+        for line in text.splitlines()
+        if line.startswith(("report  ", "MLflow  ", "rerun   "))
+    ]
     assert last[-3:] == ["report", "MLflow", "rerun"]
 
 
 def test_every_job_leaves_a_log_and_a_benchmark(finished: Path) -> None:
     for kind in ("logs", "benchmarks"):
-        names = {p.relative_to(finished / "results" / kind).parts[0] for p in (finished / "results" / kind).rglob("*") if p.is_file()}
+        names = {
+            p.relative_to(finished / "results" / kind).parts[0]
+            for p in (finished / "results" / kind).rglob("*")
+            if p.is_file()
+        }
         assert names == {"data", "report", "runs", "track"}
 
 
 def test_a_finished_sweep_has_nothing_to_do(finished: Path) -> None:
-    assert "Nothing to be done" in (out := snakemake(finished, "-n", "--configfile", str(finished / "sweep.yaml"))).stdout + out.stderr
+    assert (
+        "Nothing to be done"
+        in (out := snakemake(finished, "-n", "--configfile", str(finished / "sweep.yaml"))).stdout
+        + out.stderr
+    )
 
 
 def test_writing_out_a_default_reruns_nothing(finished: Path) -> None:
-    path = sweep(finished, "explicit.yaml", momentum=0.9, weight_decay=1e-4, precision="fp32", nesterov=True)
+    path = sweep(
+        finished, "explicit.yaml", momentum=0.9, weight_decay=1e-4, precision="fp32", nesterov=True
+    )
     out = snakemake(finished, "-n", "--configfile", str(path))
     assert train_jobs(out.stdout) == 0 and out.returncode == 0, out.stdout
 
@@ -102,10 +141,16 @@ def test_an_edited_override_reruns_the_cells_it_touches_and_deletes_nothing(fini
     before = sorted(finished.glob("results/runs/**/result.json"))
     recipes = yaml.safe_load((REPO / "config/recipes.yaml").read_text())
     recipes["recipes"]["dgl"]["overrides"].append(
-        {"when": {"network": "resnet8", "modules": 2}, "set": {"options": {"feature_dim": 64}}, "source": "a test"}
+        {
+            "when": {"network": "resnet8", "modules": 2},
+            "set": {"options": {"feature_dim": 64}},
+            "source": "a test",
+        }
     )
     (finished / "recipes.yaml").write_text(yaml.safe_dump(recipes))
-    content = yaml.safe_load((finished / "sweep.yaml").read_text()) | {"recipes": str(finished / "recipes.yaml")}
+    content = yaml.safe_load((finished / "sweep.yaml").read_text()) | {
+        "recipes": str(finished / "recipes.yaml")
+    }
     (finished / "edited.yaml").write_text(yaml.safe_dump(content))
     dry = snakemake(finished, "-n", "--configfile", str(finished / "edited.yaml"))
     assert train_jobs(dry.stdout) == 1, dry.stdout + dry.stderr
@@ -114,7 +159,9 @@ def test_an_edited_override_reruns_the_cells_it_touches_and_deletes_nothing(fini
 
 
 def test_snakemakes_own_report_holds_the_page(finished: Path) -> None:
-    made = snakemake(finished, "--configfile", str(finished / "sweep.yaml"), "--report", "report.zip")
+    made = snakemake(
+        finished, "--configfile", str(finished / "sweep.yaml"), "--report", "report.zip"
+    )
     assert made.returncode == 0, made.stderr
     assert (finished / "report.zip").stat().st_size > 100_000
 
@@ -122,7 +169,9 @@ def test_snakemakes_own_report_holds_the_page(finished: Path) -> None:
 def test_one_cell_can_be_rerun(finished: Path) -> None:
     target = next(finished.glob("results/runs/**/recipe~dgl/**/result.json")).relative_to(finished)
     before = result.load(finished / target)
-    done = snakemake(finished, "--configfile", str(finished / "sweep.yaml"), "--force", str(target), "--no-hooks")
+    done = snakemake(
+        finished, "--configfile", str(finished / "sweep.yaml"), "--force", str(target), "--no-hooks"
+    )
     assert done.returncode == 0, done.stderr
     after = result.load(finished / target)
     assert after.test_last == before.test_last and after.module_losses == before.module_losses
@@ -130,23 +179,34 @@ def test_one_cell_can_be_rerun(finished: Path) -> None:
 
 
 def test_interrupted_and_continued(tmp_path: Path) -> None:
-    """SIGKILL to one training, SIGTERM to another: the sweep fails, makes its report, and continues where it was."""
+    """SIGKILL to one training, SIGTERM to another: the sweep fails, makes its report, and continues
+    where it was."""
     path = sweep(tmp_path, epochs=8)
     words = command(tmp_path, "--configfile", str(path), "--keep-going")
     env = environment() | {"MODULEWISE_SAVE_EVERY": "0"}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as run:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+    ) as run:
         for sig in (signal.SIGTERM, signal.SIGKILL):
             os.kill(_training(tmp_path, signalled=sig), sig)
         out, _ = run.communicate(timeout=200)
     assert run.returncode != 0, out
     assert not list(tmp_path.glob("results/runs/**/result.json"))
     assert len(list(tmp_path.glob("results/runs/**/checkpoint.pt"))) == 2
-    assert "<strong>0 of 2 cells done</strong> · 2 cut off" in (tmp_path / "results/reports/tiny/report.html").read_text()
+    assert (
+        "<strong>0 of 2 cells done</strong> · 2 cut off"
+        in (tmp_path / "results/reports/tiny/report.html").read_text()
+    )
     again = snakemake(tmp_path, "--configfile", str(path), "--until", "train", "--no-hooks")
     assert again.returncode == 0, again.stdout + again.stderr
     for cell in load_sweep(path, REPO)[2]:
         mine, whole = tmp_path / "results/runs" / cell.path, tmp_path / "whole" / cell.path
-        assert forked.run("train", "--cell", cell.to_json(), "--out", str(whole), "--threads", "1").returncode == 0
+        assert (
+            forked.run(
+                "train", "--cell", cell.to_json(), "--out", str(whole), "--threads", "1"
+            ).returncode
+            == 0
+        )
         one, other = result.load(mine / "result.json"), result.load(whole / "result.json")
         assert (one.origin.starts, other.origin.starts) == (2, 1)
         assert one.module_errors == other.module_errors and one.module_losses == other.module_losses
@@ -161,7 +221,11 @@ def _training(folder: Path, signalled: signal.Signals) -> int:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for path in folder.glob("results/runs/**/record.jsonl"):
-            events = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            events = [
+                json.loads(line)
+                for line in path.read_text().splitlines(keepends=True)
+                if line.endswith("\n")
+            ]
             pids = [e["pid"] for e in events if e["ev"] == "start"]
             if pids and pids[-1] not in _SEEN and any(e["ev"] == "commit" for e in events):
                 _SEEN.add(pids[-1])
@@ -173,7 +237,11 @@ def _training(folder: Path, signalled: signal.Signals) -> int:
 def _numbers(folder: Path) -> dict[tuple[str, int], float]:
     folded = record.read(folder)
     assert folded.end is not None and folded.torn == 0
-    return {k: v for k, (v, _) in folded.metrics.items() if k[0].split("/")[0] in ("test_error", "train_loss")}
+    return {
+        k: v
+        for k, (v, _) in folded.metrics.items()
+        if k[0].split("/")[0] in ("test_error", "train_loss")
+    }
 
 
 def test_a_key_of_the_default_sweep_never_reaches_another(tmp_path: Path) -> None:
@@ -182,8 +250,13 @@ def test_a_key_of_the_default_sweep_never_reaches_another(tmp_path: Path) -> Non
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     with (tmp_path / "config/sweep.yaml").open("a") as f:
         f.write("datasets: config/nowhere.yaml\n")
-    assert "nowhere.yaml" in (bad := snakemake(tmp_path, "-n", repo=tmp_path)).stdout + bad.stderr and bad.returncode != 0
-    demo = snakemake(tmp_path, "-n", "--configfile", str(tmp_path / "config/demo.yaml"), repo=tmp_path)
+    assert (
+        "nowhere.yaml" in (bad := snakemake(tmp_path, "-n", repo=tmp_path)).stdout + bad.stderr
+        and bad.returncode != 0
+    )
+    demo = snakemake(
+        tmp_path, "-n", "--configfile", str(tmp_path / "config/demo.yaml"), repo=tmp_path
+    )
     assert demo.returncode == 0, demo.stderr
     assert train_jobs(demo.stdout) == 38
 
@@ -195,8 +268,19 @@ def test_the_papers_grid_has_the_right_number_of_cells(tmp_path: Path) -> None:
 
 
 def test_the_catalogs_door_runs_the_same_workflow(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "snakemake", "-n", "-s", str(REPO / "workflow/Snakefile"), "--directory", str(tmp_path)]
-    out = subprocess.run([*words, "--configfile", str(sweep(tmp_path))], capture_output=True, text=True, timeout=120)
+    words = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-n",
+        "-s",
+        str(REPO / "workflow/Snakefile"),
+        "--directory",
+        str(tmp_path),
+    ]
+    out = subprocess.run(
+        [*words, "--configfile", str(sweep(tmp_path))], capture_output=True, text=True, timeout=120
+    )
     assert train_jobs(out.stdout) == 2, out.stdout + out.stderr
 
 
@@ -204,11 +288,16 @@ def test_the_catalogs_door_runs_the_same_workflow(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"recipes": ["dlg"]}, "unknown recipe 'dlg'; did you mean 'dgl'?"),
-        ({"modules": [0]}, "grids[0].modules[0]: input should be greater than or equal to 1, got 0"),
+        (
+            {"modules": [0]},
+            "grids[0].modules[0]: input should be greater than or equal to 1, got 0",
+        ),
         ({"network": ["resnet8"]}, "unknown key 'network'; did you mean 'networks'?"),
     ],
 )
-def test_a_wrong_sweep_is_one_line_and_no_job(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_a_wrong_sweep_is_one_line_and_no_job(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
     (tmp_path / "s.yaml").write_text(yaml.safe_dump({"sweep": "s", "grids": [{**GRID, **change}]}))
     out = snakemake(tmp_path, "--configfile", str(tmp_path / "s.yaml"))
     assert out.returncode != 0
@@ -219,7 +308,9 @@ def test_a_wrong_sweep_is_one_line_and_no_job(tmp_path: Path, change: dict[str, 
 
 
 def test_more_modules_than_the_network_allows_stop_before_the_first_job(tmp_path: Path) -> None:
-    (tmp_path / "s.yaml").write_text(yaml.safe_dump({"sweep": "s", "grids": [{**GRID, "modules": [2, 9]}]}))
+    (tmp_path / "s.yaml").write_text(
+        yaml.safe_dump({"sweep": "s", "grids": [{**GRID, "modules": [2, 9]}]})
+    )
     out = snakemake(tmp_path, "--configfile", str(tmp_path / "s.yaml"))
     assert out.returncode != 0
     assert "9 modules asked for, the network has 4 stages; valid: 1 to 4" in out.stdout + out.stderr

@@ -9,8 +9,8 @@ import pandas as pd
 from snakemake.io import IOFile
 from snakemake.utils import Paramspace
 
-from modulewise import expectation
-from modulewise.config import load_sweep
+from modulewise.planning import timings
+from modulewise.config.resolve import load_sweep
 from modulewise.errors import InvalidInput
 
 # Jobs find `modulewise` beside `snakemake`. A prefix takes the place of Snakemake's own, strict mode included.
@@ -18,7 +18,7 @@ shell.prefix(f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).par
 ROOT = str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1])
 CONFIG = json.dumps(config, sort_keys=True, separators=(",", ":"))
 try:
-    SWEEP, BOOK, CELLS = load_sweep(dict(config), Path(ROOT), "configuration")
+    SWEEP, CATALOG, CELLS = load_sweep(dict(config), Path(ROOT), "configuration")
 except InvalidInput as error:
     sys.exit(f"error: {error}")
 
@@ -30,14 +30,14 @@ RESULTS = [f"results/runs/{path}/result.json" for path in SPACE.instance_pattern
 REPORT = f"results/reports/{SWEEP.sweep}/report.html"
 TRACKED = f"results/reports/{SWEEP.sweep}/tracked.txt"
 TUNED = f"results/tuned/{SWEEP.sweep}.json"
-TUNING = SWEEP.tune is not None and BOOK.tuned is None  # these cells are trials; the reported ones are known when they are judged
+TUNING = SWEEP.tune is not None and CATALOG.tuned is None  # these cells are trials; the reported ones are known when they are judged
 DATASETS = sorted({c.dataset for c in CELLS})
 
 
 # Where the site limits run times (the profile's default resources hold `runtime`), runs are measured first and ask for what they need.
 DEFAULTS = workflow.resource_settings.default_resources or {}
 RUNTIME = DEFAULTS["runtime"] if "runtime" in DEFAULTS else None  # `get` makes an empty resource
-PACE = f"results/pace/{expectation.name(CELLS)}"
+PROFILE = f"results/profile/{timings.name(CELLS)}"
 
 
 wildcard_constraints:
@@ -55,30 +55,30 @@ def cell_of(wildcards):
 
 
 def inputs_of(wildcards):
-    """The mark of the cell's data set, and the measured pace where run times are limited.
+    """The mark of the cell's data set, and the measured profile where run times are limited.
 
-    Of a finished cell, what it was trained with: its pace file may be another one, or none, and Snakemake trains again what has
+    Of a finished cell, what it was trained with: its profile file may be another one, or none, and Snakemake trains again what has
     another set of inputs.
     """
     result = f"results/runs/{SPACE.wildcard_pattern.format(**wildcards)}/result.json"
     if Path(result).exists():
-        paces = [f for f in workflow.persistence.input(IOFile(result)) or [] if f.startswith("results/pace/")]
+        paces = [f for f in workflow.persistence.input(IOFile(result)) or [] if f.startswith("results/profile/")]
     else:
-        paces = [] if RUNTIME is None else [PACE]
+        paces = [] if RUNTIME is None else [PROFILE]
     return [ancient(f) for f in (f"results/data/{wildcards.dataset}.json", *paces)]
 
 
 def minutes_of(wildcards, input, attempt):
     """Minutes to ask for, n times as many in attempt n: what was measured with a margin; the profile's default for what was not."""
-    if PACE in input and not Path(PACE).exists():
-        raise FileNotFoundError(errno.ENOENT, "to be measured", PACE)  # Snakemake asks again
+    if PROFILE in input and not Path(PROFILE).exists():
+        raise FileNotFoundError(errno.ENOENT, "to be measured", PROFILE)  # Snakemake asks again
     default = 60 if RUNTIME is None or RUNTIME.is_evaluable() else RUNTIME.value
-    return attempt * (expectation.minutes(Path(PACE), BY_PATH[SPACE.wildcard_pattern.format(**wildcards)]) or default)
+    return attempt * (timings.minutes(Path(PROFILE), BY_PATH[SPACE.wildcard_pattern.format(**wildcards)]) or default)
 
 
 def entry_of(wildcards):
     """The data set's entry, as JSON."""
-    return BOOK.datasets[wildcards.dataset].model_dump_json(exclude_defaults=True)
+    return CATALOG.datasets[wildcards.dataset].model_dump_json(exclude_defaults=True)
 
 
 onstart:

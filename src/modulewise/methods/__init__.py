@@ -1,6 +1,8 @@
-"""Methods, one a file. The file's name is the method's name; its class has the same name in CamelCase.
+"""Methods, one a file. The file's name is the method's name; its class has the same name in
+CamelCase.
 
-A method's options are the keyword-only arguments of its constructor, each with a type of `modulewise.options` and a default.
+A method's options are the keyword-only arguments of its constructor, each with a type of
+`modulewise.options` and a default.
 """
 
 from __future__ import annotations
@@ -8,10 +10,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ..errors import InvalidInput
-from ..method import Method
-from ..network import Trunk
-from ..options import class_name
+from modulewise.config.options import class_name
+from modulewise.errors import InvalidInput
+from modulewise.method import Method
+from modulewise.models.network import CutNetwork
 
 
 def method_class(name: str) -> type[Method]:
@@ -19,7 +21,13 @@ def method_class(name: str) -> type[Method]:
     return getattr(importlib.import_module(f"{__name__}.{name}"), class_name(name))
 
 
-def build(name: str, trunk: Trunk, options: dict[str, Any], schedule: str = "joint", where: str = "method") -> Method:
+def build(
+    name: str,
+    trunk: CutNetwork,
+    options: dict[str, Any],
+    schedule: str = "joint",
+    where: str = "method",
+) -> Method:
     """Build a method on a trunk.
 
     Args:
@@ -30,11 +38,14 @@ def build(name: str, trunk: Trunk, options: dict[str, Any], schedule: str = "joi
         where: for the message.
 
     Raises:
-        InvalidInput: the method does not cut and the trunk is cut, it cannot run under the schedule, or it refuses its options.
+        InvalidInput: the method does not cut and the trunk is cut, it cannot run under the
+            schedule, or it refuses its options.
     """
     cls = method_class(name)
     if cls.single and len(trunk.modules) > 1:
-        raise InvalidInput(f"{where}: {name} does not cut the network; valid modules: 1, got {len(trunk.modules)}")
+        raise InvalidInput(
+            f"{where}: {name} does not cut the network; valid modules: 1, got {len(trunk.modules)}"
+        )
     if cls.joint_only and schedule != "joint":
         raise InvalidInput(f"{where}: {name} runs under schedule joint only, got {schedule}")
     try:

@@ -5,7 +5,7 @@ Deviations: none.
 
 from __future__ import annotations
 
-from ..method import Batch, Local, Loss, Method, State
+from modulewise.method import Batch, Local, Loss, Method, State
 
 
 class Backprop(Method):

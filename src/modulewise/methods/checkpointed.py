@@ -1,15 +1,19 @@
-"""End-to-end backpropagation with gradient checkpointing (Chen et al., arXiv 1604.06174): less memory for a second forward pass.
+"""End-to-end backpropagation with gradient checkpointing (Chen et al., arXiv 1604.06174): less
+memory for a second forward pass.
 
     min L(net(x), y);   of each segment only the input is kept, the rest is computed again when the backward pass comes to it
 
-The weights are those of backpropagation; only memory and time differ. Segments are the K pieces between the cuts (`cuts`), single stages
-(`blocks`), or round(sqrt(n)) pieces of as equal a number of stages as possible out of n (`sqrt`). Nothing is gradient-isolated: under
-`cuts`, K counts segments, and there is a single module that learns.
+The weights are those of backpropagation; only memory and time differ. Segments are the K pieces
+between the cuts (`cuts`), single stages (`blocks`), or round(sqrt(n)) pieces of as equal a number
+of stages as possible out of n (`sqrt`). Nothing is gradient-isolated: under `cuts`, K counts
+segments, and there is a single module that learns.
 
 Deviations from the paper:
 
-1. The last segment is not checkpointed: its backward pass comes next, so that its activations are needed at once.
-2. Recomputation stops at the last tensor that is needed, and leaves BatchNorm's running statistics as the first pass made them.
+1. The last segment is not checkpointed: its backward pass comes next, so that its activations are
+   needed at once.
+2. Recomputation stops at the last tensor that is needed, and leaves BatchNorm's running statistics
+   as the first pass made them.
 """
 
 from __future__ import annotations
@@ -24,9 +28,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..method import Batch, Loss, Method
-from ..network import Trunk
-from ..partition import even
+from modulewise.method import Batch, Loss, Method
+from modulewise.models.network import CutNetwork
+from modulewise.models.partition import even
 
 
 class Checkpointed(Method):
@@ -34,13 +38,16 @@ class Checkpointed(Method):
 
     Args:
         trunk: the network, cut.
-        at: where segments begin: `cuts` (of a partition into K), `blocks` (every stage), `sqrt`; the last two need K = 1.
+        at: where segments begin: `cuts` (of a partition into K), `blocks` (every stage), `sqrt`;
+            the last two need K = 1.
     """
 
     joint_only = True
     graphable = False
 
-    def __init__(self, trunk: Trunk, *, at: Literal["cuts", "blocks", "sqrt"] = "cuts") -> None:
+    def __init__(
+        self, trunk: CutNetwork, *, at: Literal["cuts", "blocks", "sqrt"] = "cuts"
+    ) -> None:
         super().__init__(trunk)
         if at != "cuts" and self.k > 1:
             raise ValueError(f"checkpoints at {at} need no cuts; valid modules: 1, got {self.k}")
@@ -69,7 +76,9 @@ class Checkpointed(Method):
         yield Loss(self.task.loss(last(h), batch.y), tuple(self.groups()), f"module_{self.k - 1}")
 
 
-def _passes(segment: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _passes(
+    segment: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """The modes of the first and of the second forward pass."""
     return nullcontext(), _statistics_stay(segment)
 

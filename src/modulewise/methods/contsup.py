@@ -1,16 +1,20 @@
-"""ContSup (arXiv 2312.07636): a second input, the context, lets a module recover what the modules before it threw away.
+"""ContSup (arXiv 2312.07636): a second input, the context, lets a module recover what the modules
+before it threw away.
 
     h^c_{k-1} = stop_gradient(h_{k-1}) + sum_i M_{k,i}( stop_gradient(c_i) ),   h_k = f_k( h^c_{k-1} )
 
-Contexts by mode: `R0` none; `E` the image; `Rn` the inputs of the last n modules (as they were, context included), the image being the
-oldest; `R1E` the image and the last module's input, at the first cut the image alone. The local loss looks at h_k before context is added;
-encoders M sit after the cut and learn from the next module's loss only; they stay in the net at inference. The local loss is the label term
-alone, or, with `decoder`, InfoPro's two terms.
+Contexts by mode: `R0` none; `E` the image; `Rn` the inputs of the last n modules (as they were,
+context included), the image being the oldest; `R1E` the image and the last module's input, at the
+first cut the image alone. The local loss looks at h_k before context is added; encoders M sit after
+the cut and learn from the next module's loss only; they stay in the net at inference. The local
+loss is the label term alone, or, with `decoder`, InfoPro's two terms.
 
 Deviations from the paper:
 
-1. Encoders and decoders that would never be used are not built (the released code builds them, which inflates its parameter counts).
-2. With `decoder`, the weights' table is InfoPro's where ContSup's own differs from it by what looks like a slip (SVHN, K=4).
+1. Encoders and decoders that would never be used are not built (the released code builds them,
+   which inflates its parameter counts).
+2. With `decoder`, the weights' table is InfoPro's where ContSup's own differs from it by what looks
+   like a slip (SVHN, K=4).
 3. Convolutions of all helpers start like the backbone's.
 """
 
@@ -20,23 +24,29 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from ..method import Batch, LocalMethod, State
-from ..network import Shape, Trunk
-from ..options import Count, Ends, Positive
-from ..parts.information import Information
-from ..parts.layers import AsMap, conv
+from modulewise.config.types import Count, Ends, Positive
+from modulewise.method import Batch, LocalMethod, State
+from modulewise.models.network import CutNetwork, Shape
+from modulewise.parts.information import InfoProLoss
+from modulewise.parts.layers import AsMap, conv
 
 
 class Encoder(nn.Module):
-    """Context to the shape of a feature: convolutions at the context's own resolution, then adaptive average pooling.
+    """Context to the shape of a feature: convolutions at the context's own resolution, then
+    adaptive average pooling.
 
-    The image takes two 3x3 convolutions over 12 channels (E-net), a module's input one 1x1 convolution (Res-net).
+    The image takes two 3x3 convolutions over 12 channels (E-net), a module's input one 1x1
+    convolution (Res-net).
     """
 
     def __init__(self, context: Shape, feature: Shape, image: bool) -> None:
         super().__init__()
         c, out = context[0], feature[0]
-        layers = [conv(c, 12, bias=True), conv(12, out, bias=True)] if image else [conv(c, out, kernel=1, bias=True)]
+        layers = (
+            [conv(c, 12, bias=True), conv(12, out, bias=True)]
+            if image
+            else [conv(c, out, kernel=1, bias=True)]
+        )
         self.layers = nn.Sequential(AsMap(), *layers)
         self.pool = nn.AdaptiveAvgPool2d(feature[1:] or (1, 1))
         self.feature = feature
@@ -53,7 +63,8 @@ class Contsup(LocalMethod):
         trunk: the network, cut.
         context: `R0`, `E`, `R1`, `R1E`, `R2`, `R4`, `R8` or `R16`.
         mode: `softmax` or `contrast` label term.
-        decoder: add InfoPro's reconstruction, with weights lambda1 and lambda2; otherwise the label term has weight 1.
+        decoder: add InfoPro's reconstruction, with weights lambda1 and lambda2; otherwise the label
+            term has weight 1.
         lambda1: weight of the reconstruction, first and last auxiliary module.
         lambda2: weight of the label term when there is a decoder.
         head: architecture of the label heads.
@@ -63,7 +74,7 @@ class Contsup(LocalMethod):
 
     def __init__(
         self,
-        trunk: Trunk,
+        trunk: CutNetwork,
         *,
         context: Literal["R0", "E", "R1", "R1E", "R2", "R4", "R8", "R16"] = "E",
         mode: Literal["softmax", "contrast"] = "contrast",
@@ -78,15 +89,19 @@ class Contsup(LocalMethod):
         self.image_context = context.endswith("E")
         self.span = int(context.strip("RE") or 0)
         terms = (mode, head, feature_dim, temperature, decoder, lambda1, lambda2)
-        self.objectives = nn.ModuleList([Information(trunk, k, *terms) for k in range(self.k - 1)])
-        inputs = [trunk.image, *trunk.shapes]  # inputs[j]: shape of module j's input
+        self.objectives = nn.ModuleList([InfoProLoss(trunk, k, *terms) for k in range(self.k - 1)])
+        inputs = [trunk.image, *trunk.cut_shapes]  # inputs[j]: shape of module j's input
         self.encoders = nn.ModuleList(
-            nn.ModuleList(Encoder(trunk.image if j is None else inputs[j], inputs[k], image=j is None) for j in self._contexts(k))
+            nn.ModuleList(
+                Encoder(trunk.image if j is None else inputs[j], inputs[k], image=j is None)
+                for j in self._contexts(k)
+            )
             for k in range(self.k)
         )
 
     def _contexts(self, k: int) -> list[int | None]:
-        """What module k is given beside its predecessor's output: None is the image, j the input of module j."""
+        """What module k is given beside its predecessor's output: None is the image, j the input of
+        module j."""
         if k == 0:
             return []
         image: list[int | None] = [None] if self.image_context else []
@@ -94,12 +109,13 @@ class Contsup(LocalMethod):
             return image
         return image + list(range(k - 1, max(k - 1 - self.span, -1), -1))
 
-    def start(self, x: Tensor) -> State:
+    def initial_state(self, x: Tensor) -> State:
         """(feature, image, inputs of the last n modules); the image is the first feature."""
         return (x, x)
 
-    def cross(self, k: int, state: State) -> State:
-        """Add the encoded contexts to the predecessor's output, run the module, remember its input if later modules ask for it."""
+    def forward_module(self, k: int, state: State) -> State:
+        """Add the encoded contexts to the predecessor's output, run the module, remember its input
+        if later modules ask for it."""
         h, image, *inputs = state
         encoders = cast(nn.ModuleList, self.encoders[k])
         for encoder, j in zip(encoders, self._contexts(k), strict=True):

@@ -1,12 +1,15 @@
-"""Greedy supervised learning: every module minimises the cross-entropy of a classifier on its output.
+"""Greedy supervised learning: every module minimises the cross-entropy of a classifier on its
+output.
 
     L_k = CE( a_k(h_k), y ),   h_k = f_k( stop_gradient(h_{k-1}) )
 
-All modules learn on every batch; the last one uses the net's own classifier. With a linear classifier on the pooled output, a_k(h) =
-W_k GAP(h) + b_k, this is InfoPro's "Greedy SL" (arXiv 2101.10832, table 1); with heads as expensive as InfoPro's helpers, its "Greedy SL+".
+All modules learn on every batch; the last one uses the net's own classifier. With a linear
+classifier on the pooled output, a_k(h) = W_k GAP(h) + b_k, this is InfoPro's "Greedy SL" (arXiv
+2101.10832, table 1); with heads as expensive as InfoPro's helpers, its "Greedy SL+".
 
-Deviations: none known of Greedy SL; the paper's released code names this head (`0c1f`) greedy SL. The nets of Greedy SL+ were never
-published: the matched heads are our own choice (`parts/matched.py`).
+Deviations: none known of Greedy SL; the paper's released code names this head (`0c1f`) greedy SL.
+The nets of Greedy SL+ were never published: the matched heads are our own choice
+(`parts/matched.py`).
 """
 
 from __future__ import annotations
@@ -15,10 +18,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ..method import Batch, LocalMethod
-from ..network import Trunk
-from ..parts.heads import label_head
-from ..parts.matched import matched_head
+from modulewise.method import Batch, LocalMethod
+from modulewise.models.network import CutNetwork
+from modulewise.parts.heads import label_head
+from modulewise.parts.matched import matched_head
 
 
 class Greedy(LocalMethod):
@@ -26,15 +29,18 @@ class Greedy(LocalMethod):
 
     Args:
         trunk: the network, cut.
-        head: `linear`, or `matched`: convolutions until a head computes as much as InfoPro's decoder and head together.
+        head: `linear`, or `matched`: convolutions until a head computes as much as InfoPro's
+            decoder and head together.
     """
 
-    def __init__(self, trunk: Trunk, *, head: Literal["linear", "matched"] = "linear") -> None:
+    def __init__(self, trunk: CutNetwork, *, head: Literal["linear", "matched"] = "linear") -> None:
         super().__init__(trunk)
         outputs = self.task.outputs
         self.heads = nn.ModuleList(
-            matched_head(s, trunk.image, outputs, trunk.width) if head == "matched" else label_head("0c1f", s, outputs, trunk.width)
-            for s in trunk.shapes
+            matched_head(s, trunk.image, outputs, trunk.width)
+            if head == "matched"
+            else label_head("0c1f", s, outputs, trunk.width)
+            for s in trunk.cut_shapes
         )
 
     def scores(self, k: int, h: Tensor) -> Tensor:

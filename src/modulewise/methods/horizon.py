@@ -1,23 +1,31 @@
-"""Gradient horizon: the loss of module k reaches back through h modules, k - h + 1 to k. In between local learning and backpropagation.
+"""Gradient horizon: the loss of module k reaches back through h modules, k - h + 1 to k. In between
+local learning and backpropagation.
 
     g_j = sum over k = j ... min(j + h, K) - 1 of  gamma^(k - j) dL_k / d theta_j,   L_k = CE( a_k(h_k), y ),  L_{K-1} the net's own loss
 
-Features always cross the cuts as they are; only gradients differ. h = 1 is decoupled greedy learning (arXiv 1901.08164), bit for bit;
-h >= K is end-to-end training under deep supervision by all heads. The head a_k learns from L_k alone. gamma (`discount`) weighs the
-gradient at every cut it crosses. h = 2 is the idea of overlapping local learning (LoCo, arXiv 2008.01342) and of the two-module cascade of
-HPFF (arXiv 2407.05638): its losses, 0.001 for a module alone and 0.999 for two modules, are gamma = 0.999 here.
+Features always cross the cuts as they are; only gradients differ. h = 1 is decoupled greedy
+learning (arXiv 1901.08164), bit for bit; h >= K is end-to-end training under deep supervision by
+all heads. The head a_k learns from L_k alone. gamma (`discount`) weighs the gradient at every cut
+it crosses. h = 2 is the idea of overlapping local learning (LoCo, arXiv 2008.01342) and of the
+two-module cascade of HPFF (arXiv 2407.05638): its losses, 0.001 for a module alone and 0.999 for
+two modules, are gamma = 0.999 here.
 
-How: every module runs once, on an input cut off from its predecessor. The gradient that L_k leaves at that input is carried back, module by
-module, while the graphs of the last h modules are kept. When no further loss can reach module j, its own loss is yielded with the sum of
-what came back added as a term of value zero: the one backward pass through its parameters. Memory grows with h, not with K.
+How: every module runs once, on an input cut off from its predecessor. The gradient that L_k leaves
+at that input is carried back, module by module, while the graphs of the last h modules are kept.
+When no further loss can reach module j, its own loss is yielded with the sum of what came back
+added as a term of value zero: the one backward pass through its parameters. Memory grows with h,
+not with K.
 
 Deviations from the papers:
 
-1. One head and one feature per cut; HPFF runs a module up to three times a step, has a head for each level, and weighs the first module's
-   own loss 0.001 where we weigh it 1. Its patch fusion is absent.
-2. LoCo shares blocks between neighbouring modules; here the modules are disjoint and only the gradients overlap.
+1. One head and one feature per cut; HPFF runs a module up to three times a step, has a head for
+   each level, and weighs the first module's own loss 0.001 where we weigh it 1. Its patch fusion is
+   absent.
+2. LoCo shares blocks between neighbouring modules; here the modules are disjoint and only the
+   gradients overlap.
 3. Heads are `1c2f`, as in our `dgl`.
-4. Losses 0 ... h-1 all reach module 0, so that they travel together; each later one makes h - 1 passes of its own.
+4. Losses 0 ... h-1 all reach module 0, so that they travel together; each later one makes h - 1
+   passes of its own.
 """
 
 from __future__ import annotations
@@ -31,15 +39,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..method import Batch, Loss, Method
-from ..network import Trunk
-from ..options import Count, Fraction
-from ..parts.heads import label_head
+from modulewise.config.types import Count, Fraction
+from modulewise.method import Batch, Loss, Method
+from modulewise.models.network import CutNetwork
+from modulewise.parts.heads import label_head
 
 
 @dataclass
 class Reached:
-    """A module whose graph is alive: what its loss was, where it begins and ends, and what later losses want of its output."""
+    """A module whose graph is alive: what its loss was, where it begins and ends, and what later
+    losses want of its output."""
 
     k: int
     x: Tensor
@@ -83,7 +92,7 @@ class Horizon(Method):
 
     def __init__(
         self,
-        trunk: Trunk,
+        trunk: CutNetwork,
         *,
         reach: Count = 2,
         discount: Fraction = 1.0,
@@ -92,7 +101,12 @@ class Horizon(Method):
     ) -> None:
         super().__init__(trunk)
         self.reach, self.discount = min(reach, self.k), discount
-        self.heads = nn.ModuleList([label_head(head, s, self.task.outputs, trunk.width, feature_dim) for s in trunk.shapes])
+        self.heads = nn.ModuleList(
+            [
+                label_head(head, s, self.task.outputs, trunk.width, feature_dim)
+                for s in trunk.cut_shapes
+            ]
+        )
 
     @property
     def horizon(self) -> int:
@@ -109,8 +123,14 @@ class Horizon(Method):
         h = batch.x
         for k in range(self.k):
             x = h.detach().requires_grad_(k > 0 and self.reach > 1)
-            h = self.trunk[k](x.view_as(x))  # no leaf: torch's counter of operations cannot watch one during autograd.grad
-            window.append(Reached(k, x, h, self.task.loss(h if k == self.k - 1 else self.scores(k, h), batch.y)))
+            h = self.trunk[k](
+                x.view_as(x)
+            )  # no leaf: torch's counter of operations cannot watch one during autograd.grad
+            window.append(
+                Reached(
+                    k, x, h, self.task.loss(h if k == self.k - 1 else self.scores(k, h), batch.y)
+                )
+            )
             if k == self.reach - 1:
                 self._carry_back(window, together=True)
             elif k >= self.reach:
@@ -124,8 +144,13 @@ class Horizon(Method):
         return Loss(done.total(), self.of_module(done.k), f"module_{done.k}")
 
     def _carry_back(self, window: list[Reached], together: bool) -> None:
-        """Carry gradients from the last module of the window to the first: of all their losses together, or of the last loss alone."""
-        plain = nullcontext() if window[0].x.is_meta else torch.autocast(window[0].x.device.type, enabled=False)
+        """Carry gradients from the last module of the window to the first: of all their losses
+        together, or of the last loss alone."""
+        plain = (
+            nullcontext()
+            if window[0].x.is_meta
+            else torch.autocast(window[0].x.device.type, enabled=False)
+        )
         gradient: Tensor | None = None
         for before, module in reversed(list(itertools.pairwise(window))):
             with plain:
@@ -133,5 +158,7 @@ class Horizon(Method):
                     source = module.total()
                 else:
                     source = module.value if gradient is None else Carry.apply(module.h, gradient)
-                gradient = self.discount * torch.autograd.grad(source, module.x, retain_graph=True)[0]
+                gradient = (
+                    self.discount * torch.autograd.grad(source, module.x, retain_graph=True)[0]
+                )
                 before.wanted = gradient if before.wanted is None else before.wanted + gradient

@@ -1,16 +1,21 @@
-"""InfoPro (Wang et al., arXiv 2101.10832): keep the information about the input, drop only what is irrelevant to the label.
+"""InfoPro (Wang et al., arXiv 2101.10832): keep the information about the input, drop only what is
+irrelevant to the label.
 
     L_k = lambda1(k) BCE( sigmoid(D_k(h_k)), image ) + lambda2(k) A_k(h_k, y)
 
-D_k reconstructs the augmented image before normalisation; A_k is the cross-entropy of a small head (softmax) or the supervised contrastive
-loss of its embedding (contrast). Both weights run linearly over the auxiliary modules k = 0 ... K-2; the last module's loss is the net's
-own cross-entropy. Both terms are evaluated even at weight zero, as in the released code.
+D_k reconstructs the augmented image before normalisation; A_k is the cross-entropy of a small head
+(softmax) or the supervised contrastive loss of its embedding (contrast). Both weights run linearly
+over the auxiliary modules k = 0 ... K-2; the last module's loss is the net's own cross-entropy.
+Both terms are evaluated even at weight zero, as in the released code.
 
 Deviations from the paper:
 
-1. The decoder's sigmoid is folded into the loss (binary cross-entropy with logits): the same value, safer near 0 and 1.
-2. The published weights are those of the contrast mode; the softmax mode's were never released and the contrast table is used for it.
-3. Convolutions of heads and decoders start like the backbone's, in every network (the released code does so in its ResNets).
+1. The decoder's sigmoid is folded into the loss (binary cross-entropy with logits): the same value,
+   safer near 0 and 1.
+2. The published weights are those of the contrast mode; the softmax mode's were never released and
+   the contrast table is used for it.
+3. Convolutions of heads and decoders start like the backbone's, in every network (the released code
+   does so in its ResNets).
 """
 
 from __future__ import annotations
@@ -19,10 +24,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ..method import Batch, LocalMethod
-from ..network import Trunk
-from ..options import Count, Ends, Positive
-from ..parts.information import Information
+from modulewise.config.types import Count, Ends, Positive
+from modulewise.method import Batch, LocalMethod
+from modulewise.models.network import CutNetwork
+from modulewise.parts.information import InfoProLoss
 
 
 class Infopro(LocalMethod):
@@ -31,7 +36,8 @@ class Infopro(LocalMethod):
     Args:
         trunk: the network, cut.
         mode: `softmax` (cross-entropy) or `contrast` (supervised contrastive) label term.
-        lambda1: weight of the reconstruction, first and last auxiliary module; the first alone for K = 2.
+        lambda1: weight of the reconstruction, first and last auxiliary module; the first alone for
+            K = 2.
         lambda2: weight of the label term, likewise.
         head: architecture of the label heads.
         feature_dim: their hidden units and, in contrast mode, the embedding's dimension.
@@ -40,7 +46,7 @@ class Infopro(LocalMethod):
 
     def __init__(
         self,
-        trunk: Trunk,
+        trunk: CutNetwork,
         *,
         mode: Literal["softmax", "contrast"] = "contrast",
         lambda1: Ends = (5.0, 0.5),
@@ -51,7 +57,7 @@ class Infopro(LocalMethod):
     ) -> None:
         super().__init__(trunk)
         terms = (mode, head, feature_dim, temperature, True, lambda1, lambda2)
-        self.objectives = nn.ModuleList([Information(trunk, k, *terms) for k in range(self.k - 1)])
+        self.objectives = nn.ModuleList([InfoProLoss(trunk, k, *terms) for k in range(self.k - 1)])
 
     def scores(self, k: int, h: Tensor) -> Tensor | None:
         """Class scores of module k's head in softmax mode."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..network import Shape
-from .layers import AsMap, conv
+from modulewise.models.network import Shape
+from modulewise.parts.layers import AsMap, conv
 
 
 class Decoder(nn.Module):
-    """Bilinear resize to the image's size, 3x3 convolution to 12 channels, 3x3 convolution to the image, sigmoid.
+    """Bilinear resize to the image's size, 3x3 convolution to 12 channels, 3x3 convolution to the
+    image, sigmoid.
 
     Args:
         feature: shape of one local feature, (C, H, W) or (C,).

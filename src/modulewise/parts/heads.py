@@ -1,9 +1,11 @@
-"""Label heads: small nets from a local feature to class scores, or to an embedding for a contrastive loss.
+"""Label heads: small nets from a local feature to class scores, or to an embedding for a
+contrastive loss.
 
-`AcBf` is A 3x3 convolutions (no bias, BatchNorm, ReLU), global average pooling, B fully connected layers, as in InfoPro's released
-nets (arXiv 2101.10832). The first convolution doubles the channels at stride 2 below the trunk's final width and keeps both at it.
-`mlp-sr` is DGL's head (arXiv 1901.08164): pooling to a quarter of the size, three 1x1 convolutions, pooling to 2x2, three fully connected
-layers of four times the channels with BatchNorm, a linear layer.
+`AcBf` is A 3x3 convolutions (no bias, BatchNorm, ReLU), global average pooling, B fully connected
+layers, as in InfoPro's released nets (arXiv 2101.10832). The first convolution doubles the channels
+at stride 2 below the trunk's final width and keeps both at it. `mlp-sr` is DGL's head (arXiv
+1901.08164): pooling to a quarter of the size, three 1x1 convolutions, pooling to 2x2, three fully
+connected layers of four times the channels with BatchNorm, a linear layer.
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from ..network import Shape
-from .layers import AsMap, conv
+from modulewise.models.network import Shape
+from modulewise.parts.layers import AsMap, conv
 
 Kind = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
-def label_head(kind: str, feature: Shape, outputs: int, width: int, hidden: int = 128) -> nn.Sequential:
+def label_head(
+    kind: str, feature: Shape, outputs: int, width: int, hidden: int = 128
+) -> nn.Sequential:
     """Build a label head.
 
     Args:
@@ -51,7 +55,11 @@ def label_head(kind: str, feature: Shape, outputs: int, width: int, hidden: int 
 
 def _mlp_sr(c: int, size: Shape, outputs: int) -> nn.Sequential:
     quarter = (-(-size[0] // 4), -(-size[1] // 4))
-    layers: list[nn.Module] = [AsMap(), nn.AdaptiveAvgPool2d(quarter), *(conv(c, c, kernel=1) for _ in range(3))]
+    layers: list[nn.Module] = [
+        AsMap(),
+        nn.AdaptiveAvgPool2d(quarter),
+        *(conv(c, c, kernel=1) for _ in range(3)),
+    ]
     layers += [nn.AdaptiveAvgPool2d(2), nn.Flatten()]
     width = 4 * c
     for _ in range(3):

@@ -6,22 +6,23 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ..method import Batch
-from ..network import Shape, Trunk
-from .decoders import Decoder
-from .heads import label_head
-from .losses import interpolate, reconstruction, supervised_contrastive
+from modulewise.method import Batch
+from modulewise.models.network import CutNetwork, Shape
+from modulewise.parts.decoders import Decoder
+from modulewise.parts.heads import label_head
+from modulewise.parts.losses import interpolate, reconstruction, supervised_contrastive
 
 Mode = Literal["softmax", "contrast"]
 
 
-class Information(nn.Module):
+class InfoProLoss(nn.Module):
     """Helpers and loss of one auxiliary module: lambda1 * BCE(D(h), image) + lambda2 * A(h, y).
 
     Args:
         trunk: the network, cut.
         k: which module, 0 ... K-2.
-        mode: A is the cross-entropy of a head (`softmax`) or the supervised contrastive loss of its embedding (`contrast`).
+        mode: A is the cross-entropy of a head (`softmax`) or the supervised contrastive loss of its
+            embedding (`contrast`).
         head: architecture of the head.
         feature_dim: its hidden units and, in contrast mode, the embedding's dimension.
         temperature: of the contrastive loss.
@@ -32,7 +33,7 @@ class Information(nn.Module):
 
     def __init__(
         self,
-        trunk: Trunk,
+        trunk: CutNetwork,
         k: int,
         mode: Mode,
         head: str,
@@ -43,7 +44,7 @@ class Information(nn.Module):
         lambda2: tuple[float, float],
     ) -> None:
         super().__init__()
-        shape: Shape = trunk.shapes[k]
+        shape: Shape = trunk.cut_shapes[k]
         self.mode, self.temperature, self.task = mode, temperature, trunk.task
         out = trunk.task.outputs if mode == "softmax" else feature_dim
         self.head = label_head(head, shape, out, trunk.width, feature_dim)
@@ -56,10 +57,17 @@ class Information(nn.Module):
         return self.head(h) if self.mode == "softmax" else None
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:
-        """Scalar loss of a local feature h (B C H W or B C). Both terms are evaluated even at weight zero."""
+        """Scalar loss of a local feature h (B C H W or B C). Both terms are evaluated even at
+        weight zero."""
         z = self.head(h)
         softmax = self.mode == "softmax"
-        label = self.task.loss(z, batch.y) if softmax else supervised_contrastive(z, batch.y, self.temperature)
+        label = (
+            self.task.loss(z, batch.y)
+            if softmax
+            else supervised_contrastive(z, batch.y, self.temperature)
+        )
         if self.decoder is None:
             return label
-        return self.weights[0] * reconstruction(self.decoder(h), batch.image) + self.weights[1] * label
+        return (
+            self.weights[0] * reconstruction(self.decoder(h), batch.image) + self.weights[1] * label
+        )

@@ -10,10 +10,12 @@ from torch import Tensor
 
 
 def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> Tensor:
-    """Supervised contrastive loss over a batch, one view (Khosla et al., arXiv 2004.11362, L_out), as InfoPro uses it.
+    """Supervised contrastive loss over a batch, one view (Khosla et al., arXiv 2004.11362, L_out),
+    as InfoPro uses it.
 
-    For anchor i: minus the mean over j != i of the same class of log( exp(z_i.z_j / T) / sum over a != i of exp(z_i.z_a / T) ).
-    Anchors without a positive contribute 0 and still count in the mean over anchors.
+    For anchor i: minus the mean over j != i of the same class of log( exp(z_i.z_j / T) / sum over a
+    != i of exp(z_i.z_a / T) ). Anchors without a positive contribute 0 and still count in the mean
+    over anchors.
 
     Args:
         z: embeddings (B D); they are L2-normalised here.
@@ -23,7 +25,9 @@ def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> T
     Returns:
         Scalar, in nats.
     """
-    with nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False):  # never rounded to bf16
+    with (
+        nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False)
+    ):  # never rounded to bf16
         z = F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
         similarity = z @ z.T / temperature
     itself = torch.eye(len(y), dtype=torch.bool, device=y.device)
@@ -34,12 +38,14 @@ def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> T
 
 
 def reconstruction(logits: Tensor, image: Tensor) -> Tensor:
-    """Mean binary cross-entropy in nats of a reconstruction (given by its logits) against an image in [0, 1]."""
+    """Mean binary cross-entropy in nats of a reconstruction (given by its logits) against an image
+    in [0, 1]."""
     return F.binary_cross_entropy_with_logits(logits, image)
 
 
 def interpolate(ends: tuple[float, float], k: int, modules: int) -> float:
-    """Weight of auxiliary module k of 0 ... K-2: linear from the first to the last of them; the first one for K = 2.
+    """Weight of auxiliary module k of 0 ... K-2: linear from the first to the last of them; the
+    first one for K = 2.
 
     Example:
         >>> [interpolate((5, 0.5), k, 4) for k in range(3)]

@@ -1,10 +1,11 @@
-"""The report of a sweep: run folders in, one page with its tables and figures out. Never torch, never MLflow.
+"""The report of a sweep: run folders in, one page with its tables and figures out. Never torch,
+never MLflow.
 
 `frame` reads the folders, `stats` compares, `tables` and `figures` show, `render` writes.
 """
 
 from __future__ import annotations
 
-from .render import build
+from modulewise.report.render import build
 
 __all__ = ["build"]

@@ -1,7 +1,8 @@
 """Recipes over many tasks: probability of improvement over the baseline, and performance profiles.
 
-A task is a data set, a network, its settings and K, with enough seeds of the recipe and of the baseline. Intervals are by a stratified
-bootstrap: the seeds of every cell are drawn anew, cells never mix, and the baseline that several tasks share is drawn once for all.
+A task is a data set, a network, its settings and K, with enough seeds of the recipe and of the
+baseline. Intervals are by a stratified bootstrap: the seeds of every cell are drawn anew, cells
+never mix, and the baseline that several tasks share is drawn once for all.
 """
 
 from __future__ import annotations
@@ -14,34 +15,44 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from .drawing import legend, looks, panels
-from .frame import Frame
-from .stats import PROVISIONAL, advantages
-from .tables import BESIDE_K, Item, Table, beside_ks
+from modulewise.report.drawing import legend, looks, panels
+from modulewise.report.frame import Frame
+from modulewise.report.stats import PROVISIONAL, advantages
+from modulewise.report.tables import BESIDE_K, Item, Table, beside_ks
 
 LEAST_TASKS = 3
 """Over fewer tasks nothing is said."""
 RESAMPLES = 2000
 STEPS = 120
 """Points of a profile."""
-Place = tuple[str, str, str]
+GridPoint = tuple[str, str, str]
 """Data set, network, settings."""
 
 
 class Tasks(NamedTuple):
-    """Errors by seed that have their baseline's beside them: recipe -> (place, K) -> errors; place -> the baseline's errors."""
+    """Errors by seed that have their baseline's beside them: recipe -> (place, K) -> errors; place
+    -> the baseline's errors."""
 
-    own: dict[str, dict[tuple[Place, int], np.ndarray]]
-    base: dict[Place, np.ndarray]
+    own: dict[str, dict[tuple[GridPoint, int], np.ndarray]]
+    base: dict[GridPoint, np.ndarray]
 
 
 def tasks(frame: Frame) -> Tasks:
     """The tasks of every recipe: cells with enough finished seeds, the baseline's too."""
     done = frame.runs[frame.runs["state"] == "done"].dropna(subset=["error"])
-    cells = {k: g["error"].to_numpy(float) for k, g in done.groupby(["dataset", "network", "settings", "recipe", "modules"], sort=False)}
-    enough: dict[Any, np.ndarray] = {k: errors for k, errors in cells.items() if len(errors) >= PROVISIONAL}
+    cells = {
+        k: g["error"].to_numpy(float)
+        for k, g in done.groupby(
+            ["dataset", "network", "settings", "recipe", "modules"], sort=False
+        )
+    }
+    enough: dict[Any, np.ndarray] = {
+        k: errors for k, errors in cells.items() if len(errors) >= PROVISIONAL
+    }
     base = {k[:3]: errors for k, errors in enough.items() if k[3] == frame.baseline}
-    own: dict[str, dict[tuple[Place, int], np.ndarray]] = {r: {} for r in frame.labels if r != frame.baseline}
+    own: dict[str, dict[tuple[GridPoint, int], np.ndarray]] = {
+        r: {} for r in frame.labels if r != frame.baseline
+    }
     for (*place, recipe, modules), errors in enough.items():
         if recipe in own and tuple(place) in base:
             own[recipe][tuple(place), modules] = errors
@@ -56,13 +67,15 @@ def why_not(found: Tasks, frame: Frame) -> str:
     if most >= LEAST_TASKS:
         return ""
     return (
-        f"needs {LEAST_TASKS} tasks (data set × network × K) in each of which the recipe and {frame.labels[frame.baseline]} have "
+        f"needs {LEAST_TASKS} tasks (data set × network × K) in each of which the recipe and "
+        f"{frame.labels[frame.baseline]} have "
         f"{PROVISIONAL} finished seeds; no recipe has {f'more than {most}' if most else 'any'}"
     )
 
 
 def improvement(found: Tasks) -> pd.DataFrame:
-    """Per recipe the probability that a run of it has less error than a run of the baseline on the same task, averaged over tasks.
+    """Per recipe the probability that a run of it has less error than a run of the baseline on the
+    same task, averaged over tasks.
 
     Equal errors count half.
     """
@@ -73,16 +86,31 @@ def improvement(found: Tasks) -> pd.DataFrame:
         places = list(dict.fromkeys(place for place, _ in mine))
         pairs = [(n, len(mine) + places.index(place)) for n, (place, _) in enumerate(mine)]
 
-        def probability(*samples: np.ndarray, axis: int = -1, pairs: list[tuple[int, int]] = pairs) -> np.ndarray:
+        def probability(
+            *samples: np.ndarray, axis: int = -1, pairs: list[tuple[int, int]] = pairs
+        ) -> np.ndarray:
             return sum(_less(samples[a], samples[b]) for a, b in pairs) / len(pairs)
 
-        value, low, high = _bootstrap([*mine.values(), *(found.base[p] for p in places)], probability)
-        rows.append({"recipe": recipe, "tasks": len(mine), "probability": float(value), "low": float(low), "high": float(high)})
+        value, low, high = _bootstrap(
+            [*mine.values(), *(found.base[p] for p in places)], probability
+        )
+        rows.append(
+            {
+                "recipe": recipe,
+                "tasks": len(mine),
+                "probability": float(value),
+                "low": float(low),
+                "high": float(high),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def profile(found: Tasks, recipe: str, over: Sequence[tuple[Place, int]], at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Share of a recipe's runs with at most some error relative to the baseline's mean; every task counts the same.
+def profile(
+    found: Tasks, recipe: str, over: Sequence[tuple[GridPoint, int]], at: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Share of a recipe's runs with at most some error relative to the baseline's mean; every task
+    counts the same.
 
     Args:
         found: the tasks.
@@ -102,7 +130,9 @@ def profile(found: Tasks, recipe: str, over: Sequence[tuple[Place, int]], at: np
             out.append([(samples[n] / scale <= x).mean(axis=-1) for x in at])
         return np.mean(out, axis=0)
 
-    return _bootstrap([*(found.own[recipe][t] for t in over), *(found.base[p] for p in places)], shares)
+    return _bootstrap(
+        [*(found.own[recipe][t] for t in over), *(found.base[p] for p in places)], shares
+    )
 
 
 def _less(a: np.ndarray, b: np.ndarray) -> Any:
@@ -110,7 +140,9 @@ def _less(a: np.ndarray, b: np.ndarray) -> Any:
     return ((a < b) + (a == b) / 2).mean(axis=(-2, -1))
 
 
-def _bootstrap(cells: Sequence[np.ndarray], statistic: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _bootstrap(
+    cells: Sequence[np.ndarray], statistic: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A statistic of some cells, with the ends of its 95 % percentile interval."""
     made = stats.bootstrap(
         cells,
@@ -122,17 +154,24 @@ def _bootstrap(cells: Sequence[np.ndarray], statistic: Any) -> tuple[np.ndarray,
         method="percentile",
         random_state=np.random.default_rng(0),
     )
-    return statistic(*cells), np.asarray(made.confidence_interval.low), np.asarray(made.confidence_interval.high)
+    return (
+        statistic(*cells),
+        np.asarray(made.confidence_interval.low),
+        np.asarray(made.confidence_interval.high),
+    )
 
 
-def common(found: Tasks, recipes: list[str]) -> tuple[list[str], list[tuple[Place, int]]]:
+def common(found: Tasks, recipes: list[str]) -> tuple[list[str], list[tuple[GridPoint, int]]]:
     """The recipes that have enough tasks, and the tasks they all have."""
     names = [r for r in recipes if len(found.own.get(r, {})) >= LEAST_TASKS]
-    return names, [t for t in found.own[names[0]] if all(t in found.own[r] for r in names)] if names else []
+    return names, [
+        t for t in found.own[names[0]] if all(t in found.own[r] for r in names)
+    ] if names else []
 
 
 def performance_profiles(found: Tasks, frame: Frame, recipes: list[str]) -> Figure | None:
-    """The profiles of some recipes over the tasks they have in common; None if these are too few."""
+    """The profiles of some recipes over the tasks they have in common; None if these are too
+    few."""
     names, shared = common(found, recipes)
     if len(shared) < LEAST_TASKS:
         return None
@@ -142,7 +181,15 @@ def performance_profiles(found: Tasks, frame: Frame, recipes: list[str]) -> Figu
     for n, recipe in enumerate(names):
         shares, low, high = profile(found, recipe, shared, at)
         ax.fill_between(at, low, high, color=look[recipe].colour, alpha=0.12, lw=0)
-        ax.plot(at, shares, color=look[recipe].colour, ls=look[recipe].dash, marker=look[recipe].marker, markevery=(3 * n, 25), ms=3.5)
+        ax.plot(
+            at,
+            shares,
+            color=look[recipe].colour,
+            ls=look[recipe].dash,
+            marker=look[recipe].marker,
+            markevery=(3 * n, 25),
+            ms=3.5,
+        )
     ax.axvline(1, color="black", lw=0.8)
     ax.set_xlabel(f"error / mean error of {frame.labels[frame.baseline or '']}")
     ax.set_ylabel("share of runs")
@@ -155,22 +202,37 @@ def beside(found: Tasks, frame: Frame, recipe: str) -> pd.DataFrame:
     """K, horizon and helpers of a recipe, a row per task."""
     done = frame.runs[(frame.runs["state"] == "done") & (frame.runs["recipe"] == recipe)]
     of_task = dict(list(done.groupby(["dataset", "network", "settings", "modules"])))
-    return pd.DataFrame([{"modules": k} | advantages(of_task[*place, k]) for place, k in found.own[recipe]])
+    return pd.DataFrame(
+        [{"modules": k} | advantages(of_task[*place, k]) for place, k in found.own[recipe]]
+    )
 
 
 def ranges(rows: pd.DataFrame, found: Tasks, frame: Frame) -> pd.DataFrame:
     """The rows of `improvement`, each with the least and the most of what stands `beside` it."""
     facts = [beside(found, frame, recipe) for recipe in rows["recipe"]]
-    ends = [{f"{name}_{end}": getattr(f[name], end)() for name in f for end in ("min", "max")} for f in facts]
+    ends = [
+        {f"{name}_{end}": getattr(f[name], end)() for name in f for end in ("min", "max")}
+        for f in facts
+    ]
     return rows.join(pd.DataFrame(ends, index=rows.index))
 
 
 def show(rows: pd.DataFrame, found: Tasks, frame: Frame) -> Table:
     """The probabilities of improvement as people read them."""
     baseline = frame.labels[frame.baseline or ""]
-    table = Table([("Recipe", "l"), *BESIDE_K, ("Tasks", "r"), (f"P(less error than {baseline}) [95\u00a0%]", "r")], [])
+    table = Table(
+        [
+            ("Recipe", "l"),
+            *BESIDE_K,
+            ("Tasks", "r"),
+            (f"P(less error than {baseline}) [95\u00a0%]", "r"),
+        ],
+        [],
+    )
     for _, row in rows.iterrows():
         text = f"{row['probability']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         over = beside_ks(beside(found, frame, row["recipe"]))
-        table.rows.append([Item(frame.labels[row["recipe"]]), *over, Item(str(row["tasks"])), Item(text)])
+        table.rows.append(
+            [Item(frame.labels[row["recipe"]]), *over, Item(str(row["tasks"])), Item(text)]
+        )
     return table

@@ -1,6 +1,7 @@
 """What all figures share: how a recipe looks, panels, legends, axes, and files made of a figure.
 
-Colours are Okabe and Ito's, markers and dashes differ too; the legend stands beside the panels, never on the lines.
+Colours are Okabe and Ito's, markers and dashes differ too; the legend stands beside the panels,
+never on the lines.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from .frame import Frame
+from modulewise.report.frame import Frame
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 STYLE = Path(__file__).parent / "report.mplstyle"
 WIDTHS = {1: 4.2, 2: 3.1, 3: 2.3}
-"""Number of panels side by side -> width of each in inches; with the legend they fill a printed page, a little reduced."""
+"""Number of panels side by side -> width of each in inches; with the legend they fill a printed
+page, a little reduced."""
 LEGEND = 1.8
 """Width of the legend in inches."""
 TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
@@ -46,7 +48,9 @@ def looks(frame: Frame) -> dict[str, Look]:
     out = {}
     for n, name in enumerate(r for r in frame.labels if r != frame.baseline):
         dash = DASHES[n // len(COLOURS) % len(DASHES)]
-        out[name] = Look(frame.labels[name], COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], dash)
+        out[name] = Look(
+            frame.labels[name], COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], dash
+        )
     if frame.baseline:
         out[frame.baseline] = Look(frame.labels[frame.baseline], "#000000", "", "-")
     return out
@@ -80,12 +84,15 @@ def maybe_log(ax: Axes, values: pd.Series, factor: float = 4) -> None:
 
 def legend(fig: Figure, look: dict[str, Look], names: Sequence[str]) -> None:
     shown = [look[n] for n in names]
-    handles = [Line2D([], [], color=s.colour, ls=s.dash, marker=s.marker, label=s.label) for s in shown]
+    handles = [
+        Line2D([], [], color=s.colour, ls=s.dash, marker=s.marker, label=s.label) for s in shown
+    ]
     fig.legend(handles=handles, loc="outside right upper", handlelength=2.6)
 
 
 def files(make: Callable[[], Figure | None]) -> dict[str, bytes] | None:
-    """Draw a figure and return it as `svg` and `pdf`, the same bytes for the same data; None if there is nothing to draw."""
+    """Draw a figure and return it as `svg` and `pdf`, the same bytes for the same data; None if
+    there is nothing to draw."""
     with style.context(STYLE):
         fig = make()
         if fig is None:

@@ -1,4 +1,5 @@
-"""A published table with ours in it: the sweep says which axes are rows and columns, every place holds ours, theirs and a verdict."""
+"""A published table with ours in it: the sweep says which axes are rows and columns, every place
+holds ours, theirs and a verdict."""
 
 from __future__ import annotations
 
@@ -8,14 +9,29 @@ from typing import Any
 
 import pandas as pd
 
-from ..exhibit import Exhibit
-from ..references import Reference
-from .frame import Frame
-from .published import UNJUDGED
-from .stats import PROVISIONAL, ROW, mean
-from .tables import BESIDE_K, BESIDE_K_NAMES, NONE, Item, Table, beside_k, beside_ks, number
+from modulewise.config.exhibit import Exhibit
+from modulewise.config.references import Reference
+from modulewise.report.frame import Frame
+from modulewise.report.published import UNJUDGED
+from modulewise.report.stats import PROVISIONAL, ROW, mean
+from modulewise.report.tables import (
+    BESIDE_K,
+    BESIDE_K_NAMES,
+    NONE,
+    Item,
+    Table,
+    beside_k,
+    beside_ks,
+    number,
+)
 
-AXES = {"dataset": "Data\u00a0set", "network": "Network", "recipe": "Recipe", "modules": "K", "settings": "Settings"}
+AXES = {
+    "dataset": "Data\u00a0set",
+    "network": "Network",
+    "recipe": "Recipe",
+    "modules": "K",
+    "settings": "Settings",
+}
 METRICS = {
     "test_error": "Test error, %",
     "epochs": "Epochs",
@@ -28,7 +44,13 @@ BESIDE = "horizon · helpers"
 """The line of what stands beside K where K is a column."""
 
 
-def numbers(exhibit: Exhibit, frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, references: list[Reference]) -> pd.DataFrame:
+def numbers(
+    exhibit: Exhibit,
+    frame: Frame,
+    rows: pd.DataFrame,
+    beside: pd.DataFrame,
+    references: list[Reference],
+) -> pd.DataFrame:
     """One row per place and metric.
 
     Args:
@@ -39,9 +61,9 @@ def numbers(exhibit: Exhibit, frame: Frame, rows: pd.DataFrame, beside: pd.DataF
         references: the published numbers.
 
     Returns:
-        Ours with standard deviations and 95 % t-intervals, of the last epoch and of the best on test, and theirs as printed; what stands
-        beside K; NaN where there is nothing.
-        Costs have no interval: memory is the median, the others are ratios of medians.
+        Ours with standard deviations and 95 % t-intervals, of the last epoch and of the best on
+        test, and theirs as printed; what stands beside K; NaN where there is nothing. Costs have no
+        interval: memory is the median, the others are ratios of medians.
     """
     judged = {tuple(r[k] for k in (*ROW, "source")): r for _, r in beside.iterrows()}
     out = []
@@ -50,13 +72,20 @@ def numbers(exhibit: Exhibit, frame: Frame, rows: pd.DataFrame, beside: pd.DataF
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
         done = mine[mine["state"] == "done"]
         for metric in exhibit.metrics:
-            facts: dict[str, Any] = dict(zip(ROW, key, strict=True)) | {"label": row["label"], "metric": metric}
-            facts |= {"planned": len(mine), "n": len(done), "reason": ""} | _ours(metric, row, done, frame)
+            facts: dict[str, Any] = dict(zip(ROW, key, strict=True)) | {
+                "label": row["label"],
+                "metric": metric,
+            }
+            facts |= {"planned": len(mine), "n": len(done), "reason": ""} | _ours(
+                metric, row, done, frame
+            )
             facts |= {name: row[name] for name in BESIDE_K_NAMES}
             theirs = _published(exhibit, key, metric, references)
             names = ("value", "spread", "spread_kind", "n", "selection", "source", "note")
             facts |= {f"published_{name}": getattr(theirs, name, None) for name in names}
-            verdict = judged.get((*key, theirs.source)) if theirs and metric == "test_error" else None
+            verdict = (
+                judged.get((*key, theirs.source)) if theirs and metric == "test_error" else None
+            )
             facts |= {k: "" if verdict is None else verdict[k] for k in ("verdict", "verdict_best")}
             facts["why"] = "" if verdict is None else verdict["reason"]
             out.append(facts)
@@ -69,7 +98,12 @@ def _ours(metric: str, row: pd.Series, done: pd.DataFrame, frame: Frame) -> dict
         columns = {"": "error", "best_": "error_best"} if metric == "test_error" else {"": "epochs"}
         for prefix, column in columns.items():
             of = mean(done[column])
-            out |= {f"{prefix}value": of.mean, f"{prefix}std": of.std, f"{prefix}low": of.low, f"{prefix}high": of.high}
+            out |= {
+                f"{prefix}value": of.mean,
+                f"{prefix}std": of.std,
+                f"{prefix}low": of.low,
+                f"{prefix}high": of.high,
+            }
         return out
     if done.empty:
         return {"value": math.nan}
@@ -80,7 +114,10 @@ def _ours(metric: str, row: pd.Series, done: pd.DataFrame, frame: Frame) -> dict
     elif metric == "compute_overhead":
         base = frame.runs.query("state == 'done' and recipe == @frame.baseline")
         base = base[(base[ROW[:3]] == list(row[ROW[:3]])).all(axis=1)]
-        value, reason = 100 * (_flops(done) / _flops(base) - 1), "no finished baseline run with the same training settings"
+        value, reason = (
+            100 * (_flops(done) / _flops(base) - 1),
+            "no finished baseline run with the same training settings",
+        )
     elif metric == "memory_reduction":
         value, reason = 100 * (1 - row["memory_ratio"]), row["memory_reason"]
     else:
@@ -93,11 +130,20 @@ def _flops(runs: pd.DataFrame) -> float:
     return float((runs["trunk_flops"] + runs["helper_flops"]).median())
 
 
-def _published(exhibit: Exhibit, key: tuple[Any, ...], metric: str, references: list[Reference]) -> Reference | None:
+def _published(
+    exhibit: Exhibit, key: tuple[Any, ...], metric: str, references: list[Reference]
+) -> Reference | None:
     dataset, network, _, recipe, modules = key
     for source in exhibit.sources:
         for r in references:
-            if (r.dataset, r.network, r.recipe, r.modules, r.metric, r.source) == (dataset, network, recipe, modules, metric, source):
+            if (r.dataset, r.network, r.recipe, r.modules, r.metric, r.source) == (
+                dataset,
+                network,
+                recipe,
+                modules,
+                metric,
+                source,
+            ):
                 return r
     return None
 
@@ -109,29 +155,47 @@ def show(exhibit: Exhibit, found: pd.DataFrame) -> Table:
         exhibit: the layout.
         found: of `numbers`.
     """
-    heads = list(dict.fromkeys(found[list(exhibit.columns)].itertuples(index=False, name=None))) if exhibit.columns else [()]
+    heads = (
+        list(dict.fromkeys(found[list(exhibit.columns)].itertuples(index=False, name=None)))
+        if exhibit.columns
+        else [()]
+    )
     if list(exhibit.columns) == ["modules"]:
         heads.sort()
     columns = [c for a in exhibit.rows for c in (BESIDE_K if a == "modules" else [(AXES[a], "l")])]
     lines = bool(exhibit.sources) or "modules" not in exhibit.rows
     columns += [("", "l")] * lines
-    columns += [(_head(exhibit, head, metric, found), "r") for head in heads for metric in exhibit.metrics]
+    columns += [
+        (_head(exhibit, head, metric, found), "r") for head in heads for metric in exhibit.metrics
+    ]
     table = Table(columns, [])
-    task = [a for a in exhibit.rows if a in ("dataset", "network", "settings") and found[a].nunique() > 1]
+    task = [
+        a
+        for a in exhibit.rows
+        if a in ("dataset", "network", "settings") and found[a].nunique() > 1
+    ]
     chosen = [a for a in (*task, "recipe") if a in exhibit.rows]
     table.filters.update({AXES[a]: [] for a in chosen})
     before: list[str] = []
     first, several = next(iter(sources(exhibit, found)), ""), len(spreads(found)) > 1
     for key, mine in found.groupby(list(exhibit.rows), sort=False):
-        words = {axis: _word(axis, value, mine) for axis, value in zip(exhibit.rows, key, strict=True)}
-        names = [n for a in exhibit.rows for n in ([i.text for i in beside_ks(mine)] if a == "modules" else [words[a]])]
+        words = {
+            axis: _word(axis, value, mine) for axis, value in zip(exhibit.rows, key, strict=True)
+        }
+        names = [
+            n
+            for a in exhibit.rows
+            for n in ([i.text for i in beside_ks(mine)] if a == "modules" else [words[a]])
+        ]
         places = [_at(mine, exhibit, head, metric) for head in heads for metric in exhibit.metrics]
         table.starts.append(len(table.rows))
         same = next((n for n, (a, b) in enumerate(zip(names, before, strict=False)) if a != b), 0)
         left = [Item("", again=name) if n < same else Item(name) for n, name in enumerate(names)]
         for line, items in _lines(places, first, several, exhibit):
             table.rows.append([*left, *[Item(line, look="soft")] * lines, *items])
-            left = [Item("", again=name) if n < len(task) else Item("") for n, name in enumerate(names)]
+            left = [
+                Item("", again=name) if n < len(task) else Item("") for n, name in enumerate(names)
+            ]
             for axis in chosen:
                 table.filters[AXES[axis]].append(words[axis])
         before = names
@@ -139,7 +203,10 @@ def show(exhibit: Exhibit, found: pd.DataFrame) -> Table:
 
 
 def _head(exhibit: Exhibit, head: tuple[Any, ...], metric: str, found: pd.DataFrame) -> str:
-    words = [f"K = {v}" if a == "modules" else _word(a, v, found[found[a] == v]) for a, v in zip(exhibit.columns, head, strict=True)]
+    words = [
+        f"K = {v}" if a == "modules" else _word(a, v, found[found[a] == v])
+        for a, v in zip(exhibit.columns, head, strict=True)
+    ]
     if len(exhibit.metrics) > 1 or not words:
         words.append(METRICS[metric])
     return ", ".join(w.replace(" ", "\u00a0") for w in words)
@@ -151,16 +218,20 @@ def _word(axis: str, value: Any, mine: pd.DataFrame) -> str:
     return str(value).replace("=", " = ") if axis != "settings" or value else "recipe’s own"
 
 
-def _at(mine: pd.DataFrame, exhibit: Exhibit, head: tuple[Any, ...], metric: str) -> pd.Series | None:
+def _at(
+    mine: pd.DataFrame, exhibit: Exhibit, head: tuple[Any, ...], metric: str
+) -> pd.Series | None:
     here = mine[(mine["metric"] == metric)]
     for axis, value in zip(exhibit.columns, head, strict=True):
         here = here[here[axis] == value]
     return None if here.empty else here.iloc[0]
 
 
-def _lines(places: list[pd.Series | None], first: str, several: bool, exhibit: Exhibit) -> Iterator[tuple[str, list[Item]]]:
-    """What stands in a row, line by line: ours of the last epoch, of the best one if that may be what was printed, theirs, the verdict;
-    where K is a column, what stands beside K."""
+def _lines(
+    places: list[pd.Series | None], first: str, several: bool, exhibit: Exhibit
+) -> Iterator[tuple[str, list[Item]]]:
+    """What stands in a row, line by line: ours of the last epoch, of the best one if that may be
+    what was printed, theirs, the verdict; where K is a column, what stands beside K."""
     there = [p for p in places if p is not None]
     error = [p for p in there if p["metric"] == "test_error"]
     said = [p["published_selection"] for p in error if not _nothing(p["published_value"])]
@@ -208,12 +279,24 @@ def _beside(p: pd.Series | None, metric: str) -> Item:
 def _theirs(p: pd.Series | None, first: str, kinds: bool) -> Item:
     if p is None or _nothing(p["published_value"]):
         return Item("")
-    spread = "" if _nothing(p["published_spread"]) else f" ± {number(p['published_spread'])}" + f" {p['published_spread_kind']}" * kinds
-    n = "" if p["metric"] != "test_error" else " (?)" if _nothing(p["published_n"]) else f" ({p['published_n']:.0f})"
+    spread = (
+        ""
+        if _nothing(p["published_spread"])
+        else f" ± {number(p['published_spread'])}" + f" {p['published_spread_kind']}" * kinds
+    )
+    n = (
+        ""
+        if p["metric"] != "test_error"
+        else " (?)"
+        if _nothing(p["published_n"])
+        else f" ({p['published_n']:.0f})"
+    )
     source = [p["published_source"]] if p["published_source"] != first else []
     note = "; ".join([*source, *([p["published_note"]] if p["published_note"] else [])])
     digits = 2 if p["metric"] in ("test_error", "memory_gb") else 1
-    return Item(number(p["published_value"], digits) + spread + n, (note,) if note else (), look="soft")
+    return Item(
+        number(p["published_value"], digits) + spread + n, (note,) if note else (), look="soft"
+    )
 
 
 def _verdict(p: pd.Series | None, column: str) -> Item:
@@ -228,11 +311,13 @@ def _verdict(p: pd.Series | None, column: str) -> Item:
 
 
 def sources(exhibit: Exhibit, found: pd.DataFrame) -> list[str]:
-    """The exhibit's sources that have a number for it; where another than the first has one, a footnote says so."""
+    """The exhibit's sources that have a number for it; where another than the first has one, a
+    footnote says so."""
     return [s for s in exhibit.sources if s in set(found["published_source"])]
 
 
 def spreads(found: pd.DataFrame) -> list[str]:
-    """The kinds of spread that the published numbers have; named in every place if there are several."""
+    """The kinds of spread that the published numbers have; named in every place if there are
+    several."""
     kinds = found.loc[found["published_spread"].notna(), "published_spread_kind"]
     return sorted(set(kinds))

@@ -10,16 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from .drawing import Look, legend, looks, maybe_log, panels
-from .frame import Frame
-from .stats import PROVISIONAL, mean
+from modulewise.report.drawing import Look, legend, looks, maybe_log, panels
+from modulewise.report.frame import Frame
+from modulewise.report.stats import PROVISIONAL, mean
 
 MOST_LINES = 8
 """Recipes in one panel, the baseline counted; sweeps with more have several figures."""
 
 
 def parts(runs: pd.DataFrame, frame: Frame) -> list[list[str]]:
-    """The recipes that share a figure: all of them, or few enough for a panel, those of one method together.
+    """The recipes that share a figure: all of them, or few enough for a panel, those of one method
+    together.
 
     Args:
         runs: done runs of one data set, network and settings.
@@ -44,8 +45,11 @@ def parts(runs: pd.DataFrame, frame: Frame) -> list[list[str]]:
     return out
 
 
-def error_against_modules(runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None) -> Figure | None:
-    """Test error against K: mean with its 95 % t-interval, single seeds where there are too few; the baseline as a line.
+def error_against_modules(
+    runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
+) -> Figure | None:
+    """Test error against K: mean with its 95 % t-interval, single seeds where there are too few;
+    the baseline as a line.
 
     Args:
         runs: done runs of one data set, network and settings.
@@ -61,8 +65,17 @@ def error_against_modules(runs: pd.DataFrame, frame: Frame, recipes: list[str] |
     for place, name in enumerate(names):
         shift = 2 ** (0.07 * (place - (len(names) - 1) / 2))
         mine = own[own["recipe"] == name]
-        points = [(k * shift, mine.loc[mine["modules"] == k, "error"]) for k in sorted(set(mine["modules"]))]
-        ax.plot([x for x, _ in points], [e.mean() for _, e in points], color=look[name].colour, ls=look[name].dash, lw=1)
+        points = [
+            (k * shift, mine.loc[mine["modules"] == k, "error"])
+            for k in sorted(set(mine["modules"]))
+        ]
+        ax.plot(
+            [x for x, _ in points],
+            [e.mean() for _, e in points],
+            color=look[name].colour,
+            ls=look[name].dash,
+            lw=1,
+        )
         for x, errors in points:
             _point(ax, x, errors, look[name])
     base = runs.loc[runs["recipe"] == frame.baseline, "error"].dropna()
@@ -79,16 +92,29 @@ def error_against_modules(runs: pd.DataFrame, frame: Frame, recipes: list[str] |
     return fig
 
 
-def learning_curves(runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None) -> Figure | None:
-    """Test error after every epoch, a panel per K: the mean over seeds thick, every seed thin; the baseline in every panel."""
-    curves = frame.curves.merge(_chosen(runs, frame, recipes)[["path", "recipe", "modules", "seed"]], on="path")
+def learning_curves(
+    runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
+) -> Figure | None:
+    """Test error after every epoch, a panel per K: the mean over seeds thick, every seed thin; the
+    baseline in every panel."""
+    curves = frame.curves.merge(
+        _chosen(runs, frame, recipes)[["path", "recipe", "modules", "seed"]], on="path"
+    )
     curves = curves[np.isfinite(curves["error"])]
 
     def draw(ax: Axes, shown: pd.DataFrame, look: Look) -> None:
         _seeds(ax, shown, "epoch", look)
         full = shown.groupby("epoch")["error"].agg(["mean", "count"])
         full = full[full["count"] == shown["seed"].nunique()]
-        ax.plot(full.index, full["mean"], color=look.colour, ls=look.dash, marker=look.marker, markevery=0.2, ms=3.5)
+        ax.plot(
+            full.index,
+            full["mean"],
+            color=look.colour,
+            ls=look.dash,
+            marker=look.marker,
+            markevery=0.2,
+            ms=3.5,
+        )
 
     fig = _by_modules(curves, frame, draw)
     for ax in fig.axes if fig else []:
@@ -98,9 +124,14 @@ def learning_curves(runs: pd.DataFrame, frame: Frame, recipes: list[str] | None 
     return fig
 
 
-def error_over_depth(runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None) -> Figure | None:
-    """Test error of every module's own head, a panel per K: mean over seeds; the baseline as a line."""
-    depth = frame.depth.merge(_chosen(runs, frame, recipes)[["path", "recipe", "modules", "seed"]], on="path")
+def error_over_depth(
+    runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
+) -> Figure | None:
+    """Test error of every module's own head, a panel per K: mean over seeds; the baseline as a
+    line."""
+    depth = frame.depth.merge(
+        _chosen(runs, frame, recipes)[["path", "recipe", "modules", "seed"]], on="path"
+    )
     cut = depth["modules"] > 1
     if not cut.any():
         return None
@@ -130,7 +161,8 @@ Draw = Callable[[Axes, pd.DataFrame, Look], None]
 
 
 def _by_modules(data: pd.DataFrame, frame: Frame, draw: Draw) -> Figure | None:
-    """A panel per K with every recipe drawn in it, the baseline's data in each; None without data."""
+    """A panel per K with every recipe drawn in it, the baseline's data in each; None without
+    data."""
     own, base = data[data["recipe"] != frame.baseline], data[data["recipe"] == frame.baseline]
     ks = sorted(set(own["modules"])) or ([1] if len(base) else [])
     if not ks:
@@ -141,7 +173,11 @@ def _by_modules(data: pd.DataFrame, frame: Frame, draw: Draw) -> Figure | None:
     for ax, k in zip(axes, ks, strict=True):
         ax.set_title(f"K = {k}")
         for name in [*shown_baseline, *recipes]:
-            shown = base if name == frame.baseline else own[(own["recipe"] == name) & (own["modules"] == k)]
+            shown = (
+                base
+                if name == frame.baseline
+                else own[(own["recipe"] == name) & (own["modules"] == k)]
+            )
             if len(shown):
                 draw(ax, shown, look[name])
     legend(fig, look, [*shown_baseline, *recipes])
@@ -159,11 +195,20 @@ def _point(ax: Axes, x: float, errors: pd.Series, look: Look) -> None:
     if m.n < PROVISIONAL:
         ax.plot([x] * m.n, errors, ls="", marker=look.marker, color=look.colour, mfc="white", ms=4)
         return
-    ax.errorbar(x, m.mean, [[m.mean - m.low], [m.high - m.mean]], color=look.colour, marker=look.marker, capsize=2.5, lw=1)
+    ax.errorbar(
+        x,
+        m.mean,
+        [[m.mean - m.low], [m.high - m.mean]],
+        color=look.colour,
+        marker=look.marker,
+        capsize=2.5,
+        lw=1,
+    )
 
 
 def _level(ax: Axes, errors: pd.Series, look: Look | None) -> None:
-    """The baseline as a horizontal line: its mean with the interval as a band, or every seed dotted if there are too few."""
+    """The baseline as a horizontal line: its mean with the interval as a band, or every seed dotted
+    if there are too few."""
     if look is None or errors.empty:
         return
     m = mean(errors)

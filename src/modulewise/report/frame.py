@@ -17,13 +17,16 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from .. import record, result
-from ..config import Book, Cell, Sweep
-from ..fingerprint import source_hash
+from modulewise.config.cell import Cell
+from modulewise.config.resolve import Catalog
+from modulewise.config.sweep import Sweep
+from modulewise.runs import record, result
+from modulewise.runs.provenance import source_hash
 
 STATES = ("done", "running", "cut_off", "missing", "diverged", "out_of_memory", "damaged")
-"""What a cell can be. Only `done` counts in means. `running` and `cut_off` have begun and left no result; `cut_off` is known to have
-ended: it says so, or its process was on this host and is gone. On another host nobody can tell: it counts as `running`."""
+"""What a cell can be. Only `done` counts in means. `running` and `cut_off` have begun and left no
+result; `cut_off` is known to have ended: it says so, or its process was on this host and is gone.
+On another host nobody can tell: it counts as `running`."""
 LOG = "train.log"
 STARTING = 120
 """Seconds after its last line that a log without a record is taken for a run that is starting."""
@@ -45,7 +48,12 @@ NUMBERS = {
 }
 """Numeric column -> where a `Result` holds it; NaN without a result."""
 
-TEXTS = {"memory_source": "cost.memory_source", "device": "origin.device", "commit": "origin.commit", "source": "origin.source"}
+TEXTS = {
+    "memory_source": "cost.memory_source",
+    "device": "origin.device",
+    "commit": "origin.commit",
+    "source": "origin.source",
+}
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,12 @@ class Frame:
     """A sweep as far as it has come.
 
     Attributes:
-        runs: one row per cell, in the sweep's order: what it is, its `state` and `reason`, and the columns of `NUMBERS` (error in
-            percent, memory in bytes), `TEXTS`, `exclusive`, `stale` (made with other training code), `versions` (JSON).
+        runs: one row per cell, in the sweep's order: what it is, its `state` and `reason`, and the
+            columns of `NUMBERS` (error in percent, memory in bytes), `TEXTS`, `exclusive`, `stale`
+            (made with other training code), `versions` (JSON).
         curves: test error in percent after every epoch of done runs: `path`, `epoch`, `error`.
-        depth: test error in percent of every module's own head, done runs: `path`, `module` (from 1), `error`.
+        depth: test error in percent of every module's own head, done runs: `path`, `module` (from
+            1), `error`.
         baseline: name of the recipe the others are compared with; None if the sweep has none.
         labels: recipe -> label, in the sweep's order.
     """
@@ -68,66 +78,85 @@ class Frame:
     labels: dict[str, str]
 
 
-def read(sweep: Sweep, book: Book, cells: list[Cell], runs: Path) -> Frame:
+def read(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path) -> Frame:
     """Read what exists of every cell; nothing on disk makes this fail.
 
     Args:
         sweep: the sweep the cells are of.
-        book: its recipes and data sets.
+        catalog: its recipes and data sets.
         cells: all cells, or some.
         runs: folder that the cells' paths start from.
 
     Raises:
         ValueError: a cell that the sweep does not make.
     """
-    settings = _settings(sweep, book)
-    labels = _labels(book, dict.fromkeys(c.recipe for c in cells))
+    settings = _settings(sweep, catalog)
+    labels = _labels(catalog, dict.fromkeys(c.recipe for c in cells))
     rows, curves, depth = [], [], []
     for cell in cells:
         if cell.path not in settings:
             raise ValueError(f"{cell.path}: no cell of sweep {sweep.sweep}")
         state, long_reason, found = _state(cell, runs / cell.path)
         reason = textwrap.shorten(long_reason, 240, placeholder=" …")
-        row: dict[str, Any] = {k: getattr(cell, k) for k in ("path", "dataset", "network", "recipe", "method", "modules", "seed")}
-        row |= {"label": labels[cell.recipe], "settings": settings[cell.path], "batch_size": cell.training.batch_size}
-        row |= {"state": state, "reason": reason} | {k: _get(found, v) for k, v in (NUMBERS | TEXTS).items()}
+        row: dict[str, Any] = {
+            k: getattr(cell, k)
+            for k in ("path", "dataset", "network", "recipe", "method", "modules", "seed")
+        }
+        row |= {
+            "label": labels[cell.recipe],
+            "settings": settings[cell.path],
+            "batch_size": cell.training.batch_size,
+        }
+        row |= {"state": state, "reason": reason} | {
+            k: _get(found, v) for k, v in (NUMBERS | TEXTS).items()
+        }
         row["exclusive"] = bool(found and found.origin.exclusive)
         row["stale"] = bool(found and found.origin.source != source_hash())
         row["versions"] = json.dumps(found.origin.versions, sort_keys=True) if found else None
         rows.append(row)
         if found and state == "done":
             curves += [(cell.path, epoch, value) for epoch, value in _curve(runs / cell.path)]
-            depth += [(cell.path, k, e) for k, e in enumerate(found.module_errors, 1) if e is not None]
-    table = pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float)) if rows else pd.DataFrame(columns=["state"])
+            depth += [
+                (cell.path, k, e) for k, e in enumerate(found.module_errors, 1) if e is not None
+            ]
+    table = (
+        pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float))
+        if rows
+        else pd.DataFrame(columns=["state"])
+    )
     return Frame(
         table,
         pd.DataFrame(curves, columns=["path", "epoch", "error"]).astype({"error": float}),
         pd.DataFrame(depth, columns=["path", "module", "error"]).astype({"error": float}),
-        _baseline(book, labels),
+        _baseline(catalog, labels),
         labels,
     )
 
 
-def _settings(sweep: Sweep, book: Book) -> dict[str, str]:
-    """Cell path -> the training settings its grid adds, as text: only cells for which they are equal are compared."""
-    on = f" on {book.pace.device}" if book.pace else ""
+def _settings(sweep: Sweep, catalog: Catalog) -> dict[str, str]:
+    """Cell path -> the training settings its grid adds, as text: only cells for which they are
+    equal are compared."""
+    on = f" on {catalog.profile.device}" if catalog.profile else ""
     texts = []
     for grid in sweep.grids:
-        values = {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in sorted(grid.training.items())}
+        values = {
+            k: f"{v:g}" if isinstance(v, float) else str(v)
+            for k, v in sorted(grid.training.items())
+        }
         texts.append(", ".join(f"{k}={v}{on * (k == 'seconds')}" for k, v in values.items()))
-    return {cell.path: texts[n] for n, cell in book.numbered(sweep)}
+    return {cell.path: texts[n] for n, cell in catalog.numbered(sweep)}
 
 
-def _labels(book: Book, names: Iterable[str]) -> dict[str, str]:
+def _labels(catalog: Catalog, names: Iterable[str]) -> dict[str, str]:
     """Recipe -> label, with the recipe's name where two share one."""
-    labels = {n: book.recipes.recipes[n].label for n in names}
+    labels = {n: catalog.recipes.recipes[n].label for n in names}
     uses = Counter(labels.values())
     return {n: label if uses[label] == 1 else f"{label} ({n})" for n, label in labels.items()}
 
 
-def _baseline(book: Book, names: Iterable[str]) -> str | None:
+def _baseline(catalog: Catalog, names: Iterable[str]) -> str | None:
     """The recipe that does not cut the network: `backprop` if there are several, else the first."""
-    uncut = [n for n in names if book.recipes.recipes[n].modules == "one"]
+    uncut = [n for n in names if catalog.recipes.recipes[n].modules == "one"]
     return "backprop" if "backprop" in uncut else next(iter(uncut), None)
 
 
@@ -156,11 +185,22 @@ def _unfinished(folder: Path) -> tuple[str, str, None]:
     folded = _record(folder)
     epoch = max((epoch for _, epoch in folded.metrics), default=0)
     start: dict[str, Any] = folded.starts[-1] if folded.starts else {}
-    last = max([t for _, t in folded.metrics.values()] + [e["t"] for e in folded.starts], default=None)
+    last = max(
+        [t for _, t in folded.metrics.values()] + [e["t"] for e in folded.starts], default=None
+    )
     text = f"epoch {epoch}" + (f" of {start['epochs']}" if start.get("epochs") else "")
-    when = f", last entry {datetime.fromtimestamp(last / 1000, UTC):%Y-%m-%d %H:%M} UTC" if last else ""
+    when = (
+        f", last entry {datetime.fromtimestamp(last / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+        if last
+        else ""
+    )
     if folded.end:
-        return "cut_off", f"{text}{when}; its record ends with status {folded.end.get('status')} and there is no result", None
+        return (
+            "cut_off",
+            f"{text}{when}; its record ends with status {folded.end.get('status')} and there is no "
+            f"result",
+            None,
+        )
     if _gone(start.get("host"), start.get("pid")):
         return "cut_off", f"{text}{when}; its process is gone; the same command continues it", None
     return "running", text + when, None
@@ -192,17 +232,21 @@ def _gone(host: Any, pid: Any) -> bool:
     return False
 
 
-def _record(folder: Path) -> record.Folded:
+def _record(folder: Path) -> record.RunHistory:
     """The run's record; an empty one if it cannot be read."""
     try:
         return record.read(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return record.Folded()
+        return record.RunHistory()
 
 
 def _curve(folder: Path) -> list[tuple[int, float]]:
     settled = _record(folder).settled()
-    return sorted((epoch, value) for (name, epoch), (value, _) in settled.items() if name == "test_error/overall")
+    return sorted(
+        (epoch, value)
+        for (name, epoch), (value, _) in settled.items()
+        if name == "test_error/overall"
+    )
 
 
 def _get(found: result.Result | None, where: str) -> Any:

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from .drawing import LEGEND, looks, maybe_log
-from .frame import Frame
-from .stats import PROVISIONAL
+from modulewise.report.drawing import LEGEND, looks, maybe_log
+from modulewise.report.frame import Frame
+from modulewise.report.stats import PROVISIONAL
 
 GREY = "#8a8a8a"
 AROUND = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
@@ -22,7 +22,8 @@ AROUND = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 class Cost(NamedTuple):
-    """A cost: its column, what must be equal for two runs to be compared, and how the axis names it."""
+    """A cost: its column, what must be equal for two runs to be compared, and how the axis names
+    it."""
 
     column: str
     same: list[str]
@@ -31,29 +32,44 @@ class Cost(NamedTuple):
 
 
 MEMORY = Cost(
-    "memory", ["device", "memory_source", "batch_size"], "peak memory while training", ((2**30, "GiB"), (2**20, "MiB"), (1024, "KiB"))
+    "memory",
+    ["device", "memory_source", "batch_size"],
+    "peak memory while training",
+    ((2**30, "GiB"), (2**20, "MiB"), (1024, "KiB")),
 )
-TIME = Cost("step_seconds", ["device", "batch_size"], "time of a training step", ((1, "s"), (1e-3, "ms"), (1e-6, "µs")))
+TIME = Cost(
+    "step_seconds",
+    ["device", "batch_size"],
+    "time of a training step",
+    ((1, "s"), (1e-3, "ms"), (1e-6, "µs")),
+)
 
 
-def error_against_memory(runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None) -> Figure | None:
+def error_against_memory(
+    runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
+) -> Figure | None:
     """Test error against peak memory, a mark per recipe and K.
 
     Args:
         runs: done runs of one data set, network and settings.
         frame: where they are from.
-        recipes: those to tell apart, if not all of them; the others are grey dots, and may be on the front.
+        recipes: those to tell apart, if not all of them; the others are grey dots, and may be on
+            the front.
     """
     return _front(runs, runs, frame, recipes, MEMORY)
 
 
-def error_against_time(runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None) -> Figure | None:
-    """Test error against the time of a step, a mark per recipe and K; runs that shared their device are left out."""
+def error_against_time(
+    runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
+) -> Figure | None:
+    """Test error against the time of a step, a mark per recipe and K; runs that shared their device
+    are left out."""
     return _front(runs, runs[runs["exclusive"]], frame, recipes, TIME)
 
 
 def pareto(costs: Sequence[float], errors: Sequence[float]) -> list[int]:
-    """The points that no other beats: none has less of one and not more of the other. From the cheapest on.
+    """The points that no other beats: none has less of one and not more of the other. From the
+    cheapest on.
 
     Example:
         >>> pareto([1, 2, 3, 3], [9, 9, 5, 7])
@@ -71,7 +87,8 @@ def points(runs: pd.DataFrame, measured: pd.DataFrame, cost: Cost) -> tuple[pd.D
 
     Args:
         runs: done runs; their errors count wherever they ran.
-        measured: those whose cost may count; of these only the largest group that is equal in `cost.same`.
+        measured: those whose cost may count; of these only the largest group that is equal in
+            `cost.same`.
         cost: memory or time.
     """
     measured = measured.dropna(subset=[cost.column, "error", *cost.same])
@@ -87,7 +104,9 @@ def points(runs: pd.DataFrame, measured: pd.DataFrame, cost: Cost) -> tuple[pd.D
     return table, str(group[0])
 
 
-def _front(runs: pd.DataFrame, measured: pd.DataFrame, frame: Frame, recipes: list[str] | None, cost: Cost) -> Figure | None:
+def _front(
+    runs: pd.DataFrame, measured: pd.DataFrame, frame: Frame, recipes: list[str] | None, cost: Cost
+) -> Figure | None:
     table, device = points(runs, measured, cost)
     if len(table) < 2:
         return None
@@ -97,7 +116,11 @@ def _front(runs: pd.DataFrame, measured: pd.DataFrame, frame: Frame, recipes: li
     ax, look = fig.subplots(), looks(frame)
     front = pareto(list(x), list(y))
     ax.plot(x[front], y[front], drawstyle="steps-post", color=GREY, lw=1, zorder=1)
-    names = [r for r in frame.labels if r in set(table["recipe"]) and (recipes is None or r in (frame.baseline, *recipes))]
+    names = [
+        r
+        for r in frame.labels
+        if r in set(table["recipe"]) and (recipes is None or r in (frame.baseline, *recipes))
+    ]
     if not set(names) - {frame.baseline}:
         return None
     mine = table["recipe"].isin(names)
@@ -106,7 +129,15 @@ def _front(runs: pd.DataFrame, measured: pd.DataFrame, frame: Frame, recipes: li
         own, few = table["recipe"] == recipe, table["n"] < PROVISIONAL
         seen, size = look[recipe], 8 if recipe == frame.baseline else 6
         for which, face in ((own & few, "white"), (own & ~few, seen.colour)):
-            ax.plot(x[which], y[which], ls="", marker=seen.marker or "*", color=seen.colour, mfc=face, ms=size)
+            ax.plot(
+                x[which],
+                y[which],
+                ls="",
+                marker=seen.marker or "*",
+                color=seen.colour,
+                mfc=face,
+                ms=size,
+            )
     ax.margins(0.09)
     _cost_axis(ax, x)
     maybe_log(ax, table["error"], factor=2.5)
@@ -114,12 +145,26 @@ def _front(runs: pd.DataFrame, measured: pd.DataFrame, frame: Frame, recipes: li
     left = f"; {missing} more could not be compared" if missing else ""
     ax.set_xlabel(f"{cost.title}, {name}\n({device}{left})")
     ax.set_ylabel("test error, %")
-    handles = [Line2D([], [], ls="", marker=look[r].marker or "*", color=look[r].colour, label=look[r].label) for r in names]
+    handles = [
+        Line2D(
+            [], [], ls="", marker=look[r].marker or "*", color=look[r].colour, label=look[r].label
+        )
+        for r in names
+    ]
     if not mine.all():
         handles.append(Line2D([], [], ls="", marker="o", ms=2.5, color=GREY, label="other recipes"))
     handles.append(Line2D([], [], color=GREY, lw=1, label="Pareto front"))
     fig.legend(handles=handles, loc="outside right upper")
-    _label(fig, ax, x, y, [(str(k), look[r].colour if r in names else "") for r, k in zip(table["recipe"], table["modules"], strict=True)])
+    _label(
+        fig,
+        ax,
+        x,
+        y,
+        [
+            (str(k), look[r].colour if r in names else "")
+            for r, k in zip(table["recipe"], table["modules"], strict=True)
+        ],
+    )
     return fig
 
 
@@ -134,18 +179,34 @@ def _cost_axis(ax: Axes, x: np.ndarray) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _label(fig: Figure, ax: Axes, x: np.ndarray, y: np.ndarray, labels: list[tuple[str, str]]) -> None:
-    """Small texts, each with its colour or none, beside the marks where they meet no mark and no other text; else left out."""
+def _label(
+    fig: Figure, ax: Axes, x: np.ndarray, y: np.ndarray, labels: list[tuple[str, str]]
+) -> None:
+    """Small texts, each with its colour or none, beside the marks where they meet no mark and no
+    other text; else left out."""
     fig.draw_without_rendering()
     marks = ax.transData.transform(np.column_stack([x, y])) * 72 / fig.dpi  # in points
-    taken = [(a - 3.5, b - 3.5, a + 3.5, b + 3.5) if labels[n][1] else (a - 1, b - 1, a + 1, b + 1) for n, (a, b) in enumerate(marks)]
+    taken = [
+        (a - 3.5, b - 3.5, a + 3.5, b + 3.5) if labels[n][1] else (a - 1, b - 1, a + 1, b + 1)
+        for n, (a, b) in enumerate(marks)
+    ]
     for place, ((text, colour), (a, b)) in enumerate(zip(labels, marks, strict=True)):
         width, others = 4.2 * len(text) + 1.5, taken[:place] + taken[place + 1 :]
         for dx, dy in AROUND if colour else ():
             centre = a + dx * (4.5 + width / 2), b + dy * 6.5
             box = (centre[0] - width / 2, centre[1] - 3, centre[0] + width / 2, centre[1] + 3)
-            if not any(box[0] < o[2] and o[0] < box[2] and box[1] < o[3] and o[1] < box[3] for o in others):
+            if not any(
+                box[0] < o[2] and o[0] < box[2] and box[1] < o[3] and o[1] < box[3] for o in others
+            ):
                 taken.append(box)
-                at: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 7, "color": colour}
-                ax.annotate(text, (x[place], y[place]), (centre[0] - a, centre[1] - b), **at).set_in_layout(False)
+                at: dict[str, Any] = {
+                    "textcoords": "offset points",
+                    "ha": "center",
+                    "va": "center",
+                    "fontsize": 7,
+                    "color": colour,
+                }
+                ax.annotate(
+                    text, (x[place], y[place]), (centre[0] - a, centre[1] - b), **at
+                ).set_in_layout(False)
                 break

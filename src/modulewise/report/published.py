@@ -8,44 +8,62 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..config import Book, Cell
-from ..references import Reference
-from .frame import Frame
-from .stats import PROVISIONAL, ROW, advantages, mean
-from .tables import BESIDE_K, NONE, Item, Table, beside_k, number
-from .verdicts import LEVEL, MOST_SEEDS, Sample, holm, seeds_needed, to_std, verdict, welch
+from modulewise.config.cell import Cell
+from modulewise.config.references import Reference
+from modulewise.config.resolve import Catalog
+from modulewise.report.frame import Frame
+from modulewise.report.stats import PROVISIONAL, ROW, advantages, mean
+from modulewise.report.tables import BESIDE_K, NONE, Item, Table, beside_k, number
+from modulewise.report.verdicts import (
+    LEVEL,
+    MOST_SEEDS,
+    Sample,
+    holm,
+    seeds_needed,
+    to_std,
+    verdict,
+    welch,
+)
 
 NUMERICS = {"precision", "tf32", "channels_last", "deterministic"}
 """Settings that say how to compute, not what: runs that differ in them are compared."""
 BUDGET = {"epochs", "flops", "seconds", "step_seconds"}
 UNJUDGED = ("not comparable", "not judged")
-"""What stands in a verdict's place: the runs differ, or nothing is known of the published mean's uncertainty."""
+"""What stands in a verdict's place: the runs differ, or nothing is known of the published mean's
+uncertainty."""
 COLUMN = {"last": "error", "unknown": "error", "best_on_test": "error_best"}
 """How the published epoch was chosen -> our error that is compared with it."""
 
 
 class Match(NamedTuple):
-    """A published number, our done runs it is about, and what the table says of both before any verdict."""
+    """A published number, our done runs it is about, and what the table says of both before any
+    verdict."""
 
     reference: Reference
     done: pd.DataFrame
     facts: dict[str, Any]
 
 
-def compare(frame: Frame, rows: pd.DataFrame, cells: list[Cell], book: Book, references: list[Reference]) -> pd.DataFrame:
+def compare(
+    frame: Frame,
+    rows: pd.DataFrame,
+    cells: list[Cell],
+    catalog: Catalog,
+    references: list[Reference],
+) -> pd.DataFrame:
     """One row per published number that cells of the sweep meet, in the headline's order.
 
     Args:
         frame: the runs.
         rows: of `stats.headline`.
         cells: the sweep's cells.
-        book: the recipes they are made of.
+        catalog: the recipes they are made of.
         references: the published numbers.
 
     Returns:
-        Errors in percent, differences in points, NaN where nothing can be said; `reason` says why a number is not
-        comparable or not judged.
-        `verdict` is by our error of the last epoch (of the best on test if the paper chose that); `verdict_best` by our best epoch.
+        Errors in percent, differences in points, NaN where nothing can be said; `reason` says why a
+        number is not comparable or not judged. `verdict` is by our error of the last epoch (of the
+        best on test if the paper chose that); `verdict_best` by our best epoch.
     """
     by_path = {cell.path: cell for cell in cells}
     exhibits: dict[tuple[str, str], list[Match]] = {}
@@ -53,8 +71,11 @@ def compare(frame: Frame, rows: pd.DataFrame, cells: list[Cell], book: Book, ref
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
         cell = by_path[mine["path"].iloc[0]]
         for reference in (r for r in references if r.metric == "test_error"):
-            if all(getattr(reference, k) == getattr(cell, k) for k in ("dataset", "network", "recipe", "modules")):
-                match = _match(dict(zip(ROW, key, strict=True)), mine, cell, book, reference)
+            if all(
+                getattr(reference, k) == getattr(cell, k)
+                for k in ("dataset", "network", "recipe", "modules")
+            ):
+                match = _match(dict(zip(ROW, key, strict=True)), mine, cell, catalog, reference)
                 exhibits.setdefault((cell.dataset, cell.network), []).append(match)
     out = []
     for matches in exhibits.values():
@@ -65,7 +86,9 @@ def compare(frame: Frame, rows: pd.DataFrame, cells: list[Cell], book: Book, ref
     return pd.DataFrame(out)
 
 
-def _match(key: dict[str, Any], mine: pd.DataFrame, cell: Cell, book: Book, reference: Reference) -> Match:
+def _match(
+    key: dict[str, Any], mine: pd.DataFrame, cell: Cell, catalog: Catalog, reference: Reference
+) -> Match:
     done = mine[mine["state"] == "done"]
     facts = key | {"label": mine["label"].iloc[0], "planned": len(mine)}
     facts |= advantages(done)
@@ -76,14 +99,16 @@ def _match(key: dict[str, Any], mine: pd.DataFrame, cell: Cell, book: Book, refe
     names = ("value", "spread", "spread_kind", "n", "selection", "epochs", "split")
     facts |= {f"published_{name}": getattr(reference, name) for name in names}
     facts |= {name: getattr(reference, name) for name in ("tolerance", "source", "note")}
-    obstacles, gaps = list(_obstacles(done, cell, book, reference)), list(_gaps(reference))
+    obstacles, gaps = list(_obstacles(done, cell, catalog, reference)), list(_gaps(reference))
     facts |= {"comparable": not obstacles, "reason": "; ".join(obstacles + gaps)}
     return Match(reference, done, facts)
 
 
 def _judge(matches: list[Match], columns: list[str]) -> list[dict[str, Any]]:
     """Differences and verdicts of one exhibit, each by a column of our runs."""
-    nothing = dict.fromkeys(("difference", "low", "high", "p", "p_holm", "seeds_needed"), math.nan) | {"verdict": ""}
+    nothing = dict.fromkeys(
+        ("difference", "low", "high", "p", "p_holm", "seeds_needed"), math.nan
+    ) | {"verdict": ""}
     out, samples, tested = [], {}, {}
     for place, (match, column) in enumerate(zip(matches, columns, strict=True)):
         ours, theirs = Sample(*mean(match.done[column])[:3]), _published(match.reference)
@@ -96,20 +121,37 @@ def _judge(matches: list[Match], columns: list[str]) -> list[dict[str, Any]]:
     for (place, difference), p in zip(tested.items(), adjusted, strict=True):
         tolerance, half = matches[place].reference.tolerance, difference.half(1 - 2 * LEVEL)
         word = verdict(difference, p, tolerance)
-        out[place] |= {"low": difference.value - half, "high": difference.value + half, "p": difference.p, "p_holm": p, "verdict": word}
+        out[place] |= {
+            "low": difference.value - half,
+            "high": difference.value + half,
+            "p": difference.p,
+            "p_holm": p,
+            "verdict": word,
+        }
         if word == "inconclusive":
-            out[place]["seeds_needed"] = seeds_needed(*samples[place], tolerance, len(tested)) or math.inf
+            out[place]["seeds_needed"] = (
+                seeds_needed(*samples[place], tolerance, len(tested)) or math.inf
+            )
     return out
 
 
 def _published(reference: Reference) -> Sample | None:
     """The published sample; None if its mean has no known interval."""
-    if reference.n is None or reference.n < 2 or reference.spread is None or reference.spread_kind == "unknown":
+    if (
+        reference.n is None
+        or reference.n < 2
+        or reference.spread is None
+        or reference.spread_kind == "unknown"
+    ):
         return None
-    return Sample(reference.n, reference.value, to_std(reference.spread, reference.spread_kind, reference.n))
+    return Sample(
+        reference.n, reference.value, to_std(reference.spread, reference.spread_kind, reference.n)
+    )
 
 
-def _obstacles(done: pd.DataFrame, cell: Cell, book: Book, reference: Reference) -> Iterator[str]:
+def _obstacles(
+    done: pd.DataFrame, cell: Cell, catalog: Catalog, reference: Reference
+) -> Iterator[str]:
     """Why the numbers are not comparable."""
     epochs = sorted({int(e) for e in done["planned_epochs"].dropna()} or {cell.training.epochs})
     if reference.epochs is None:
@@ -124,10 +166,14 @@ def _obstacles(done: pd.DataFrame, cell: Cell, book: Book, reference: Reference)
         yield f"ours trained on {cell.training.train_images} images"
     if cell.data.validation:
         yield f"ours held out {cell.data.validation} training images"
-    plain = book.cell(cell.dataset, cell.network, cell.recipe, cell.modules, cell.seed)
+    plain = catalog.cell(cell.dataset, cell.network, cell.recipe, cell.modules, cell.seed)
     own, ours = plain.training.model_dump(), cell.training.model_dump()
-    changed = sorted(k for k in own if own[k] != ours[k] and k not in NUMERICS | BUDGET | {"train_images"})
-    changed += sorted(k for k in plain.options | cell.options if plain.options.get(k) != cell.options.get(k))
+    changed = sorted(
+        k for k in own if own[k] != ours[k] and k not in NUMERICS | BUDGET | {"train_images"}
+    )
+    changed += sorted(
+        k for k in plain.options | cell.options if plain.options.get(k) != cell.options.get(k)
+    )
     if changed:
         yield f"the sweep changes {', '.join(changed)}"
 
@@ -135,9 +181,17 @@ def _obstacles(done: pd.DataFrame, cell: Cell, book: Book, reference: Reference)
 def _gaps(reference: Reference) -> Iterator[str]:
     """What is not known of a published mean, without which no verdict can be."""
     if reference.spread is None or reference.spread_kind == "unknown":
-        yield "no spread is published" if reference.spread is None else "the kind of the published spread is unknown"
+        yield (
+            "no spread is published"
+            if reference.spread is None
+            else "the kind of the published spread is unknown"
+        )
     if reference.n is None or reference.n < 2:
-        yield "the published number of runs is unknown" if reference.n is None else "a single run is published"
+        yield (
+            "the published number of runs is unknown"
+            if reference.n is None
+            else "a single run is published"
+        )
 
 
 def show(rows: pd.DataFrame) -> Table:
@@ -147,12 +201,22 @@ def show(rows: pd.DataFrame) -> Table:
         rows: of `compare`, one data set and network.
     """
     several, choice = rows["settings"].nunique() > 1, (rows["published_selection"] != "last").any()
-    columns = [("Settings", "l")] * several + [("Recipe", "l"), *BESIDE_K, ("Ours,\u00a0%", "r"), ("n", "r")]
-    columns += [("Ours at best epoch,\u00a0%", "r")] * bool(choice) + [("Published,\u00a0%", "r"), ("n", "r")]
+    columns = [("Settings", "l")] * several + [
+        ("Recipe", "l"),
+        *BESIDE_K,
+        ("Ours,\u00a0%", "r"),
+        ("n", "r"),
+    ]
+    columns += [("Ours at best epoch,\u00a0%", "r")] * bool(choice) + [
+        ("Published,\u00a0%", "r"),
+        ("n", "r"),
+    ]
     columns += [("Difference, points [90\u00a0%]", "r"), ("Tolerance", "r"), ("Verdict", "l")]
     open_ = (rows["verdict"] == "inconclusive").any()
     columns += [("Seeds needed", "r")] * bool(open_)
-    table = Table(columns, [], filters={"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]})
+    table = Table(
+        columns, [], filters={"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]}
+    )
     before = None
     for _, row in rows.iterrows():
         names = [Item(row["settings"] or "recipe’s own")] * several + [Item(row["label"])]
@@ -161,9 +225,21 @@ def show(rows: pd.DataFrame) -> Table:
         else:
             table.starts.append(len(table.rows))
         before = now
-        failed = (f"{row['failed']} of {row['planned']} runs failed and are left out, which flatters ours",) if row["failed"] else ()
+        failed = (
+            (
+                f"{row['failed']} of {row['planned']} runs failed and are left out, which flatters "
+                f"ours",
+            )
+            if row["failed"]
+            else ()
+        )
         n = str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}"
-        items = [*names, *beside_k(row), Item(_plus_minus(row["error_mean"], row["error_std"]), failed), Item(n)]
+        items = [
+            *names,
+            *beside_k(row),
+            Item(_plus_minus(row["error_mean"], row["error_std"]), failed),
+            Item(n),
+        ]
         items += [Item(_plus_minus(row["error_best_mean"], row["error_best_std"]))] * bool(choice)
         items += _theirs(row)
         items += [Item(_difference(row)), Item(f"± {row['tolerance']:g}"), _verdict(row)]
@@ -173,8 +249,12 @@ def show(rows: pd.DataFrame) -> Table:
 
 
 def _theirs(row: pd.Series) -> list[Item]:
-    kind = {"none": "", "unknown": " (?)"}.get(row["published_spread_kind"], f" {row['published_spread_kind']}")
-    spread = "" if pd.isna(row["published_spread"]) else f" ± {number(row['published_spread'])}{kind}"
+    kind = {"none": "", "unknown": " (?)"}.get(
+        row["published_spread_kind"], f" {row['published_spread_kind']}"
+    )
+    spread = (
+        "" if pd.isna(row["published_spread"]) else f" ± {number(row['published_spread'])}{kind}"
+    )
     source = row["source"] + (f" ({row['note']})" if row["note"] else "")
     n = "?" if pd.isna(row["published_n"]) else f"{row['published_n']:.0f}"
     return [Item(number(row["published_value"]) + spread, (source,)), Item(n)]
@@ -183,12 +263,17 @@ def _theirs(row: pd.Series) -> list[Item]:
 def _difference(row: pd.Series) -> str:
     if pd.isna(row["difference"]):
         return NONE
-    interval = "" if pd.isna(row["low"]) else f" [{number(row['low'], sign=True)}, {number(row['high'], sign=True)}]"
+    interval = (
+        ""
+        if pd.isna(row["low"])
+        else f" [{number(row['low'], sign=True)}, {number(row['high'], sign=True)}]"
+    )
     return number(row["difference"], sign=True) + interval
 
 
 def _verdict(row: pd.Series) -> Item:
-    """The verdict in words: in parentheses while provisional, with a footnote on the epoch that was compared."""
+    """The verdict in words: in parentheses while provisional, with a footnote on the epoch that was
+    compared."""
     word, notes = row["verdict"], [row["reason"]] if row["reason"] else []
     if not word:
         return Item("no run yet" if row["n"] == 0 else "one seed: no interval")
@@ -196,11 +281,19 @@ def _verdict(row: pd.Series) -> Item:
         if row["published_selection"] == "unknown":
             other = row["verdict_best"]
             same = "the same verdict" if other == row["verdict"] else f"the verdict “{other}”"
-            notes.append(f"selection unknown: the paper does not say which epoch it prints; our best epoch would give {same}")
+            notes.append(
+                f"selection unknown: the paper does not say which epoch it prints; our best epoch "
+                f"would give {same}"
+            )
         elif row["published_selection"] == "best_on_test":
-            notes.append("the paper prints the best epoch on test: the difference is to our best epoch")
+            notes.append(
+                "the paper prints the best epoch on test: the difference is to our best epoch"
+            )
         if row["verdict"] == "reproduced" and row["p_holm"] < LEVEL:
-            notes.append(f"inside the tolerance, yet {'worse' if row['difference'] > 0 else 'better'}: the difference is not zero")
+            notes.append(
+                f"inside the tolerance, yet {'worse' if row['difference'] > 0 else 'better'}: the "
+                f"difference is not zero"
+            )
         word = f"({word})" if row["n"] < PROVISIONAL else word
     return Item(word, tuple(notes))
 

@@ -1,4 +1,5 @@
-"""Tables as people read them: text with units, footnotes and badges; the same as HTML cells and as LaTeX."""
+"""Tables as people read them: text with units, footnotes and badges; the same as HTML cells and as
+LaTeX."""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .frame import Frame
+from modulewise.report.frame import Frame
 
 NONE = "–"
-OTHERS = {"memory": "ran on another device model", "time": "shared their device or ran on another model"}
+OTHERS = {
+    "memory": "ran on another device model",
+    "time": "shared their device or ran on another model",
+}
 """Why the runs that a cost leaves out cannot be compared."""
 BESIDE_K = [("K", "r"), ("Horizon", "r"), ("Helpers’ parameters", "r"), ("Helpers’ FLOPs", "r")]
 """Columns that no comparison goes without."""
@@ -74,8 +78,20 @@ def headline(rows: pd.DataFrame, baseline: str) -> Table:
         baseline: the baseline's label.
     """
     several = rows["settings"].nunique() > 1
-    columns = [("Recipe", "l"), *BESIDE_K, ("Test error,\u00a0%", "r"), ("n", "r"), (f"Gap to {baseline}, points [95\u00a0%]", "r")]
-    columns += [("Memory", "r"), ("Step time", "r"), ("Inference MACs", "r"), ("Parameters", "r"), ("Remarks", "l")]
+    columns = [
+        ("Recipe", "l"),
+        *BESIDE_K,
+        ("Test error,\u00a0%", "r"),
+        ("n", "r"),
+        (f"Gap to {baseline}, points [95\u00a0%]", "r"),
+    ]
+    columns += [
+        ("Memory", "r"),
+        ("Step time", "r"),
+        ("Inference MACs", "r"),
+        ("Parameters", "r"),
+        ("Remarks", "l"),
+    ]
     table = Table(([("Settings", "l")] if several else []) + columns, [])
     table.filters.update({"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]})
     before = None
@@ -113,9 +129,16 @@ def _figures(row: pd.Series) -> list[Item]:
 def beside_k(row: pd.Series) -> list[Item]:
     """K, and what else decides how far a comparison is fair: the columns of `BESIDE_K`."""
     horizon, share = row["horizon"], row["helper_flops_share"]
-    reach = NONE if math.isnan(horizon) else "all" if horizon >= row["modules"] else f"{horizon:.0f}"
+    reach = (
+        NONE if math.isnan(horizon) else "all" if horizon >= row["modules"] else f"{horizon:.0f}"
+    )
     flops = NONE if math.isnan(share) else f"{100 * share:.1f} %"
-    return [Item(f"{row['modules']:.0f}"), Item(reach), Item(count(row["helper_parameters"])), Item(flops)]
+    return [
+        Item(f"{row['modules']:.0f}"),
+        Item(reach),
+        Item(count(row["helper_parameters"])),
+        Item(flops),
+    ]
 
 
 def beside_ks(rows: pd.DataFrame) -> list[Item]:
@@ -149,14 +172,19 @@ def _cost(row: pd.Series, name: str, absolute: str) -> Item:
         return Item(NONE)
     if used == 0:
         return Item(NONE, (reason,))
-    notes = (f"from {used} of {row['n']} runs: the others {OTHERS[name]}",) if used < row["n"] else ()
+    notes = (
+        (f"from {used} of {row['n']} runs: the others {OTHERS[name]}",) if used < row["n"] else ()
+    )
     return Item(absolute if row["is_baseline"] else times(row[f"{name}_ratio"]), notes)
 
 
 def _remarks(row: pd.Series) -> str:
     found = ["provisional"] if row["provisional"] and row["n"] else []
     states = ("diverged", "out_of_memory", "damaged", "cut_off", "running", "missing", "stale")
-    return ", ".join(found + [f"{row[s]} {STATE_NAMES.get(s, s)}".replace(" ", "\u00a0") for s in states if row[s]])
+    return ", ".join(
+        found
+        + [f"{row[s]} {STATE_NAMES.get(s, s)}".replace(" ", "\u00a0") for s in states if row[s]]
+    )
 
 
 def unfinished(frame: Frame) -> Table:
@@ -173,7 +201,20 @@ def unfinished(frame: Frame) -> Table:
         dataset, network, settings, label, modules, state, reason = map(str, key)
         seeds = ", ".join(str(s) for s in sorted(group["seed"]))
         name = f"{label} ({settings})" if settings and several else label
-        rows.append([Item(t) for t in (dataset, network, name, modules, seeds, STATE_NAMES.get(state, state), reason)])
+        rows.append(
+            [
+                Item(t)
+                for t in (
+                    dataset,
+                    network,
+                    name,
+                    modules,
+                    seeds,
+                    STATE_NAMES.get(state, state),
+                    reason,
+                )
+            ]
+        )
     return Table(columns, rows)
 
 
@@ -184,23 +225,34 @@ def to_csv(frame: pd.DataFrame) -> bytes:
 
 def to_plain(table: Table) -> pd.DataFrame:
     """A table of text without its footnotes."""
-    return pd.DataFrame([[i.text for i in row] for row in table.rows], columns=[title for title, _ in table.columns])
+    return pd.DataFrame(
+        [[i.text for i in row] for row in table.rows], columns=[title for title, _ in table.columns]
+    )
 
 
 def to_latex(table: Table) -> bytes:
     """A `tabular` with booktabs' rules, footnotes below."""
     notes = table.notes
-    lines = ["% needs \\usepackage{booktabs}", f"\\begin{{tabular}}{{{''.join(a for _, a in table.columns)}}}", "\\toprule"]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{{''.join(a for _, a in table.columns)}}}",
+        "\\toprule",
+    ]
     lines += [" & ".join(escape(title) for title, _ in table.columns) + r" \\", "\\midrule"]
     for number_, row in enumerate(table.rows):
         if number_ in table.starts[1:]:
             lines.append("\\addlinespace")
         marks = ["".join(notes[n] for n in item.notes) for item in row]
-        cells = [escape(i.text) + (f"$^{{{m}}}$" if m else "") for i, m in zip(row, marks, strict=True)]
+        cells = [
+            escape(i.text) + (f"$^{{{m}}}$" if m else "") for i, m in zip(row, marks, strict=True)
+        ]
         lines.append(" & ".join(cells) + r" \\")
     lines.append("\\bottomrule")
     width = len(table.columns)
-    lines += [f"\\multicolumn{{{width}}}{{l}}{{\\footnotesize $^{{{m}}}$ {escape(n)}}} \\\\" for n, m in notes.items()]
+    lines += [
+        f"\\multicolumn{{{width}}}{{l}}{{\\footnotesize $^{{{m}}}$ {escape(n)}}} \\\\"
+        for n, m in notes.items()
+    ]
     return ("\n".join([*lines, "\\end{tabular}"]) + "\n").encode()
 
 
@@ -228,7 +280,9 @@ def count(number_: float) -> str:
     """A large number for people: `77.7 k`, `1.73 M`, `25.5 G`."""
     if math.isnan(number_):
         return NONE
-    unit, name = next(((u, n) for u, n in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if number_ >= u), (1, ""))
+    unit, name = next(
+        ((u, n) for u, n in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if number_ >= u), (1, "")
+    )
     value = number_ / unit
     return f"{value:.0f}{name}" if value >= 100 or unit == 1 else f"{value:.3g}{name}"
 

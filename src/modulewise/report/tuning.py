@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ..config import Book, Cell, Sweep
-from ..search import Trial
-from .frame import Frame
-from .tables import NONE, Item, Table, number
+from modulewise.config.cell import Cell
+from modulewise.config.resolve import Catalog
+from modulewise.config.sweep import Sweep
+from modulewise.config.trials import Trial
+from modulewise.report.frame import Frame
+from modulewise.report.tables import NONE, Item, Table, number
 
 PUBLISHED = "published weights"
 
@@ -26,47 +28,85 @@ class Origin(NamedTuple):
     error: float | None
 
 
-def show(sweep: Sweep, book: Book, cells: list[Cell], frame: Frame) -> Table:
+def show(sweep: Sweep, catalog: Catalog, cells: list[Cell], frame: Frame) -> Table:
     """Recipes with their trials; values of K that agree share a row.
 
     Args:
         sweep: the sweep.
-        book: its recipes, and what tuning chose.
+        catalog: its recipes, and what tuning chose.
         cells: the reported cells.
         frame: their runs, for labels.
     """
     found: dict[Origin, dict[int, None]] = {}
     for cell in cells:
-        for origin in _origins(book, cell):
+        for origin in _origins(catalog, cell):
             found.setdefault(origin, {})[cell.modules] = None
-    titles = [("Data set", "l"), ("Network", "l"), ("Recipe", "l"), ("K", "l"), ("Settings", "l"), ("Trials", "r")]
+    titles = [
+        ("Data set", "l"),
+        ("Network", "l"),
+        ("Recipe", "l"),
+        ("K", "l"),
+        ("Settings", "l"),
+        ("Trials", "r"),
+    ]
     titles += [("Chosen", "l"), ("Validation error,\u00a0%", "r")] * (sweep.tune is not None)
     table = Table(titles, [])
     for origin, modules in found.items():
-        words = (origin.dataset, origin.network, frame.labels[origin.recipe], ", ".join(map(str, modules)))
-        note = book.recipes.recipes[origin.recipe].note if origin.mark.startswith(PUBLISHED) else None
-        items = [*map(Item, words), Item(origin.mark, (note,) if note else ()), Item(str(origin.trials))]
+        words = (
+            origin.dataset,
+            origin.network,
+            frame.labels[origin.recipe],
+            ", ".join(map(str, modules)),
+        )
+        note = (
+            catalog.recipes.recipes[origin.recipe].note
+            if origin.mark.startswith(PUBLISHED)
+            else None
+        )
+        items = [
+            *map(Item, words),
+            Item(origin.mark, (note,) if note else ()),
+            Item(str(origin.trials)),
+        ]
         if sweep.tune:
-            items += [Item(origin.chosen), Item(NONE if origin.error is None else number(origin.error))]
+            items += [
+                Item(origin.chosen),
+                Item(NONE if origin.error is None else number(origin.error)),
+            ]
         table.rows.append(items)
     return table
 
 
-def _origins(book: Book, cell: Cell) -> list[Origin]:
+def _origins(catalog: Catalog, cell: Cell) -> list[Origin]:
     place = (cell.dataset, cell.network, cell.recipe)
-    if book.tuned:
-        mine = [c for c in book.tuned.choices if c.place[1:] == (*place, cell.modules)]
-        return [Origin(*place, "tuned", len(c.trials), _changes(c.trials[c.chosen]), c.trials[c.chosen].validation_error) for c in mine]
-    sources = book.weights(cell)
-    return [Origin(*place, f"{PUBLISHED}: {'; '.join(sources)}" if sources else "untuned", 0, "", None)]
+    if catalog.tuned:
+        mine = [c for c in catalog.tuned.choices if c.place[1:] == (*place, cell.modules)]
+        return [
+            Origin(
+                *place,
+                "tuned",
+                len(c.trials),
+                _changes(c.trials[c.chosen]),
+                c.trials[c.chosen].validation_error,
+            )
+            for c in mine
+        ]
+    sources = catalog.weights(cell)
+    return [
+        Origin(*place, f"{PUBLISHED}: {'; '.join(sources)}" if sources else "untuned", 0, "", None)
+    ]
 
 
-def trials(book: Book) -> pd.DataFrame:
+def trials(catalog: Catalog) -> pd.DataFrame:
     """Every trial that was spent, one per row."""
     rows = []
-    for choice in book.tuned.choices if book.tuned else ():
+    for choice in catalog.tuned.choices if catalog.tuned else ():
         for n, trial in enumerate(choice.trials):
-            row = choice.place._asdict() | {"trial": n, "settings": _changes(trial), "validation_error": trial.validation_error}
+            row = choice.place._asdict() | {
+                "trial": n,
+                "settings": _changes(trial),
+                "validation_error": trial.validation_error,
+            }
             rows.append(row | {"chosen": n == choice.chosen, "runs": " ".join(trial.cells)})
     return pd.DataFrame(rows)
 

@@ -1,8 +1,10 @@
-"""Whether two means agree: Welch's intervals, Holm's correction, and the rule that makes a verdict of them.
+"""Whether two means agree: Welch's intervals, Holm's correction, and the rule that makes a verdict
+of them.
 
-**reproduced**: the 90 % interval of the difference lies inside ± the tolerance (two one-sided tests at 5 %).
-**better**, **worse**: the 95 % interval excludes zero, with Holm's correction over all comparisons of an exhibit.
-Where both hold, the verdict is reproduced. **inconclusive**: neither holds.
+**reproduced**: the 90 % interval of the difference lies inside ± the tolerance (two one-sided tests
+at 5 %). **better**, **worse**: the 95 % interval excludes zero, with Holm's correction over all
+comparisons of an exhibit. Where both hold, the verdict is reproduced. **inconclusive**: neither
+holds.
 """
 
 from __future__ import annotations
@@ -116,14 +118,18 @@ def verdict(difference: Difference, adjusted_p: float, tolerance: float) -> Verd
     return "inconclusive"
 
 
-def seeds_needed(ours: Sample, theirs: Sample, tolerance: float, comparisons: int = 1) -> int | None:
-    """The smallest number of our seeds, above the present one, that ends in a verdict if mean and spreads stay as they are.
+def seeds_needed(
+    ours: Sample, theirs: Sample, tolerance: float, comparisons: int = 1
+) -> int | None:
+    """The smallest number of our seeds, above the present one, that ends in a verdict if mean and
+    spreads stay as they are.
 
     Args:
         ours: what we have.
         theirs: the published sample; it cannot grow.
         tolerance: of the published number.
-        comparisons: of the exhibit; the test of a difference is corrected for all of them (Bonferroni's, so not too few seeds).
+        comparisons: of the exhibit; the test of a difference is corrected for all of them
+            (Bonferroni's, so not too few seeds).
 
     Returns:
         The number, or None if `MOST_SEEDS` are not enough.

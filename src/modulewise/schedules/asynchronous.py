@@ -1,26 +1,33 @@
-"""Asynchronous: every module moves at its own pace, on states that its predecessor left in a bounded buffer.
+"""Asynchronous: every module moves at its own pace, on states that its predecessor left in a
+bounded buffer.
 
-This simulates, in one process and on one device, asynchronous decoupled greedy learning (Belilovsky et al., arXiv 1901.08164, and their
-released code). Turn after turn one module moves: it takes a state from the buffer before it (the first module: the next batch of the data),
-makes one step on its own losses, and puts what leaves it into the buffer behind it. On the first K turns the modules move in order, so that
-no buffer is ever empty. Then turns go
+This simulates, in one process and on one device, asynchronous decoupled greedy learning (Belilovsky
+et al., arXiv 1901.08164, and their released code). Turn after turn one module moves: it takes a
+state from the buffer before it (the first module: the next batch of the data), makes one step on
+its own losses, and puts what leaves it into the buffer behind it. On the first K turns the modules
+move in order, so that no buffer is ever empty. Then turns go
 
-- by `clock`: module k has been given n_k turns and waits until time s_k n_k, s_k being its slow-down; the earliest is next, the lower
-  module first among equals. Without slow-downs the modules go round in order;
-- at `random`: module k is next with probability (1/s_k) / sum_j (1/s_j), from the stream of (seed, turns).
+- by `clock`: module k has been given n_k turns and waits until time s_k n_k, s_k being its
+  slow-down; the earliest is next, the lower module first among equals. Without slow-downs the
+  modules go round in order;
+- at `random`: module k is next with probability (1/s_k) / sum_j (1/s_j), from the stream of (seed,
+  turns).
 
-**Budget.** Every module makes as many updates as under the joint schedule: epochs x batches. A module that has made them learns no more,
-but goes on feeding: in eval mode and without gradients, on its further turns, as long as a module after it still learns. An epoch of the
-run is K x batches updates, whoever makes them, so a run has as many epochs as a joint one. Each module follows the learning-rate schedule
-by the epochs of its own updates.
+**Budget.** Every module makes as many updates as under the joint schedule: epochs x batches. A
+module that has made them learns no more, but goes on feeding: in eval mode and without gradients,
+on its further turns, as long as a module after it still learns. An epoch of the run is K x batches
+updates, whoever makes them, so a run has as many epochs as a joint one. Each module follows the
+learning-rate schedule by the epochs of its own updates.
 
-Buffers hold states, on the device. Labels, images and views of a state's batch are functions of the batch's number and are made anew for
-every module that needs them. With buffers of one state, by the clock and without slow-downs, the schedule is the joint one, bit for bit.
+Buffers hold states, on the device. Labels, images and views of a state's batch are functions of the
+batch's number and are made anew for every module that needs them. With buffers of one state, by the
+clock and without slow-downs, the schedule is the joint one, bit for bit.
 
-Differences from the released code: a last short batch is kept as a state like any other; the modules' first turns are in order once (there:
-twice each, and again whenever a learning rate falls, with a fresh optimiser for that module); `fresh` is the last to come, where the
-released index arithmetic takes the next to be dropped, if it is among the least taken; no limit on how often a state is
-taken; learning rates are those of the cell's settings.
+Differences from the released code: a last short batch is kept as a state like any other; the
+modules' first turns are in order once (there: twice each, and again whenever a learning rate falls,
+with a fresh optimiser for that module); `fresh` is the last to come, where the released index
+arithmetic takes the next to be dropped, if it is among the least taken; no limit on how often a
+state is taken; learning rates are those of the cell's settings.
 """
 
 from __future__ import annotations
@@ -31,12 +38,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import Training
-from ..method import Batch, Local, Method, State
-from ..optimiser import Optimiser, learning_rate
-from ..streams import generator
-from . import Precision, descend, freeze
-from .replay import Replay
+from modulewise.config.training import TrainConfig
+from modulewise.method import Batch, Local, Method, State
+from modulewise.optim import Optimiser, learning_rate
+from modulewise.rng import generator
+from modulewise.schedules import Precision, descend, freeze
+from modulewise.schedules._replay import Replay
 
 
 class Asynchronous:
@@ -54,7 +61,7 @@ class Asynchronous:
         fed: images that each module has passed on without learning from them.
     """
 
-    def __init__(self, training: Training, k: int, batches: int, seed: int) -> None:
+    def __init__(self, training: TrainConfig, k: int, batches: int, seed: int) -> None:
         self.training, self.batches, self.epochs = training, batches, training.epochs
         options = training.asynchronous
         self.slowdown = [options.slowdown.get(i, 1.0) for i in range(k)]
@@ -76,8 +83,11 @@ class Asynchronous:
         """Modules that have made all their updates are frozen."""
         freeze(method, self._finished)
 
-    def batch(self, method: Method, numbered: Callable[[int], Batch], precision: Precision) -> Batch:
-        """Give out turns until a module is to learn; finished ones feed meanwhile. The batch it learns on.
+    def batch(
+        self, method: Method, numbered: Callable[[int], Batch], precision: Precision
+    ) -> Batch:
+        """Give out turns until a module is to learn; finished ones feed meanwhile. The batch it
+        learns on.
 
         Args:
             method: whose modules move.
@@ -95,12 +105,15 @@ class Asynchronous:
                 continue
             self.fed[k] += len(self._take(k, method, numbered).y)
             with torch.no_grad(), precision():
-                self.buffers[k].put(method.cross(k, self.state), self.number)
+                self.buffers[k].put(method.forward_module(k, self.state), self.number)
         self.module = k
         return self._take(k, method, numbered)
 
-    def step(self, method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision) -> dict[str, Tensor]:
-        """One update of the module whose turn it is, on the batch that `batch` gave; returns its losses by name, detached."""
+    def step(
+        self, method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision
+    ) -> dict[str, Tensor]:
+        """One update of the module whose turn it is, on the batch that `batch` gave; returns its
+        losses by name, detached."""
         k, state, self.state = self.module, self.state, ()
         epoch = (self.turns[k] - 1) // self.batches + 1
         optimiser.set_lr(learning_rate(self.training, epoch, self.epochs), method.of_module(k))
@@ -128,7 +141,12 @@ class Asynchronous:
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on exactly: turns, streams and buffers."""
         streams = {"who": self.who.get_state(), "what": self.what.get_state()}
-        return {"turns": list(self.turns), "fed": list(self.fed), "buffers": [b.save() for b in self.buffers], **streams}
+        return {
+            "turns": list(self.turns),
+            "fed": list(self.fed),
+            "buffers": [b.save() for b in self.buffers],
+            **streams,
+        }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
@@ -156,7 +174,7 @@ class Asynchronous:
         """Give module k its turn: the state it goes on with, and its batch."""
         if k == 0:
             batch = numbered(self.turns[0])
-            self.state, self.number = method.start(batch.x), self.turns[0]
+            self.state, self.number = method.initial_state(batch.x), self.turns[0]
         else:
             entry = self.buffers[k - 1].take(self.what)
             batch, self.state, self.number = numbered(entry.number), entry.state, entry.number

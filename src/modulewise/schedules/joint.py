@@ -1,12 +1,13 @@
-"""Joint: all modules move on every batch, one after the other; each module's graph is freed before the next is built."""
+"""Joint: all modules move on every batch, one after the other; each module's graph is freed before
+the next is built."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from ..method import Batch, Method
-from ..optimiser import Optimiser
-from . import Precision, descend
+from modulewise.method import Batch, Method
+from modulewise.optim import Optimiser
+from modulewise.schedules import Precision, descend
 
 
 def phases(k: int, epochs: int) -> list[int]:
@@ -24,6 +25,8 @@ def begin(method: Method, phase: int) -> None:
     method.train()
 
 
-def step(method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision) -> dict[str, Tensor]:
+def step(
+    method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision
+) -> dict[str, Tensor]:
     """One optimiser step; returns the losses by name, detached."""
     return descend(method.losses(batch), optimiser, precision)

@@ -1,7 +1,8 @@
-"""Sequential: module after module. In phase p only module p learns; the modules before it are frozen and in eval mode.
+"""Sequential: module after module. In phase p only module p learns; the modules before it are
+frozen and in eval mode.
 
-The budget's epochs are shared out evenly over the K phases, and each phase runs the learning-rate schedule from its start with a fresh
-optimiser. Modules after p are not run at all.
+The budget's epochs are shared out evenly over the K phases, and each phase runs the learning-rate
+schedule from its start with a fresh optimiser. Modules after p are not run at all.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..method import Batch, Method
-from ..optimiser import Optimiser
-from . import Precision, descend, freeze
+from modulewise.method import Batch, Method
+from modulewise.optim import Optimiser
+from modulewise.schedules import Precision, descend, freeze
 
 
 def phases(k: int, epochs: int) -> list[int]:
@@ -34,10 +35,12 @@ def begin(method: Method, phase: int) -> None:
     freeze(method, lambda k: k < phase)
 
 
-def step(method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision) -> dict[str, Tensor]:
+def step(
+    method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision
+) -> dict[str, Tensor]:
     """Carry the batch to module `phase` without gradients, then one step of that module alone."""
     with torch.no_grad(), precision():
-        state = method.start(batch.x)
+        state = method.initial_state(batch.x)
         for k in range(phase):
-            state = method.cross(k, state)
+            state = method.forward_module(k, state)
     return descend(method.local(phase, batch, state), optimiser, precision)

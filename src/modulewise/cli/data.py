@@ -1,0 +1,87 @@
+"""`modulewise data`: fetch and verify a data set."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Annotated
+
+import typer
+
+from modulewise.config.dataset import Dataset, Datasets
+from modulewise.config.loading import read_json, read_yaml
+from modulewise.errors import InvalidInput, choose, parse
+
+
+def data(
+    dataset: Annotated[str, typer.Option(help="name in datasets.yaml")],
+    entry: Annotated[
+        str | None, typer.Option(help="its entry as JSON, instead of the one in datasets.yaml")
+    ] = None,
+    config: Annotated[Path, typer.Option(help="folder of datasets.yaml")] = Path("config"),
+    root: Annotated[
+        Path, typer.Option("--data", envvar="MODULEWISE_DATA", help="folder of downloaded data")
+    ] = Path("data"),
+    mark: Annotated[Path | None, typer.Option(help="write what was found to this file")] = None,
+) -> None:
+    """Download a data set if it is not there, check it, and say what it holds."""
+    if entry is None:
+        file = config / "datasets.yaml"
+        entries = parse(Datasets, read_yaml(file), str(file)).datasets
+        if dataset not in entries:
+            raise choose(dataset, entries, "data set", str(file))
+        found = entries[dataset]
+    else:
+        found = parse(Dataset, read_json(entry, "--entry"), f"data set {dataset}")
+    if not sys.stderr.isatty():
+        os.environ.setdefault(
+            "TQDM_DISABLE", "1"
+        )  # torchvision's bar, which a log would hold a thousand times
+    from modulewise.data import sources
+
+    try:
+        with growing(dataset, root / (found.torchvision_class or ""), sys.stderr.isatty()):
+            made = sources.arrays(found, root, download=True)
+        sources.check_fit(found, made[0].shape[1:])
+    except InvalidInput as error:
+        raise InvalidInput(f"data set {dataset}: {error}") from None
+    line = sources.describe(made)
+    if mark:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        aside = mark.with_name(mark.name + ".tmp")
+        aside.write_text(line + "\n")
+        aside.replace(mark)
+    print(f"{dataset}: {line}")
+
+
+@contextmanager
+def growing(name: str, folder: Path, terminal: bool, every: float = 30.0) -> Iterator[None]:
+    """While a download goes on, say in a log now and then how much there is; on a terminal
+    torchvision shows a bar.
+
+    Args:
+        name: of the data set.
+        folder: that the files appear in.
+        terminal: whether somebody watches.
+        every: seconds between two lines.
+    """
+    done = Event()
+
+    def say() -> None:
+        while not done.wait(every):
+            size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+            print(f"{name}: at work, {size / 1e6:.0f} MB in {folder}", flush=True)
+
+    teller = Thread(target=say, daemon=True)
+    if not terminal:
+        teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if not terminal:
+            teller.join()

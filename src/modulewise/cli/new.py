@@ -1,0 +1,102 @@
+"""`modulewise new`: the file, the recipe and the test row of a new method, ready to be filled
+in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modulewise.config.options import class_name, method_names
+from modulewise.errors import InvalidInput
+
+_METHOD = '''"""TITLE (authors, arXiv number): the idea in one sentence.
+
+    L_k = the equation
+
+Deviations from the paper:
+
+1. None listed yet.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..method import Batch, LocalMethod
+from ..network import Trunk
+from ..options import NonNegative
+from ..parts.heads import label_head
+
+
+class CLASS(LocalMethod):
+    """What it does.
+
+    Args:
+        trunk: the network, cut.
+        weight: of the local loss; every keyword-only argument is an option of the recipe.
+    """
+
+    def __init__(self, trunk: Trunk, *, weight: NonNegative = 1.0) -> None:
+        super().__init__(trunk)
+        self.weight = weight
+        self.heads = nn.ModuleList([label_head("0c1f", s, self.task.outputs, trunk.width) for s in trunk.cut_shapes])
+
+    def scores(self, k: int, h: Tensor) -> Tensor:
+        """Class scores of module k's head on its output h (B C H W)."""
+        return self.heads[k](h)
+
+    def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
+        """Start from a linear classifier's cross-entropy; write the paper's loss here."""
+        return self.weight * self.task.loss(self.scores(k, h), batch.y)
+'''
+
+_RECIPE = """
+  RECIPE:
+    method: METHOD
+    label: TITLE
+    overrides: [equal-cuts]
+"""
+
+
+def new(
+    method: Annotated[
+        str, typer.Argument(help="name of the method: lower case, digits, underscores")
+    ],
+    root: Annotated[Path, typer.Option(help="the clone")] = Path(),
+) -> None:
+    """Write methods/<name>.py, append a recipe and a test row; nothing is written unless all three
+    can be."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", method):
+        raise InvalidInput(
+            f"new: {method!r} is no method name; valid: lower-case letters, digits, underscores, "
+            f"such as predsim"
+        )
+    if method in method_names():
+        raise InvalidInput(
+            f"new: there is a method {method!r} already: src/modulewise/methods/{method}.py"
+        )
+    title, recipe = class_name(method), method.replace("_", "-")
+    file = root / "src/modulewise/methods" / f"{method}.py"
+    recipes, cases = root / "config/recipes.yaml", root / "tests/cases.py"
+    try:
+        recipe_text, case_text = recipes.read_text(), cases.read_text()
+    except OSError as error:
+        raise InvalidInput(
+            f"new: {error.filename}: {error.strerror}; run it in the clone, or give --root"
+        ) from None
+    start = case_text.index("CASES = [")
+    end = case_text.index("\n]", start) + 1
+    file.write_text(_METHOD.replace("CLASS", title).replace("TITLE", title))
+    entry = _RECIPE.replace("RECIPE", recipe).replace("METHOD", method).replace("TITLE", title)
+    recipes.write_text(recipe_text.rstrip("\n") + "\n" + entry)
+    cases.write_text(f'{case_text[:end]}    Case("{method}"),\n{case_text[end:]}')
+    print(f"{file}       the method: docstring, options, local_loss")
+    print(
+        f"{recipes}    recipe {recipe}: label, paper, options; name it in a sweep when it should "
+        f"run"
+    )
+    print(f"{cases}      its row: the smallest options that exercise it")
+    print("then: make schemas test")

@@ -1,0 +1,108 @@
+"""`modulewise profile`: measure on the device what a sweep's runs will take."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modulewise.config.cell import Cell, configurations
+from modulewise.config.resolve import load_sweep, sweep_argument
+from modulewise.errors import InvalidInput, memory_short
+
+
+def profile(
+    sweep: Annotated[
+        str, typer.Option(help="path of a sweep, or its JSON text")
+    ] = "config/sweep.yaml",
+    root: Annotated[
+        Path, typer.Option(help="folder that the sweep's relative paths start from")
+    ] = Path(),
+    out: Annotated[
+        Path | None, typer.Option(help="file to write; results/profile/NAME.json if not given")
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
+    ] = Path("data"),
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+) -> None:
+    """Train every configuration of a sweep for a few steps on images of noise, and say what the
+    runs still to do will take."""
+    config, where = sweep_argument(sweep)
+    made, _, cells = load_sweep(config, root, where)
+    distinct = configurations(cells)
+    out = out or Path("results/profile") / f"{made.sweep}.json"
+    import torch
+
+    from modulewise.engine import device as device_module
+    from modulewise.planning import timings
+    from modulewise.runs.provenance import source_hash
+
+    if threads:
+        torch.set_num_threads(threads)
+    on = device_module.pick(device)
+    found = {
+        "device": device_module.describe(on),
+        "versions": device_module.versions(),
+        "source": source_hash(),
+    }
+    known = timings.measured(out.parent, found)
+    for n, (name, cell) in enumerate(distinct.items(), 1):
+        if name not in known:
+            alike = next(
+                (f for f in known.values() if f.get("steps") == cell.steps and "seconds" in f), None
+            )
+            known[name] = {"steps": cell.steps} | _measured(cell, data, on, alike)
+            print(
+                f"{n}/{len(distinct)}  {str(cell).rpartition(' ')[0]}  {_said(known[name])}",
+                flush=True,
+            )
+            timings.write(out.parent / timings.MEASURED, found | {"cells": known})
+    timings.write(out, found | {"cells": {name: known[name] for name in distinct}})
+    todo = [c for c in cells if not (runs / c.path / "result.json").exists()]
+    print("\n".join(timings.table(todo, known)))
+    hours, unknown = timings.total_hours(todo, known)
+    print(
+        f"{len(todo)} runs to do: {hours:.2f} hours of {found['device']}"
+        + (f"; {unknown} run out of memory" if unknown else "")
+    )
+    made.limits.hold("gpu_hours", hours, where, f"measured on {found['device']}")
+
+
+def _measured(cell: Cell, data: Path, on: Any, alike: dict[str, Any] | None) -> dict[str, Any]:
+    """What the profile file says of a configuration, from one with the same steps if there is one;
+    too little memory is no error."""
+    import torch
+
+    from modulewise.planning import profile as profile_module
+
+    try:
+        images = profile_module.images(cell, data)
+        if alike:
+            return profile_module.as_json(
+                profile_module.other_budget(profile_module.from_json(alike), cell, images, on)
+            )
+        return profile_module.as_json(profile_module.measure(cell, images, on))
+    except InvalidInput as error:
+        raise InvalidInput(f"{cell}: {error}") from None
+    except (RuntimeError, MemoryError) as error:
+        if (short := memory_short(error)) is None:
+            print(f"{cell}: cannot be measured", file=sys.stderr)
+            raise
+        return {"status": "out_of_memory", "reason": short}
+    finally:
+        gc.collect()
+        if on.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _said(found: dict[str, Any]) -> str:
+    if "seconds" not in found:
+        return "out of memory"
+    peak = f"  {found['peak_memory_bytes'] / 2**20:.0f} MiB" if found["peak_memory_bytes"] else ""
+    return f"{found['epoch_seconds'] + found['evaluation_seconds']:.3g} s/epoch{peak}"

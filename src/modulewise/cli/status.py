@@ -1,0 +1,90 @@
+"""`modulewise status`: how a sweep stands."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modulewise.config.resolve import load_sweep, sweep_argument
+from modulewise.runs import jobs as slurm_jobs
+from modulewise.runs.state import run_state
+from modulewise.status.jobs import jobs as jobs_table
+from modulewise.status.tables import screen
+
+
+def status(
+    sweep: Annotated[
+        str, typer.Option(help="path of a sweep, or its JSON text")
+    ] = "config/sweep.yaml",
+    root: Annotated[
+        Path, typer.Option(help="folder that the sweep's relative paths start from")
+    ] = Path(),
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
+    watch: Annotated[bool, typer.Option("--watch", help="look again until Ctrl-C")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="seconds between two looks")] = 5.0,
+    submitted: Annotated[
+        Path, typer.Option("--ledger", help="what the Slurm executor wrote of its jobs")
+    ] = slurm_jobs.FILE,
+    jobs: Annotated[
+        bool,
+        typer.Option(
+            "--jobs",
+            help="a line a cell: Slurm's number, starts, waiting and running time, GPU-hours",
+        ),
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="list every cell that runs or needs a look, in full")
+    ] = False,
+) -> None:
+    """Say which cells are done, running (epoch, error, time left), queued, waiting, stopped or
+    failed and why: one screen for 1,000."""
+    config, where = sweep_argument(sweep)
+    made, _, cells = load_sweep(config, root, where)
+
+    def look(width: int) -> list[str]:
+        known = slurm_jobs.read(submitted)
+        found = [run_state(c, runs, job=known.get(c.path)) for c in cells]
+        return (
+            jobs_table(found, width)
+            if jobs
+            else screen(made.sweep, found, width, None if everything else 4)
+        )
+
+    if not watch:
+        print(
+            "\n".join(
+                look(max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80)
+            )
+        )
+        return
+    try:
+        _watch(look, every)
+    except KeyboardInterrupt:
+        print()
+
+
+def _watch(look: Callable[[int], list[str]], every: float) -> None:
+    """On a terminal, one screen that is redrawn; elsewhere, the first line whenever it has
+    changed."""
+    if not sys.stdout.isatty():
+        last = ""
+        while True:
+            if (now := look(80)[0]) != last:
+                last = now
+                print(time.strftime("%Y-%m-%d %H:%M:%S "), now, flush=True)
+            time.sleep(every)
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console()
+    with Live(console=console, auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(Text("\n".join(look(max(60, console.width)))), refresh=True)
+            time.sleep(every)

@@ -1,0 +1,97 @@
+"""`modulewise track`: make MLflow equal to the run folders."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from modulewise.tracking import mirror
+
+
+def track(
+    runs: Annotated[Path, typer.Option(help="folder that run folders lie in")] = Path(
+        "results/runs"
+    ),
+    uri: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI", help="MLflow server or database; beside RUNS if not given"
+        ),
+    ] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="tag runs that belong to no sweep yet with this name")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="go on until interrupted")] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="seconds between two passes of --follow")
+    ] = 15.0,
+) -> None:
+    """Make MLflow equal to the run folders; repeat at will. Exit status 1: not everything could be
+    sent, run it again."""
+    place, artifacts = mirror.address(runs, uri)
+    try:
+        if follow:
+            keep_tracking(runs, place, artifacts, sweep, every)
+        else:
+            counts = mirror.mirror(runs, place, artifacts, sweep, _complain)
+    except KeyboardInterrupt:
+        return
+    except mirror.Unreachable as error:
+        _complain(f"error: {error}")
+        sys.exit(1)
+    print(counts)
+    sys.exit(1 if counts.failed else 0)
+
+
+def keep_tracking(
+    runs: Path,
+    uri: str,
+    artifacts: Path | None,
+    sweep: str | None,
+    every: float,
+    before: Callable[[], None] | None = None,
+) -> NoReturn:
+    """Mirror again and again; a line only for a pass that did something, and one for each new
+    trouble.
+
+    Args:
+        runs: folder of the run folders.
+        uri: where to, see `tracking.address`.
+        artifacts: folder of artifacts, see there.
+        sweep: tag runs that belong to no sweep yet with this name.
+        every: seconds between two passes.
+        before: called before every pass; what it raises ends it.
+    """
+    said: set[str] = set()
+    passes: Iterator[mirror.Counts] | None = None
+
+    def once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            _complain(line)
+
+    while True:
+        if before:
+            before()
+        passes = passes or mirror.passes(runs, uri, artifacts, sweep, once)
+        try:
+            counts = next(passes)
+            if counts.reports or counts.unchanged + counts.failed < counts.runs:
+                print(time.strftime("%H:%M:%S "), counts, flush=True)
+            if not counts.failed:
+                said.clear()
+        except mirror.StoreDeleted:
+            raise
+        except mirror.Unreachable as error:
+            passes = None
+            once(f"{error}; trying again every {every:g} s")
+        time.sleep(every)
+
+
+def _complain(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

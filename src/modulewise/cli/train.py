@@ -1,0 +1,185 @@
+"""`modulewise train`: run one cell."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modulewise.config.cell import Cell
+from modulewise.config.loading import read_json
+from modulewise.config.resolve import Catalog
+from modulewise.errors import InvalidInput, memory_short, parse, resource
+
+RESUME_LATER = 75
+"""Exit status of a run that saved its state because it was asked to stop."""
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+"""Signals that ask a run to stop."""
+
+
+def train(
+    dataset: Annotated[str | None, typer.Option(help="name in datasets.yaml")] = None,
+    network: Annotated[str | None, typer.Option(help="such as resnet32, mlp3, vgg8b")] = None,
+    recipe: Annotated[str | None, typer.Option(help="name in recipes.yaml")] = None,
+    modules: Annotated[int, typer.Option(help="K, number of gradient-isolated modules")] = 1,
+    seed: Annotated[int, typer.Option(help="of all random streams")] = 0,
+    epochs: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
+    cell: Annotated[
+        str | None, typer.Option(help="a whole cell as JSON, instead of the options above")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="the run's folder, or its result.json")] = None,
+    config: Annotated[Path, typer.Option(help="folder of recipes.yaml and datasets.yaml")] = Path(
+        "config"
+    ),
+    data: Annotated[
+        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
+    ] = Path("data"),
+    results: Annotated[Path, typer.Option(help="folder that runs/ lies in")] = Path("results"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    save_every: Annotated[
+        float, typer.Option(envvar="MODULEWISE_SAVE_EVERY", help="seconds between checkpoints")
+    ] = 300.0,
+    keep_weights: Annotated[bool, typer.Option(help="leave weights.pt beside the result")] = False,
+) -> None:
+    """Train one cell; interrupted by SIGTERM, SIGINT or SIGUSR2 it saves, leaves with status 75 and
+    resumes when started again."""
+    what = _cell(cell, config, dataset, network, recipe, modules, seed, epochs)
+    folder = (
+        out.parent if out and out.name == "result.json" else out or results / "runs" / what.path
+    )
+    if (folder / "result.json").exists():
+        print(f"{what}  finished already: {folder / 'result.json'}; remove it to train again")
+        return
+    from modulewise.engine import device as device_module
+
+    import torch  # isort: skip
+
+    if threads:
+        torch.set_num_threads(threads)
+    on = device_module.pick(device)
+    try:
+        status = _run(what, folder, data, on, save_every, keep_weights)
+    except OSError as error:
+        if (line := resource(error, folder)) is None:
+            raise
+        again = (
+            "the run resumes from its last checkpoint"
+            if (folder / "checkpoint.pt").exists()
+            else "the run begins anew when started again"
+        )
+        print(f"error: {what}: {line}; {again}", file=sys.stderr)
+        sys.exit(1)
+    if status:
+        sys.exit(status)
+
+
+def _run(
+    cell: Cell, folder: Path, data: Path, on: Any, save_every: float, keep_weights: bool
+) -> int:
+    """Train a cell in its folder, with a log; the exit status."""
+    from modulewise.data import batches as data_module
+    from modulewise.data.staging import staged
+    from modulewise.engine.trainer import Interrupted, Stop, Trainer
+    from modulewise.runs.result import clock
+
+    stop = Stop()
+
+    def ask(*_: Any) -> None:
+        stop.asked = True
+
+    for name in STOPS:
+        signal.signal(name, ask)
+    try:
+        loaded = data_module.load(*staged(cell.data, data), cell.training, cell.seed)
+        trainer = Trainer(
+            cell, loaded, folder, on, save_every, stop=stop, keep_weights=keep_weights
+        )
+    except InvalidInput as error:
+        raise InvalidInput(
+            str(error).replace("--dataset NAME", f"--dataset {cell.dataset}")
+        ) from None
+    except (RuntimeError, MemoryError) as error:
+        if (short := memory_short(error)) is None:
+            raise
+        print(
+            f"error: {cell}: too little memory to hold the data and the net: {short}",
+            file=sys.stderr,
+        )
+        return 1
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "train.log").open("a", buffering=1) as log:
+        say = trainer.say = Speaker(log)
+        try:
+            result = trainer.fit()
+        except Interrupted:
+            ignore_stop_signals()
+            say(f"{cell}  asked to stop; saved, resumes when started again", always=True)
+            return RESUME_LATER
+        ignore_stop_signals()
+        took = clock(result.cost.train_seconds or 0)
+        error_said = "no error" if result.test_last is None else f"error {result.test_last:.2f} %"
+        say(
+            f"{cell}  {result.status}  {error_said}  {took}"
+            + (f"  ({result.reason})" if result.reason else ""),
+            always=True,
+        )
+    return 0
+
+
+def ignore_stop_signals() -> None:
+    """Ignore further requests to stop: Python gives up its handlers when it exits, and a late one
+    would make a finished run look failed."""
+    for name in STOPS:
+        signal.signal(name, signal.SIG_IGN)
+
+
+class Speaker:
+    """Prints every line to the log and, at most one in a few seconds, to the terminal.
+
+    Args:
+        log: an open text file.
+        every: seconds between two lines on the terminal.
+    """
+
+    def __init__(self, log: Any, every: float = 5.0) -> None:
+        self.log, self.every, self.last = log, every, 0.0
+
+    def __call__(self, line: str, always: bool = False) -> None:
+        """Say a line."""
+        print(time.strftime("%Y-%m-%d %H:%M:%S "), line, file=self.log)
+        now = time.monotonic()
+        if always or now - self.last >= self.every:
+            self.last = now
+            print(line, flush=True)
+
+
+def _cell(
+    cell: str | None,
+    config: Path,
+    dataset: str | None,
+    network: str | None,
+    recipe: str | None,
+    modules: int,
+    seed: int,
+    epochs: int | None,
+) -> Cell:
+    if cell:
+        return parse(Cell, read_json(cell, "--cell"), "--cell")
+    if not (dataset and network and recipe):
+        raise InvalidInput("train: give --dataset, --network and --recipe, or --cell")
+    catalog = Catalog(config / "recipes.yaml", config / "datasets.yaml")
+    return catalog.cell(
+        dataset,
+        network,
+        recipe,
+        modules,
+        seed,
+        {} if epochs is None else {"epochs": epochs},
+        "train",
+    )

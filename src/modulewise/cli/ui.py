@@ -1,0 +1,183 @@
+"""`modulewise ui`: look at the runs in MLflow, live."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from modulewise.cli.track import keep_tracking
+from modulewise.errors import InvalidInput
+from modulewise.tracking import mirror, reports
+
+HOST = "127.0.0.1"
+PATIENCE = 180
+"""Seconds a server may take to start; 10 to 30 are usual."""
+
+
+def ui(
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="the next free one if it is taken")
+    ] = 5000,
+    runs: Annotated[Path, typer.Option(help="folder that run folders lie in")] = Path(
+        "results/runs"
+    ),
+    every: Annotated[
+        float, typer.Option(min=0.1, help="seconds between two looks for new results")
+    ] = 15.0,
+) -> None:
+    """Show all runs in the browser and keep them up to date; Ctrl-C ends it."""
+    uri, artifacts = mirror.address(runs)
+    asked: list[int] = []
+
+    def interrupt(number: int, _: Any) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    def go_on() -> None:
+        if asked:  # an exception is lost if the signal comes while an object is being deleted
+            raise KeyboardInterrupt
+        if server is not None:
+            _alive(server, log)
+
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: the terminal was closed
+        if signal.getsignal(name) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(name, interrupt)
+    server, log = None, runs.resolve().parent / "mlflow" / "server.log"
+    try:
+        print(mirror.mirror(runs, uri, artifacts), flush=True)
+        free = _free(port)
+        if free != port:
+            print(f"port {port} is taken; using {free}")
+        server = _serve(uri, artifacts, free, log)
+        _wait(go_on, free, log)
+        print("\nOpen in a browser (Ctrl-C ends it):")
+        for what, where in _links(uri, artifacts, free).items():
+            print(f"  {what}: {where}")
+        print(
+            f"From another machine: ssh -L {free}:{HOST}:{free} {socket.gethostname()}\n",
+            flush=True,
+        )
+        keep_tracking(runs, uri, artifacts, None, every, go_on)
+    except KeyboardInterrupt:
+        print("stopped; everything is kept")
+    except mirror.Unreachable as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        if server is not None:
+            _stop(server)
+
+
+def link(port: int, experiment: str) -> str:
+    """The address of an experiment's chart view."""
+    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+
+
+def _links(uri: str, artifacts: Path | None, port: int) -> dict[str, str]:
+    """What there is to look at, by name: the chart view of every experiment and the sweeps'
+    reports."""
+    store = mirror.open_store(uri, artifacts)
+    charts = {
+        name: link(port, number)
+        for name, number in sorted(store.experiments.items())
+        if name != reports.EXPERIMENT
+    }
+    found = reports.link(store, f"http://{HOST}:{port}")
+    return {**charts, **{f"report of {sweep}": page for sweep, page in found.items()}} or {
+        "no runs yet": f"http://{HOST}:{port}"
+    }
+
+
+def _serve(uri: str, artifacts: Path | None, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """Start `mlflow server`, in a process group of its own so that all of it can be stopped."""
+    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    env |= {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--workers",
+        "2",
+    ]
+    command += ["--backend-store-uri", uri, "--artifacts-destination", str(artifacts)]
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            command,
+            env=env,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def _wait(go_on: Callable[[], None], port: int, log: Path) -> None:
+    """Until the server answers.
+
+    Raises:
+        Unreachable: it ended, or takes too long.
+    """
+    print("starting the server ...", flush=True)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        go_on()
+        with (
+            suppress(urllib.error.URLError, OSError),
+            direct.open(f"http://{HOST}:{port}/health", timeout=5),
+        ):
+            return
+        time.sleep(0.3)
+    raise mirror.Unreachable(f"the server did not start within {PATIENCE} s, see {log}")
+
+
+def _alive(server: subprocess.Popen[bytes], log: Path) -> None:
+    if server.poll() is not None:
+        raise mirror.Unreachable(f"the server ended with status {server.returncode}, see {log}")
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers, all of its process group."""
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
+    for name in (signal.SIGTERM, signal.SIGKILL):
+        until = time.monotonic() + 10
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, name)
+            while time.monotonic() < until:
+                server.poll()
+                os.killpg(server.pid, 0)
+                time.sleep(0.1)
+            continue
+        return
+
+
+def _free(port: int) -> int:
+    """The port, or the next one that nobody listens on."""
+    for candidate in range(port, min(port + 50, 65536)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, candidate))
+            return candidate
+    raise InvalidInput(f"--port: no free port from {port} on")

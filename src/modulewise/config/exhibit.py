@@ -1,0 +1,83 @@
+"""How a sweep's report lays its cells out as a published table: which axes are rows, which are
+columns, which numbers stand beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from modulewise.config.types import Frozen
+from modulewise.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from modulewise.config.cell import Cell
+
+Axis = Literal["dataset", "network", "recipe", "modules", "settings"]
+"""`settings` are those that a sweep's grids add."""
+Metric = Literal[
+    "test_error", "epochs", "memory_gb", "memory_reduction", "compute_overhead", "time_overhead"
+]
+"""Test error in percent; epochs trained; peak memory in 10^9 bytes; the others in percent of the
+baseline's."""
+
+
+class Exhibit(Frozen):
+    """A table of a paper; data, no code."""
+
+    title: str
+    """As the paper calls it, e.g. `InfoPro, table 2`."""
+    sources: tuple[str, ...] = ()
+    """Of `references.csv`; of several that have a number for a cell, the first counts."""
+    rows: Annotated[tuple[Axis, ...], Field(min_length=1)]
+    columns: tuple[Axis, ...] = ()
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("test_error",)
+    """In every column."""
+    note: str | None = None
+    """What a reader of the table must know."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Exhibit:
+        for names in ((*self.rows, *self.columns), self.metrics):
+            if twice := next((n for n in names if names.count(n) > 1), None):
+                raise ValueError(f"{twice} stands there twice")
+        return self
+
+
+def check(exhibit: Exhibit, cells: Iterable[Cell], where: str) -> None:
+    """Refuse a layout that puts different cells in one place.
+
+    Raises:
+        InvalidInput: an axis with several values is neither row nor column, or grids differ in
+            settings and these are neither.
+    """
+    axes = [
+        a
+        for a in ("dataset", "network", "recipe", "modules")
+        if a not in (*exhibit.rows, *exhibit.columns)
+    ]
+    seen: dict[tuple[object, ...], Cell] = {}
+    for cell in cells:
+        place = tuple(
+            getattr(cell, a) for a in (*exhibit.rows, *exhibit.columns) if a != "settings"
+        )
+        other = seen.setdefault(place, cell)
+        for axis in axes:
+            if getattr(cell, axis) != getattr(other, axis):
+                both = f"{getattr(other, axis)} and {getattr(cell, axis)}"
+                raise InvalidInput(
+                    f"{where}: exhibit: {both} would stand in one place; name {axis} in rows or "
+                    f"columns"
+                )
+        if "settings" not in (*exhibit.rows, *exhibit.columns) and cell.training != other.training:
+            both = ", ".join(
+                k
+                for k in type(cell.training).model_fields
+                if getattr(cell.training, k) != getattr(other.training, k)
+            )
+            which = str(cell).rpartition(" ")[0]
+            raise InvalidInput(
+                f"{where}: exhibit: {which} of different {both} would stand in one place; name "
+                f"settings in rows or columns"
+            )

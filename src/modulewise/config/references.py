@@ -1,0 +1,121 @@
+"""Published numbers: `references.csv` beside the recipes, one row per number, checked."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from modulewise.config.types import Frozen, Name
+from modulewise.errors import InvalidInput, choose, parse
+
+FILE = "references.csv"
+
+
+class Reference(Frozen):
+    """A published number and what must be known to compare with it; an empty field of the file is
+    `None` or the default."""
+
+    dataset: Name
+    network: Name
+    recipe: Name
+    modules: Annotated[int, Field(ge=1)]
+    """K."""
+    metric: Literal[
+        "test_error", "memory_gb", "memory_reduction", "compute_overhead", "time_overhead"
+    ]
+    """`test_error` in percent; `memory_gb` in 10^9 bytes; the others in percent of end-to-end
+    training's."""
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    spread: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """As printed; what it is says `spread_kind`."""
+    spread_kind: Literal["sd", "se", "ci95", "none", "unknown"]
+    """Standard deviation over runs, standard error, half the width of a 95 % interval, none
+    printed, printed but not explained."""
+    n: Annotated[int, Field(ge=1)] | None = None
+    """Number of runs the value is the mean of; none if not said."""
+    selection: Literal["last", "best_on_test", "unknown"]
+    """The epoch whose error was printed: the last, the best on the test set, or not said; says
+    nothing of a cost."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    training: Literal["recipe", "other"] = "recipe"
+    """`recipe`: as the recipe trains, as far as is known; `other`: with other settings than its
+    own, named in the note."""
+    split: str
+    """`test`: trained on all training images, error on the test set; anything else is not
+    comparable with our runs."""
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
+    """A difference below this counts as reproduced; in points of error, fixed before our runs."""
+    source: Annotated[str, Field(min_length=1)]
+    note: str = ""
+    """What a reader of the comparison must know."""
+
+    @model_validator(mode="after")
+    def _in_range(self) -> Reference:
+        if self.metric in ("test_error", "memory_gb") and self.value < 0:
+            raise ValueError(f"value: input should be greater than or equal to 0 for {self.metric}")
+        if self.metric != "memory_gb" and self.value > 100:
+            raise ValueError(f"value: input should be less than or equal to 100 for {self.metric}")
+        return self
+
+    @model_validator(mode="after")
+    def _spread_and_kind(self) -> Reference:
+        if (self.spread is None) != (self.spread_kind == "none"):
+            raise ValueError(
+                "a spread needs a spread_kind other than none, and none means no spread"
+            )
+        return self
+
+
+def load(path: Path) -> list[Reference]:
+    """Read `references.csv`; without the file there are no references.
+
+    Args:
+        path: the file; its first line names the columns.
+
+    Raises:
+        InvalidInput: one line with the file, the row and what is wrong with it.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path}: no text in UTF-8") from None
+    rows = csv.DictReader(io.StringIO(text), strict=True)
+    found: dict[tuple[str | int, ...], int] = {}
+    out = []
+    try:
+        names = list(rows.fieldnames or [])
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidInput(f"{path}: line 1: column {name} stands there twice")
+            if name not in Reference.model_fields:
+                raise choose(name, Reference.model_fields, "column", f"{path}: line 1")
+        for row in rows:
+            where = f"{path}: line {rows.line_num}"
+            if None in row or None in row.values():
+                raise InvalidInput(f"{where}: not as many fields as line 1 names columns")
+            reference = parse(Reference, {k: v for k, v in row.items() if v != ""}, where)
+            key = (
+                reference.dataset,
+                reference.network,
+                reference.recipe,
+                reference.modules,
+                reference.metric,
+                reference.source,
+            )
+            if key in found:
+                raise InvalidInput(
+                    f"{where}: the same number as line {found[key]}: {', '.join(map(str, key))}"
+                )
+            found[key] = rows.line_num
+            out.append(reference)
+    except csv.Error as error:
+        raise InvalidInput(f"{path}: line {rows.line_num}: no valid CSV: {error}") from None
+    return out

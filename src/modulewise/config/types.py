@@ -1,0 +1,36 @@
+"""Types that all parts of the configuration share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """Frozen, and unknown keys are errors; a field's docstring is its help in the schema."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _no_truth_value(value: Any) -> Any:
+    """YAML's `yes`, `on` and `true` are no numbers, though Python counts with them."""
+    if isinstance(value, bool):
+        raise ValueError(f"input should be a number, got {str(value).lower()}")
+    return value
+
+
+NUMBER = BeforeValidator(_no_truth_value)
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=100)]
+"""A name that stands in paths: letters, digits, dots and dashes."""
+Int = Annotated[int, NUMBER]
+Float = Annotated[float, NUMBER]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER]
+Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
+Count = Annotated[int, Field(ge=1, le=2**20), NUMBER]
+Seed = Annotated[int, Field(ge=0, lt=2**63), NUMBER]
+Side = Annotated[int, Field(ge=1, le=2**14), NUMBER]
+"""Channels, height or width of an image."""
+Ends = tuple[NonNegative, NonNegative]
+"""A quantity that runs linearly from the first to the last auxiliary module: (first, last)."""

@@ -1,0 +1,63 @@
+"""The one file a run resumes from: written aside and renamed, read with tensors and plain values
+only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modulewise.errors import InvalidInput, memory_short
+
+FILE = "checkpoint.pt"
+WEIGHTS = "weights.pt"
+
+
+def save(folder: Path, content: dict[str, Any], name: str = FILE) -> None:
+    """Write atomically: a process killed at any moment, or a full disk, leaves the old file or the
+    new one.
+
+    Raises:
+        OSError: the disk is full or read-only; nothing of the new file is left.
+    """
+    tmp = folder / (name + ".tmp")
+    try:
+        with tmp.open("wb") as f:
+            torch.save(content, f)
+            f.flush()
+            os.fsync(f.fileno())
+        tmp.replace(folder / name)
+    except Exception as error:
+        tmp.unlink(missing_ok=True)
+        raise _of_the_disk(error) or error from None
+
+
+def _of_the_disk(error: BaseException | None) -> OSError | None:
+    """The system's error beneath one that torch made of it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
+
+
+def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """Read the checkpoint of a run, if there is one.
+
+    Raises:
+        InvalidInput: the file is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(content, dict) or not {"cell", "progress", "method"} <= content.keys():
+            raise ValueError
+        return content
+    except Exception as error:
+        if isinstance(error, OSError) or memory_short(error):  # the file may well be sound
+            raise
+        raise InvalidInput(
+            f"{path}: damaged ({type(error).__name__}); remove it to train this cell from the start"
+        ) from None

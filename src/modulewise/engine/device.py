@@ -1,0 +1,151 @@
+"""The device a run uses: its name, and whether the run has it to itself."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from modulewise.errors import InvalidInput
+
+SHARED = "MODULEWISE_SHARED_DEVICE"
+"""Set to 1 by whoever packs several runs on one device."""
+PACK = "SNAKEMAKE_SUBMITIT_PACK"
+"""Set by the submitit executor: the number of jobs that share the allocation, and so its device."""
+
+
+def pick(name: str) -> torch.device:
+    """The device for `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        InvalidInput: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InvalidInput(f"device {name!r}: valid: auto, cpu, cuda, cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput(f"device {name!r}: no CUDA device is visible; valid here: auto, cpu")
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """The model's name, with the number of threads on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = ""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), ""
+        )
+    n = torch.get_num_threads()
+    return (
+        f"{model or platform.processor() or platform.machine()}, {n} thread{'s' if n > 1 else ''}"
+    )
+
+
+def pack() -> int:
+    """Number of runs that were put on one device on purpose; 1 unless somebody says otherwise."""
+    given = os.environ.get(PACK, "1")
+    return max(int(given) if given.isdigit() else 1, 2 if os.environ.get(SHARED, "0") == "1" else 1)
+
+
+def visible(device: torch.device) -> int:
+    """Number of devices the run holds: the visible GPUs, or the one CPU."""
+    return torch.cuda.device_count() if device.type == "cuda" else 1
+
+
+def slurm_job() -> str | None:
+    """Slurm's number of this job, `12_0` of an array; `None` outside Slurm."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{word}_ID") for word in ("JOB", "TASK"))
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+@contextmanager
+def claim(device: torch.device) -> Iterator[Callable[[], bool]]:
+    """Hold the device, or on a CPU as many cores as there are threads; gives what says whether
+    nobody else held or wanted it since.
+
+    Runs of this package on one host see one another through lock files: who finds one held leaves a
+    byte in it, which tells its holder. On a GPU, memory that others occupy at the start counts too.
+    """
+    folder = Path(tempfile.gettempdir()) / f"modulewise-devices-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        busy = total - free > 2**30
+        slots, wanted = [str(torch.cuda.get_device_properties(device).uuid)], 1
+    else:
+        busy, wanted = False, torch.get_num_threads()
+        slots = [f"core-{i}" for i in range(len(os.sched_getaffinity(0)))]
+    held: dict[int, int] = {}
+    others: list[int] = []
+    for slot in slots:
+        if len(held) == wanted:
+            break
+        fd = os.open(folder / slot, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held[fd] = os.fstat(fd).st_size
+        except OSError:
+            others.append(fd)
+    alone = len(held) == wanted and not busy and pack() == 1
+    for fd in others:
+        if len(held) < wanted:
+            os.write(fd, b".")
+        os.close(fd)
+    try:
+        yield lambda: alone and all(os.fstat(fd).st_size == size for fd, size in held.items())
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
+def set_numerics(tf32: bool, deterministic: bool) -> None:
+    """Set the process's numerics: TF32 products on a GPU, deterministic kernels."""
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if deterministic or torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of the libraries that decide the numbers, and of this package."""
+    names = ("modulewise", "torch", "torchvision", "numpy")
+    out = {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in names}
+    return out | (
+        {"cuda": torch.version.cuda} if torch.version.cuda and torch.cuda.is_available() else {}
+    )
+
+
+@cache
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from, with `+` if files differ from it; None outside
+    a checkout."""
+    root = Path(__file__).parent
+    try:
+        head = _git(root, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=20
+    ).stdout.strip()

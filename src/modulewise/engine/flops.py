@@ -1,0 +1,125 @@
+"""What a run costs: floating-point operations, parameters, and the largest sum of live tensor
+bytes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from modulewise.method import Batch, Loss, Method
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Per image, forward and backward, a multiply-accumulate counting two; under a schedule of
+    phases, their mean."""
+
+    trunk: float
+    """Of the K isolated modules alone."""
+    helpers: float
+    """Of everything else a step computes."""
+    inference_macs: float
+    """Multiply-accumulates of the deployed net for one image."""
+
+
+def flops(
+    method: Method, image: tuple[int, ...], batch_size: int, phases: Sequence[range] | None = None
+) -> Flops:
+    """Count the operations of training and of inference, on a copy without data (torch's counter:
+    convolutions, matrix products).
+
+    Args:
+        method: the method.
+        image: shape of one image (C, H, W).
+        batch_size: images in a step; contrastive losses grow with it.
+        phases: which modules learn in each phase of the schedule; all of them in one phase if not
+            given.
+    """
+    ghost = copy.deepcopy(method).to("meta")
+    x = torch.empty(batch_size, *image, device="meta")
+    y = torch.empty(batch_size, dtype=torch.long, device="meta")
+    batch = Batch(x, y, x, y, lambda: x)
+    total = own = 0
+    phases = phases or [range(method.k)]
+    for trained in phases:
+        with _counting() as step:
+            for loss in _losses(ghost, batch, trained):
+                loss.value.backward()
+        with _counting() as trunk:
+            h = x
+            for k in range(trained.stop):
+                with torch.set_grad_enabled(k in trained):
+                    h = ghost.trunk[k](h)
+                if k in trained:
+                    h.sum().backward()
+                h = h.detach()
+        total, own = total + step.get_total_flops(), own + trunk.get_total_flops()
+    ghost.eval()
+    with _counting() as inference, torch.no_grad():
+        ghost.predict(x[:1])
+    images = batch_size * len(phases)
+    return Flops(own / images, max(0, total - own) / images, inference.get_total_flops() / 2)
+
+
+def module_flops(method: Method, image: tuple[int, ...]) -> list[float]:
+    """Operations of carrying one image through each module and what stands before it, forward only;
+    counted on a copy without data.
+
+    Args:
+        method: the method.
+        image: shape of one image (C, H, W).
+    """
+    ghost = copy.deepcopy(method).to("meta").eval()
+    state, out = ghost.initial_state(torch.empty(1, *image, device="meta")), []
+    for k in range(ghost.k):
+        with _counting() as crossing, torch.no_grad():
+            state = ghost.forward_module(k, state)
+        out.append(crossing.get_total_flops())
+    return out
+
+
+def step_flops(method: Method, image: tuple[int, ...], batch_size: int) -> float:
+    """A training step's operations per image, about: three times those of its forward pass, which
+    alone is counted; quick.
+
+    Args:
+        method: on the meta device; its gradients are touched if it needs them to go on, and its
+            BatchNorms do not learn any more.
+        image: shape of one image (C, H, W).
+        batch_size: images in a step.
+    """
+    x = torch.empty(batch_size, *image, device="meta")
+    y = torch.empty(batch_size, dtype=torch.long, device="meta")
+    for norm in filter(lambda m: isinstance(m, nn.modules.batchnorm._BatchNorm), method.modules()):
+        norm.eval()  # half the time; neither way has products to count
+    with _counting() as counted:
+        for loss in method.losses(Batch(x, y, x, y, lambda: x)):
+            if method.joint_only:
+                loss.value.backward()
+    return counted.get_total_flops() * (1 if method.joint_only else 3) / batch_size
+
+
+def _losses(method: Method, batch: Batch, trained: range) -> Iterator[Loss]:
+    if trained == range(method.k):
+        yield from method.losses(batch)
+        return
+    with torch.no_grad():
+        state = method.initial_state(batch.x)
+        for k in range(trained.start):
+            state = method.forward_module(k, state)
+    for k in trained:
+        state = yield from method.local(k, batch, state)
+
+
+def _counting() -> FlopCounterMode:
+    return FlopCounterMode(display=False)
+
+
+def parameters(parts: Iterable[nn.Module]) -> int:
+    """Number of distinct parameters."""
+    return sum(p.numel() for p in {id(p): p for m in parts for p in m.parameters()}.values())

@@ -1,0 +1,41 @@
+"""Multilayer perceptrons: `mlp3` has three hidden layers of 256 units, `mlp3x1024` three of 1024.
+Every layer is a stage.
+
+Layers are linear, BatchNorm, ReLU, with the library's default initialisation; stages are named `1`,
+`2`, ...
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+
+from torch import nn
+
+from modulewise.models.network import Network, Shape
+
+PATTERN = r"mlp(\d+)(?:x(\d+))?"
+EXAMPLES = ["mlp2", "mlp3", "mlp4x512"]
+
+
+def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
+    """An MLP on flattened images."""
+    depth, width = int(match[1]), int(match[2] or 256)
+    if not (1 <= depth <= 1000 and 1 <= width <= 100_000):
+        raise ValueError("1 to 1000 hidden layers of 1 to 100000 units")
+    sizes = [math.prod(image)] + [width] * depth
+    stages: list[tuple[str, nn.Module]] = []
+    for i, (a, b) in enumerate(itertools.pairwise(sizes), start=1):
+        flat = [nn.Flatten()] if i == 1 else []
+        stages.append((str(i), nn.Sequential(*flat, *_layer(a, b))))
+    return Network(
+        stages,
+        nn.Linear(width, outputs),
+        image,
+        lambda feature, _: nn.Sequential(*_layer(feature[0], width)),
+    )
+
+
+def _layer(a: int, b: int) -> list[nn.Module]:
+    return [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU()]

@@ -1,0 +1,82 @@
+"""ResNets for small images, depth 6n+2 (He et al., arXiv 1512.03385, section 4.2), as InfoPro and
+ContSup train them.
+
+Post-activation basic blocks, projection shortcuts (1x1 convolution and BatchNorm) where the shape
+changes; widths 16, 32, 64. Convolutions start from N(0, 2 / (k k C_out)), BatchNorm from 1 and 0,
+the classifier from the library's default. Stages are the stem, named `0.0`, and every block, named
+`stage.block` as in the papers: `1.0` to `3.<n-1>`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TypeVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modulewise.models.network import Network, Residual, Shape
+
+M = TypeVar("M", bound=nn.Module)
+PATTERN = r"resnet(\d+)"
+EXAMPLES = [f"resnet{6 * n + 2}" for n in (1, 2, 3, 5, 9, 18)]
+
+
+class Block(Residual):
+    """Two 3x3 convolutions around an identity or projection shortcut."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or c_in != c_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
+            )
+
+    def branch(self, x: Tensor) -> Tensor:
+        """The two convolutions."""
+        return self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+
+    def join(self, x: Tensor, added: Tensor) -> Tensor:
+        """Add the shortcut."""
+        return F.relu(added + self.shortcut(x), inplace=True)
+
+
+def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
+    """A ResNet of depth 6n+2."""
+    depth = int(match[1])
+    if depth % 6 != 2 or not 8 <= depth <= 1202:
+        raise ValueError("the depth must be 6n+2: 8, 14, 20, 26, 32, ..., 110")
+    n = depth // 6
+    stem = nn.Sequential(
+        nn.Conv2d(image[0], 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)
+    )
+    stages: list[tuple[str, nn.Module]] = [("0.0", stem)]
+    width = 16
+    for s, c in enumerate((16, 32, 64), start=1):
+        for b in range(n):
+            stages.append((f"{s}.{b}", Block(width, c, 2 if b == 0 and s > 1 else 1)))
+            width = c
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, outputs))
+
+    def layer(feature: Shape, i: int) -> nn.Module:
+        s = max(0, i - 1) // n  # 0, 1, 2: how often the stage's maps have been halved
+        larger = any(a > math.ceil(b / 2**s) for a, b in zip(feature[1:], image[1:], strict=True))
+        return _start(Block(feature[0], 16 * 2**s, 2 if larger else 1))
+
+    return _start(Network(stages, head, image, layer))
+
+
+def _start(net: M) -> M:
+    """Draw the initial weights of all convolutions."""
+    for m in net.modules():
+        if isinstance(m, nn.Conv2d):
+            nn.init.normal_(
+                m.weight, 0.0, math.sqrt(2 / (m.kernel_size[0] * m.kernel_size[1] * m.out_channels))
+            )
+    return net

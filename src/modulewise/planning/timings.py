@@ -1,0 +1,119 @@
+"""What the runs of a sweep that are still to do will cost, from what was measured: time. No
+torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from modulewise.config.cell import Cell, configurations
+
+MEASURED = "measured.json"
+"""Beside the profile files: everything that was measured on one device with the present code;
+sweeps share it."""
+MARGIN, START, LEAST = 1.5, 120.0, 5
+"""A scheduler is asked for so many times what was measured, with so many seconds for imports and
+data, and for so many minutes at least."""
+Found = dict[str, Any]
+"""What a profile file says of a configuration."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A profile file's content; one without configurations if it is missing or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+        return content if isinstance(content["cells"], dict) else {"cells": {}}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"cells": {}}
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write a profile file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(json.dumps(content, indent=1) + "\n")
+    aside.replace(path)
+
+
+def measured(folder: Path, by: dict[str, Any]) -> dict[str, Found]:
+    """What was measured before by the same device, versions and code, by configuration.
+
+    Args:
+        folder: of the profile files.
+        by: `device`, `versions` and `source`.
+    """
+    content = read(folder / MEASURED)
+    return dict(content["cells"]) if all(content.get(k) == v for k, v in by.items()) else {}
+
+
+def minutes(path: Path, cell: Cell) -> int | None:
+    """Minutes to ask a scheduler for; `None` if the cell was not measured, or has no room on the
+    device."""
+    found = read(path)["cells"].get(cell.configuration)
+    if not isinstance(found, dict) or "seconds" not in found:
+        return None
+    return max(LEAST, math.ceil((MARGIN * found["seconds"] + START) / 60))
+
+
+def name(cells: list[Cell]) -> str:
+    """Name of the profile file of these cells: a hash of their distinct configurations."""
+    return (
+        hashlib.sha256(" ".join(sorted(configurations(cells))).encode()).hexdigest()[:12] + ".json"
+    )
+
+
+def total_hours(cells: Iterable[Cell], known: dict[str, Found]) -> tuple[float, int]:
+    """Hours of all cells together, and how many of them run out of memory."""
+    found = [known[c.configuration] for c in cells]
+    return sum(f["seconds"] for f in found if "seconds" in f) / 3600, sum(
+        "seconds" not in f for f in found
+    )
+
+
+def table(cells: Sequence[Cell], known: dict[str, Found]) -> list[str]:
+    """Recipe, K, seconds an epoch, hours a run, runs, hours in all; a heading for every data set
+    and network. 80 columns. A recipe that stands there several times at one K has its budget beside
+    its name."""
+    out: list[str] = []
+    place = ""
+    distinct = configurations(list(cells))
+    alike = Counter((c.dataset, c.network, c.recipe, c.modules) for c in distinct.values())
+    for name, cell in distinct.items():
+        mine, found = [c for c in cells if c.configuration == name], known[name]
+        several = alike[cell.dataset, cell.network, cell.recipe, cell.modules] > 1
+        recipe = f"{cell.recipe} {_budget(cell)}" if several else cell.recipe
+        if (here := f"{cell.dataset} {cell.network}") != place:
+            place = here
+            out.append(
+                f"{place[:33]:<33} {'K':>4} {'s/epoch':>9} {'h/run':>9} {'runs':>6} {'hours':>9}"
+            )
+        if "seconds" in found:
+            epoch, run = (
+                found["epoch_seconds"] + found["evaluation_seconds"],
+                found["seconds"] / 3600,
+            )
+            figures = f"{_figure(epoch):>9} {_figure(run):>9} {len(mine):>6} {_figure(run * len(mine)):>9}"
+        else:
+            figures = f"{'out of memory':>19} {len(mine):>6}"
+        out.append(f"  {recipe[:31]:<31} {cell.modules:>4} {figures}")
+    return out
+
+
+def _budget(cell: Cell) -> str:
+    t = cell.training
+    return (
+        f"flops={t.flops:g}"
+        if t.flops
+        else f"seconds={t.seconds:g}"
+        if t.seconds
+        else f"epochs={t.epochs}"
+    )
+
+
+def _figure(x: float) -> str:
+    return f"{x:.0f}" if x >= 100 else f"{x:.3g}"

@@ -1,0 +1,131 @@
+"""What a finished run leaves behind: `result.json`, the only file the workflow and the report
+trust."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from modulewise.config.cell import Cell
+
+FILE = "result.json"
+Status = Literal["done", "diverged", "out_of_memory"]
+
+
+class Frozen(BaseModel):
+    """Frozen; keys that a later version added are ignored, so that paid results stay readable."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Cost(Frozen):
+    """What the run cost; `None` where it could not be measured."""
+
+    peak_memory_bytes: int | None = None
+    """Largest sum of live tensor bytes the allocator saw during training steps (weights, optimiser
+    state and data included)."""
+    memory_source: Literal["cuda allocator", "cpu allocator"] | None = None
+    step_seconds: float | None = None
+    """Median over epochs of epoch time / steps."""
+    epoch_seconds: float | None = None
+    train_seconds: float | None = None
+    """Time spent in training steps, over all starts of the run."""
+    samples_per_second: float | None = None
+    train_flops: float | None = None
+    """Floating-point operations of all training steps, forward and backward, helpers included."""
+    trunk_flops: float | None = None
+    """Of the K isolated modules alone, forward and backward, per training image."""
+    helper_flops: float | None = None
+    """Of everything else, likewise: helpers, what is computed twice, and forward passes that only
+    feed other modules."""
+    parameters: int | None = None
+    helper_parameters: int | None = None
+    inference_parameters: int | None = None
+    inference_macs: float | None = None
+    """Multiply-accumulates of the deployed net for one input."""
+
+
+class Origin(Frozen):
+    """Where and with what the run was made."""
+
+    device: str
+    exclusive: bool
+    host: str
+    starts: int
+    commit: str | None
+    source: str
+    """Hash of the package's source files; runs made with other sources are shown as stale."""
+    versions: dict[str, str]
+    data: str | None = None
+    """Short hash of the images and labels that were used."""
+    slurm_job: str | None = None
+
+
+class Result(Frozen):
+    """One run of one cell. Errors are percentages."""
+
+    cell: Cell
+    status: Status
+    reason: str | None = None
+    epochs: int
+    """Epochs trained, of the number the budget resolved to (`planned_epochs`)."""
+    planned_epochs: int
+    test_last: float | None = None
+    """Test error after the last epoch: the reported figure."""
+    test_best_epoch: float | None = None
+    """Lowest test error over epochs: selection on test data, kept only to compare with papers that
+    print it."""
+    val_last: float | None = None
+    module_errors: list[float | None] = []
+    """Test error of every module's own head at the last epoch; `None` where the head gives no class
+    scores."""
+    module_losses: dict[str, float] = {}
+    """Mean training loss of the last epoch, by loss name."""
+    cuts: list[int]
+    """Cut points: number of stages before each cut."""
+    horizon: int = 1
+    """Through how many modules the gradient of a loss reached back, its own included; K is
+    end-to-end training. Results from before it was recorded are of methods for which it was 1."""
+    cost: Cost
+    origin: Origin
+
+    def save(self, folder: Path) -> Path:
+        """Write `result.json` atomically; returns its path."""
+        path, tmp = folder / FILE, folder / (FILE + ".tmp")
+        with tmp.open("w") as f:
+            f.write(self.model_dump_json(indent=1) + "\n")
+            f.flush()
+            os.fsync(f.fileno())
+        tmp.replace(path)
+        return path
+
+
+def load(path: Path) -> Result:
+    """Read one `result.json`.
+
+    Raises:
+        ValueError: the file is damaged or was written by an incompatible version.
+    """
+    return Result.model_validate_json(path.read_text())
+
+
+def clock(seconds: float) -> str:
+    """A duration for people.
+
+    Example:
+        >>> [clock(s) for s in (42, 185, 1500, 7800, 400000)]
+        ['42 s', '3 min 5 s', '25 min', '2 h 10 min', '4 d 15 h']
+    """
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60} s" if s < 600 else f"{s // 60} min"
+    return (
+        f"{s // 3600} h {s % 3600 // 60} min"
+        if s < 172800
+        else f"{s // 86400} d {s % 86400 // 3600} h"
+    )

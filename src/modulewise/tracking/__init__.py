@@ -1,0 +1,1 @@
+"""MLflow made equal to the records."""

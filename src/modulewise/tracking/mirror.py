@@ -1,0 +1,339 @@
+"""MLflow made equal to the run folders. The folders are the truth and MLflow is a window on them:
+it can be deleted at any time.
+
+A run is found again by the run ids kept in its folder, else by its key and start time. Only points
+that can no longer change are sent, because MLflow cannot take a point back; a run that contradicts
+its record all the same (trained again after it had ended) is deleted there and made anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modulewise.errors import InvalidInput
+from modulewise.runs import record, result
+from modulewise.tracking import plot, reports
+from modulewise.tracking.store import (
+    PIN,
+    SQLITE,
+    STORES_REMEMBERED,
+    Store,
+    StoreDeleted,
+    Unreachable,
+    address,
+    attach,
+    experiment_id,
+    keep_pins,
+    masked,
+    one_line,
+    open_store,
+    read_pins,
+)
+from modulewise.tracking.view import KEY, SCHEMA, SUMMARY, Point, Wanted, wanted
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+__all__ = [
+    "PIN",
+    "Counts",
+    "StoreDeleted",
+    "Unreachable",
+    "address",
+    "mirror",
+    "open_store",
+    "passes",
+]
+
+LOCK = ".mlflow.lock"
+LOOK_AGAIN = 120.0
+"""Seconds until it is looked up again which runs a store holds; a run deleted there stays away for
+so long at most."""
+BATCH = 800
+"""Points per request; MLflow takes 1,000 points, parameters and tags together, of the latter two
+100 each."""
+PLOT = "plots/learning.png"
+
+
+@dataclass
+class Counts:
+    """What a pass did."""
+
+    runs: int = 0
+    new: int = 0
+    points: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    reports: int = 0
+
+    def __str__(self) -> str:
+        done = f"tracked {self.runs} runs: {self.new} new, {self.points} metrics sent, {self.unchanged} unchanged"
+        return f"{done}, {self.failed} failed" + (
+            f", reports sent: {self.reports}" if self.reports else ""
+        )
+
+
+def mirror(
+    runs: Path,
+    uri: str,
+    artifacts: Path | None,
+    sweep: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Counts:
+    """Make a store equal to all run folders, one pass.
+
+    Args:
+        runs: folder of the run folders.
+        uri: where to, see `address`.
+        artifacts: folder of artifacts, see `address`.
+        sweep: tag runs that belong to no sweep yet with this name.
+        say: called with a line per run that failed.
+
+    Raises:
+        InvalidInput: MLflow is not installed, or there is no such folder.
+        Unreachable: the store cannot be used or went away; what it holds by then is right, the next
+            pass sends the rest.
+    """
+    if not runs.is_dir():
+        raise InvalidInput(f"{runs}: no such folder; --runs names the one that run folders lie in")
+    return next(passes(runs, uri, artifacts, sweep, say))
+
+
+def passes(
+    runs: Path,
+    uri: str,
+    artifacts: Path | None,
+    sweep: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Iterator[Counts]:
+    """A pass like `mirror` whenever the next one is asked for; what is in the store is looked up
+    only now and then."""
+    looked, store, file = 0.0, None, None
+    while True:
+        if not runs.is_dir():
+            raise InvalidInput(
+                f"{runs}: no such folder; --runs names the one that run folders lie in"
+            )
+        with _alone(runs, say):
+            if store is None or time.monotonic() - looked > LOOK_AGAIN:
+                looked, store = time.monotonic(), open_store(uri, artifacts)
+            file = file or _inode(uri)
+            if _inode(uri) != file:
+                raise StoreDeleted(
+                    f"{uri.removeprefix(SQLITE)} was deleted; start again to fill a new one"
+                )
+            counts = _mirror_runs(runs, store, sweep, say, uri)
+            _mirror_reports(store, runs.resolve().parent / "reports", counts, say)
+        yield counts
+
+
+def _mirror_runs(
+    runs: Path, store: Store, sweep: str | None, say: Callable[[str], None], uri: str
+) -> Counts:
+    """Go through the run folders; one that fails is named and the others go on."""
+    counts = Counts()
+    for path in sorted(runs.rglob(record.FILE)):
+        counts.runs += 1
+        try:
+            _mirror_run(store, path.parent, sweep, counts)
+        except Exception as error:
+            counts.failed += 1
+            say(f"failed: {path.parent.relative_to(runs)}: {one_line(error)}")
+            try:
+                store.client.search_experiments(max_results=1)
+            except Exception:
+                raise Unreachable(
+                    f"MLflow at {masked(uri)} went away; track again to send the rest"
+                ) from None
+    return counts
+
+
+def _mirror_reports(store: Store, folder: Path, counts: Counts, say: Callable[[str], None]) -> None:
+    """Send the sweeps' reports that are new or changed."""
+    for page in sorted(folder.glob(f"*/{reports.FILE}")):
+        try:
+            counts.reports += reports.send(store, page)
+        except Exception as error:
+            counts.failed += 1
+            say(f"failed: {page}: {one_line(error)}")
+
+
+def _mirror_run(store: Store, folder: Path, sweep: str | None, counts: Counts) -> None:
+    """Send what is missing of one run."""
+    seen, pins = _sizes(folder), read_pins(folder)
+    pin = next((p for p in pins if p["run"] in store.runs), {})
+    known = pin.get("seen") == seen and pin["run"] not in store.twins
+    if known and (not sweep or pin["run"] in store.swept):
+        counts.unchanged += 1
+        return
+    want = wanted(folder)
+    if want is None:
+        counts.unchanged += 1
+        return
+    run = _find(store, want, {p["run"] for p in pins})
+    missing = _missing(store.client, run, want, pin) if run else want.points
+    if run and missing is None:
+        store.client.delete_run(run.info.run_id)
+        run, missing = None, want.points
+    created = run is None
+    run = run or _create(store, want)
+    pin = pin if pin.get("run") == run.info.run_id else {"run": run.info.run_id}
+    others = [p for p in pins if p["run"] != pin["run"]][: STORES_REMEMBERED - 1]
+    # Until all is sent the pin says nothing of what the store holds: after a crash the next pass
+    # compares point by point.
+    keep_pins(folder, [{"run": pin["run"]}, *others])
+    sent = _send(store, run, want, missing or [], sweep, pin.get("files", {}))
+    digest = _digest(want.points)
+    keep_pins(
+        folder,
+        [
+            {
+                "run": pin["run"],
+                "seen": seen,
+                "points": len(want.points),
+                "digest": digest,
+                "files": sent.files,
+            },
+            *others,
+        ],
+    )
+    store.runs.add(pin["run"])
+    counts.new += created
+    counts.points += len(missing or [])
+    counts.unchanged += not (created or sent.anything)
+
+
+@dataclass
+class _Sent:
+    anything: bool
+    files: dict[str, str]
+    """Hash of every artifact by name."""
+
+
+def _send(
+    store: Store,
+    run: Run,
+    want: Wanted,
+    points: list[Point],
+    sweep: str | None,
+    had: dict[str, str],
+) -> _Sent:
+    """Log points, parameters, tags, artifacts and status that the run lacks."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    client, run_id = store.client, run.info.run_id
+    # A parameter cannot be changed once logged; the first word stays.
+    params = [Param(k, v) for k, v in want.params.items() if k not in run.data.params]
+    tags = [RunTag(k, v) for k, v in want.tags.items() if run.data.tags.get(k) != v]
+    if sweep and "sweep" not in run.data.tags:
+        tags.append(RunTag("sweep", sweep))
+    batches = [points[i : i + BATCH] for i in range(0, len(points), BATCH)] or [[]]
+    for i, batch in enumerate(batches if points or params or tags else []):
+        metrics = [Metric(name, value, at, step) for name, step, value, at in batch]
+        client.log_batch(run_id, metrics, params if i == 0 else [], tags if i == 0 else [])
+    contents = {"cell.json": want.cell.encode()} | {p.name: p.read_bytes() for p in want.files}
+    hashes = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
+    if want.ended is not None:
+        hashes[PLOT] = _digest(
+            want.points
+        )  # of what it shows: drawing takes longer than all the rest
+    for name in (n for n, h in hashes.items() if had.get(n) != h):
+        attach(client, run_id, name, contents[name] if name in contents else plot.learning(want))
+    moved = run.info.status != want.status or (
+        want.ended is not None and run.info.end_time != want.ended
+    )
+    if moved and want.ended is not None:
+        client.set_terminated(run_id, want.status, want.ended)
+    elif moved:
+        client.update_run(run_id, status=want.status)
+    if sweep:
+        store.swept.add(run_id)
+    return _Sent(bool(points or params or tags or moved or hashes != had), hashes)
+
+
+def _missing(
+    client: MlflowClient, run: Run, want: Wanted, pin: dict[str, Any]
+) -> list[Point] | None:
+    """Points the run lacks; `None` if it holds some that contradict the record."""
+    sent = pin.get("points")
+    if (
+        pin.get("run") == run.info.run_id
+        and sent is not None
+        and _digest(want.points[:sent]) == pin["digest"]
+    ):
+        return want.points[sent:] if len(want.points) >= sent else None
+    have: dict[tuple[str, int], float] = {}
+    for name in run.data.metrics:
+        for m in client.get_metric_history(run.info.run_id, name):
+            at = (name, m.step)
+            ours = at in want.known or name.startswith(SUMMARY)
+            if ours and (at in have or at not in want.known or not _same(m.value, want.known[at])):
+                return None
+            have[at] = m.value
+    return [p for p in want.points if p[:2] not in have]
+
+
+def _find(store: Store, want: Wanted, pinned: set[str]) -> Run | None:
+    """The run of a record; copies left by lost replies are deleted."""
+    place = experiment_id(store, want.experiment)
+    found = [
+        r
+        for r in store.client.search_runs([place], f"tags.`{KEY}` = '{want.key}'", max_results=100)
+        if r.info.start_time == want.begun
+    ]
+    found.sort(key=lambda r: (r.info.run_id not in pinned, -len(r.data.metrics), r.info.run_id))
+    for copy in found[1:]:
+        store.client.delete_run(copy.info.run_id)
+    store.twins -= {r.info.run_id for r in found}
+    return found[0] if found else None
+
+
+def _create(store: Store, want: Wanted) -> Run:
+    place = experiment_id(store, want.experiment)
+    return store.client.create_run(
+        place, start_time=want.begun, run_name=want.name, tags={KEY: want.key}
+    )
+
+
+def _inode(uri: str) -> int | None:
+    """What tells a database file from another that came in its place; this process would go on
+    writing to the first."""
+    path = Path(uri.removeprefix(SQLITE))
+    return (path.stat().st_ino if path.exists() else None) if uri.startswith(SQLITE) else 0
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def _digest(points: list[Point]) -> str:
+    return hashlib.sha256(json.dumps(points).encode()).hexdigest()[:16]
+
+
+def _sizes(folder: Path) -> list[int]:
+    """Size and time of the files a mirrored run depends on, and what version of the mirror shows
+    them."""
+    stats = [p.stat() for p in (folder / record.FILE, folder / result.FILE) if p.exists()]
+    return [SCHEMA, *(n for s in stats for n in (s.st_size, s.st_mtime_ns))]
+
+
+@contextmanager
+def _alone(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """One pass at a time on this host; a second one waits."""
+    with (runs / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another mirror of {runs} is at work; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,85 @@
+"""The sweeps' reports in MLflow: an experiment of their own, in it a run per sweep that holds the
+page as an artifact.
+
+Apart from the data sets, so that charts show trainings only and a page is stored once, not once per
+run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from pathlib import Path
+
+from modulewise.tracking.store import (
+    STORES_REMEMBERED,
+    Store,
+    attach,
+    experiment_id,
+    keep_pins,
+    read_pins,
+)
+from modulewise.tracking.view import KEY, SCHEMA
+
+FILE = "report.html"
+EXPERIMENT = "modulewise-reports"
+ARTIFACT = f"report/{FILE}"
+
+
+def send(store: Store, page: Path) -> bool:
+    """Attach a sweep's report if it is new or changed; whether it was.
+
+    Args:
+        store: where to.
+        page: `results/reports/<sweep>/report.html`.
+    """
+    stat, pins = page.stat(), read_pins(page.parent)
+    seen, at = [SCHEMA, stat.st_size, stat.st_mtime_ns], int(stat.st_mtime * 1000)
+    pin = next((p for p in pins if p["run"] in store.runs), None)
+    if pin and pin.get("seen") == seen:
+        return False
+    run = pin["run"] if pin else _find(store, page) or _create(store, page, at)
+    others = [p for p in pins if p["run"] != run][: STORES_REMEMBERED - 1]
+    keep_pins(page.parent, [{"run": run}, *others])
+    attach(store.client, run, ARTIFACT, page.read_bytes())
+    store.client.set_terminated(run, "FINISHED", at)
+    keep_pins(page.parent, [{"run": run, "seen": seen}, *others])
+    store.runs.add(run)
+    return True
+
+
+def link(store: Store, base: str) -> dict[str, str]:
+    """Sweep to the address of its report; `base` is that of the server."""
+    place = store.experiments.get(EXPERIMENT)
+    found = store.client.search_runs([place], max_results=50) if place else []
+    return {
+        r.info.run_name: f"{base}/#/experiments/{place}/runs/{r.info.run_id}/artifacts/{ARTIFACT}?workflowType=machine_learning"
+        for r in found
+    }
+
+
+def _key(page: Path) -> str:
+    """Two hosts or folders may have a sweep of the same name."""
+    origin = f"{socket.gethostname()}:{page.parent.resolve()}"
+    return f"modulewise/report/{page.parent.name}/{hashlib.sha256(origin.encode()).hexdigest()[:8]}"
+
+
+def _find(store: Store, page: Path) -> str | None:
+    found = store.client.search_runs(
+        [experiment_id(store, EXPERIMENT)], f"tags.`{KEY}` = '{_key(page)}'", max_results=1
+    )
+    return found[0].info.run_id if found else None
+
+
+def _create(store: Store, page: Path, at: int) -> str:
+    sweep = page.parent.name
+    note = f"Report of the sweep **{sweep}**: `{ARTIFACT}` under *Artifacts*. Its runs are found by `tags.sweep = '{sweep}'`."
+    tags = {
+        KEY: _key(page),
+        "sweep": sweep,
+        "mlflow.note.content": note,
+        "mlflow.source.name": "modulewise report",
+    }
+    return str(
+        store.client.create_run(experiment_id(store, EXPERIMENT), at, tags, sweep).info.run_id
+    )

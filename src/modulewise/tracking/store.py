@@ -1,0 +1,194 @@
+"""The MLflow store behind the mirror: how it is opened, what is in it, what is remembered of it,
+and what its errors say."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modulewise.errors import InvalidInput
+from modulewise.tracking.view import KEY
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+PIN = ".mlflow_run"
+"""File in a run folder: the ids of the run in the stores it was sent to, and what of it they
+hold."""
+STORES_REMEMBERED = 4
+SQLITE = "sqlite:///"
+
+
+class Unreachable(Exception):
+    """The store does not answer, or not as a store should; its text is one line."""
+
+
+class StoreDeleted(Unreachable):
+    """The database file was deleted under our feet; this process holds on to the old one and must
+    be started again."""
+
+
+@dataclass
+class Store:
+    """An MLflow store as the last look at it found it."""
+
+    client: MlflowClient
+    artifacts: Path | None
+    """Where experiments made here put their files; `None` leaves it to the server."""
+    experiments: dict[str, str] = field(default_factory=dict)
+    """Name to id."""
+    runs: set[str] = field(default_factory=set)
+    """Ids of runs that are there and not deleted."""
+    swept: set[str] = field(default_factory=set)
+    """Ids of those that carry the tag `sweep`."""
+    first: dict[tuple[str | None, int], str] = field(default_factory=dict)
+    """Key and start time to the run that was found first."""
+    twins: set[str] = field(default_factory=set)
+    """Ids of runs of which there are copies."""
+
+
+def address(runs: Path, uri: str | None = None) -> tuple[str, Path | None]:
+    """Where to mirror to: URI and folder of artifacts.
+
+    Args:
+        runs: folder of the run folders, such as `results/runs`.
+        uri: an MLflow tracking URI; the local store beside `runs` if not given.
+    """
+    local = runs.resolve().parent / "mlflow"
+    uri = uri or f"{SQLITE}{local / 'mlflow.db'}"
+    return uri, None if uri.startswith(
+        ("http://", "https://", "databricks")
+    ) else local / "artifacts"
+
+
+def open_store(uri: str, artifacts: Path | None) -> Store:
+    """Connect and look which runs are there; one at a time: two that create the same database at
+    once break it.
+
+    Raises:
+        InvalidInput: MLflow is not installed.
+        Unreachable: nothing answers, or no MLflow.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    try:
+        from mlflow import MlflowClient
+    except ImportError:
+        raise InvalidInput("MLflow is not installed: pip install 'modulewise[mlflow]'") from None
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if uri.startswith(SQLITE):
+        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        store = Store(MlflowClient(uri), artifacts)
+        for experiment in store.client.search_experiments(
+            filter_string="name LIKE 'modulewise-%'", max_results=1000
+        ):
+            store.experiments[experiment.name] = experiment.experiment_id
+            _belongs_here(uri, artifacts, experiment)
+        look(store, list(store.experiments.values()))
+    except Exception as error:
+        raise Unreachable(f"cannot use MLflow at {masked(uri)}: {one_line(error)}") from None
+    return store
+
+
+def _belongs_here(uri: str, artifacts: Path | None, experiment: Experiment) -> None:
+    """MLflow keeps absolute paths of artifacts: a local store that was moved or copied would go on
+    writing to the old place."""
+    if artifacts is None or uri != f"{SQLITE}{artifacts.parent / 'mlflow.db'}":
+        return
+    if experiment.artifact_location != (artifacts / experiment.name).as_uri():
+        was = Path(experiment.artifact_location.removeprefix("file://")).parents[1]
+        raise Unreachable(f"it was made as {was}; delete {artifacts.parent}, it is filled again")
+
+
+def experiment_id(store: Store, name: str) -> str:
+    """Id of an experiment, made if need be; one that was deleted is brought back."""
+    if name not in store.experiments:
+        there = store.client.get_experiment_by_name(name)
+        if there is None:
+            place = (store.artifacts / name).as_uri() if store.artifacts else None
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            try:
+                store.experiments[name] = store.client.create_experiment(name, place, tags)
+                return store.experiments[name]
+            except Exception:
+                there = store.client.get_experiment_by_name(name)
+                if there is None:
+                    raise
+        if there.lifecycle_stage == "deleted":
+            store.client.restore_experiment(there.experiment_id)
+        store.experiments[name] = there.experiment_id
+        look(store, [there.experiment_id])
+    return store.experiments[name]
+
+
+def look(store: Store, experiments: list[str]) -> None:
+    """Note which runs the experiments hold."""
+    token = None
+    while experiments:
+        page = store.client.search_runs(experiments, max_results=1000, page_token=token)
+        for run in page:
+            twin = store.first.setdefault(
+                (run.data.tags.get(KEY), run.info.start_time), run.info.run_id
+            )
+            store.twins |= (
+                {twin, run.info.run_id}
+                if twin != run.info.run_id and KEY in run.data.tags
+                else set()
+            )
+        store.runs |= {r.info.run_id for r in page}
+        store.swept |= {r.info.run_id for r in page if "sweep" in r.data.tags}
+        token = page.token
+        if not token:
+            return
+
+
+def read_pins(folder: Path) -> list[dict[str, Any]]:
+    """What is remembered of the run in each store, the last used first."""
+    try:
+        return [p for p in json.loads((folder / PIN).read_text()) if isinstance(p["run"], str)]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def keep_pins(folder: Path, pins: list[dict[str, Any]]) -> None:
+    tmp = folder / f"{PIN}.tmp"
+    tmp.write_text(json.dumps(pins))
+    tmp.replace(folder / PIN)
+
+
+def attach(client: MlflowClient, run: str, name: str, content: bytes) -> None:
+    """Make `content` the artifact `name`, such as `plots/learning.png`, of a run."""
+    path = Path(name)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / path.name).write_bytes(content)
+        client.log_artifact(
+            run, str(Path(folder) / path.name), str(path.parent) if path.parent.name else None
+        )
+
+
+def one_line(error: Exception) -> str:
+    """An error as one short line, without passwords."""
+    text = masked(" ".join(str(error).split())) or type(error).__name__
+    if "Max retries exceeded" in text:
+        return "no answer"
+    if "error code 401" in text:
+        return "user name or password refused; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD hold them"
+    if refused := re.search(r"error code 403 .*?Response body: '?(.*?)'?$", text):
+        return f"not allowed: {refused[1][:120]}"
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def masked(text: str) -> str:
+    """The text with user names and passwords of addresses blotted out."""
+    return re.sub(r"//[^/\s]*@", "//***@", text)

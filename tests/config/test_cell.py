@@ -1,0 +1,199 @@
+"""The identity of a cell: what changes it, what does not, and its way through JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modulewise.config.cell import Cell
+from modulewise.config.dataset import Dataset
+from modulewise.config.options import method_names, options_model
+from modulewise.config.training import TrainConfig
+from modulewise.errors import InvalidInput, parse
+
+IMAGES = {"source": "fake", "shape": (3, 8, 8), "classes": 4}
+
+
+def make(method: str = "infopro", modules: int = 4, **changes: Any) -> Cell:
+    places = {"dataset": "fake", "network": "resnet8", "recipe": "r", "modules": modules, "seed": 0}
+    return parse(Cell, places | {"method": method, "data": IMAGES} | changes, "here")
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, f in TrainConfig.model_fields.items() if f.default is not None]
+)
+def test_a_training_setting_written_out_at_its_default_changes_nothing(name: str) -> None:
+    default = TrainConfig.model_fields[name].default
+    assert make(training={name: default}).id == make().id
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_an_option_written_out_at_its_default_changes_nothing(method: str) -> None:
+    k = 1 if method == "backprop" else 4
+    for name, info in options_model(method).model_fields.items():
+        written = list(info.default) if isinstance(info.default, tuple) else info.default
+        assert make(method, k, options={name: written}).id == make(method, k).id, name
+        assert make(method, k, options={name: written}) == make(method, k)
+
+
+OTHER: dict[str, Any] = {
+    "epochs": 8, "flops": 1e9, "seconds": 5.0, "step_seconds": 0.5, "batch_size": 7, "train_images": 9, "optimizer": "adamw", "lr": 0.1,
+    "momentum": 0.5, "nesterov": False, "weight_decay": 0.0, "schedule": "sequential", "lr_schedule": "step",
+    "warmup_epochs": 1, "warmup_lr": 0.5, "precision": "bf16", "tf32": True, "channels_last": True, "deterministic": True,
+    "asynchronous": {"buffer": 2},
+}  # fmt: skip
+NEEDS: dict[str, dict[str, Any]] = {
+    "asynchronous": {"schedule": "asynchronous"},
+    "step_seconds": {"seconds": 5.0},
+}
+"""Settings that another one has a meaning with only."""
+
+
+@pytest.mark.parametrize("name", TrainConfig.model_fields)
+def test_every_other_training_setting_changes_the_id(name: str) -> None:
+    needs = NEEDS.get(name, {})
+    assert make(training=needs | {name: OTHER[name]}).id != make(training=needs).id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"buffer": 3},
+        {"turns": "random"},
+        {"reads": "uniform"},
+        {"slowdown": {1: 2}},
+        {"slowdown": {0: 2}},
+    ],
+    ids=str,
+)
+def test_every_setting_of_the_asynchronous_schedule_changes_the_id(change: dict[str, Any]) -> None:
+    ids = {
+        make(training={"schedule": "asynchronous", "asynchronous": options}).id
+        for options in ({}, {"buffer": 2}, change)
+    }
+    assert len(ids) == 3
+    plain = make(training={"schedule": "asynchronous", "asynchronous": change})
+    assert Cell.model_validate_json(plain.to_json()) == plain
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": "other"}, {"network": "resnet14"}, {"recipe": "s"}, {"modules": 3}, {"seed": 1}, {"method": "dgl"},
+        {"partition": "memory"}, {"partition": ("0.0", "1.0", "2.0")}, {"options": {"mode": "softmax"}},
+        {"options": {"lambda1": [5, 0.25]}}, {"data": {**IMAGES, "flip": True}}, {"data": {**IMAGES, "pad": 1}},
+        {"data": {**IMAGES, "classes": 5}}, {"data": {**IMAGES, "mean": (0.5, 0.5, 0.5)}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_everything_else_changes_the_id(changes: dict[str, Any]) -> None:
+    assert make(**changes).id != make().id
+
+
+def test_the_place_of_the_data_is_no_part_of_the_id() -> None:
+    here, there = ({"source": "npz", "path": path} for path in ("/here/a.npz", "b.npz"))
+    assert make(data=here).id == make(data=there).id
+    assert make(data=here) != make(data=there)
+
+
+def test_the_id_is_short_and_the_same_in_every_process() -> None:
+    made = make()
+    assert len(made.id) == 8
+    assert int(made.id, 16) >= 0
+    assert made.canonical() == (
+        '{"data":{"classes":4,"shape":[3,8,8],"source":"fake"},"dataset":"fake","method":"infopro","modules":4,'
+        '"network":"resnet8","recipe":"r","seed":0}'
+    )
+
+
+def test_the_path_names_every_axis() -> None:
+    made = make()
+    assert made.path == f"dataset~fake/network~resnet8/recipe~r/modules~4/seed~0/cell~{made.id}"
+
+
+CELLS = st.builds(
+    make,
+    modules=st.just(4),
+    seed=st.integers(0, 99),
+    partition=st.sampled_from(["even", "memory", ("0.0", "1.0", "2.0")]),
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "mode": st.sampled_from(["softmax", "contrast"]),
+            "lambda1": st.tuples(st.floats(0, 10), st.floats(0, 10)),
+            "feature_dim": st.integers(1, 256),
+        },
+    ),
+    training=st.fixed_dictionaries({}, optional={n: st.sampled_from([v, OTHER[n]]) for n, v in {
+        "epochs": 160, "lr": 0.8, "precision": "fp32", "schedule": "joint", "train_images": None,
+    }.items()}),
+)  # fmt: skip
+
+
+@given(CELLS)
+def test_json_and_back(cell: Cell) -> None:
+    again = Cell.model_validate_json(cell.to_json())
+    assert again == cell
+    assert again.id == cell.id
+    assert again.to_json() == cell.to_json()
+
+
+def test_json_keeps_the_place_of_the_data() -> None:
+    made = make(data={"source": "npz", "path": "/here/a.npz"})
+    assert Cell.model_validate_json(made.to_json()).data.path == "/here/a.npz"
+
+
+def test_a_cell_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        make().seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "", "~x", ".hidden", "-x", "a=b"])
+def test_names_stand_in_paths(name: str) -> None:
+    with pytest.raises(InvalidInput, match="recipe"):
+        make(recipe=name)
+
+
+@pytest.mark.parametrize("cuts", [("0.0",), ("0.0", "1.0", "2.0", "3.0")])
+def test_explicit_cuts_are_one_fewer_than_modules(cuts: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInput, match=f"4 modules need 3 cuts, got {len(cuts)}"):
+        make(partition=cuts)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"flops": 1e9, "seconds": 3}, "one budget"),
+        ({"momentum": 0}, "nesterov"),
+        ({"epochs": 0}, "epochs.*greater than or equal to 1, got 0"),
+        ({"lr": float("inf")}, "lr"),
+        ({"precision": "fp16"}, "'fp32' or 'bf16'"),
+        ({"learning_rate": 1}, "unknown key 'learning_rate'; .*valid: .*lr, lr_schedule"),
+    ],
+)
+def test_wrong_training_settings_are_refused_in_one_line(
+    training: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message) as error:
+        make(training=training)
+    assert str(error.value).startswith("here: training")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "missing"),
+    [
+        ({"source": "npz"}, "path"),
+        ({"source": "torchvision", "shape": (3, 8, 8), "classes": 4}, "torchvision_class"),
+        ({"source": "fake", "classes": 4}, "shape"),
+        ({"source": "imagefolder", "shape": (3, 8, 8), "classes": 4}, "path"),
+    ],
+)
+def test_an_incomplete_data_set_is_refused_with_what_it_needs(
+    entry: dict[str, Any], missing: str
+) -> None:
+    with pytest.raises(InvalidInput, match=f"needs .*{missing}"):
+        parse(Dataset, entry, "here")

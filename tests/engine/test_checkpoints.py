@@ -1,0 +1,50 @@
+"""What a checkpoint holds, and what it is not resumed with."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from cases import Case, Row, images
+from modulewise.engine import device
+from modulewise.engine.trainer import Interrupted, Stop, Trainer
+from modulewise.errors import InvalidInput
+from modulewise.runs import record
+
+ROW, CPU = Row(Case("greedy"), "resnet8"), torch.device("cpu")
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """A run that was stopped in the middle of its second epoch."""
+    stop = Stop()
+
+    def after_one_epoch(line: str) -> None:
+        stop.asked = True
+
+    with pytest.raises(Interrupted):
+        Trainer(ROW.cell(), images(), tmp_path, CPU, say=after_one_epoch, stop=stop).fit()
+    return tmp_path
+
+
+def test_a_save_within_an_epoch_commits_the_epochs_before_it(stopped: Path) -> None:
+    folded = record.read(stopped)
+    assert folded.committed == 1
+    assert {epoch for _, epoch in folded.settled()} == {1}
+
+
+def test_other_images_are_refused(stopped: Path) -> None:
+    others = dataclasses.replace(images(), digest="other")
+    with pytest.raises(InvalidInput, match="the images have changed since the run began"):
+        Trainer(ROW.cell(), others, stopped, CPU).fit()
+    assert (stopped / "checkpoint.pt").exists()
+
+
+def test_costs_of_two_devices_do_not_add_up(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "describe", lambda _: "another machine")
+    result = Trainer(ROW.cell(), images(), stopped, CPU, say=lambda _: None).fit()
+    assert result.status == "done" and not result.origin.exclusive
+    assert result.origin.device == "another machine" and result.cost.peak_memory_bytes is None

@@ -1,0 +1,62 @@
+"""The papers' schedule: published check values, and its formula over any budget."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modulewise.config.training import TrainConfig
+from modulewise.optim import learning_rate
+
+PAPER = TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"), [(1, 0.010), (2, 0.089), (10, 0.714), (11, 0.791), (160, 0.0)]
+)
+def test_published_values(epoch: int, rate: float) -> None:
+    assert learning_rate(PAPER, epoch, 160) == pytest.approx(rate, abs=5e-4)
+
+
+def test_the_last_epoch_moves_nothing() -> None:
+    assert learning_rate(PAPER, 160, 160) == 0.0
+
+
+@given(st.integers(20, 500), st.data())
+def test_cosine_with_warm_up(epochs: int, data: st.DataObject) -> None:
+    e = data.draw(st.integers(1, epochs))
+    c = 0.5 * 0.8 * (1 + math.cos(math.pi * e / epochs))
+    expected = c * (e - 1) / 10 + 0.01 * (11 - e) / 10 if e <= 10 else c
+    assert learning_rate(PAPER, e, epochs) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize(("epochs", "warm"), [(20, 10), (19, 1), (10, 1), (9, 0)])
+def test_a_short_budget_warms_up_for_a_tenth_of_it(epochs: int, warm: int) -> None:
+    rates = [learning_rate(PAPER, e, epochs) for e in range(1, epochs + 1)]
+    plain = [0.4 * (1 + math.cos(math.pi * e / epochs)) for e in range(1, epochs + 1)]
+    warmed = [
+        e for e, (r, p) in enumerate(zip(rates, plain, strict=True), start=1) if abs(r - p) > 1e-12
+    ]
+    assert warmed == list(range(1, warm + 1))
+    if warm:
+        assert rates[0] == pytest.approx(0.01)
+
+
+def test_a_single_epoch_is_not_trained_at_zero() -> None:
+    assert learning_rate(PAPER, 1, 1) == 0.8
+
+
+def test_steps_at_half_and_three_quarters() -> None:
+    training = TrainConfig(lr_schedule="step", lr=1.0, warmup_epochs=0)
+    rates = [learning_rate(training, e, 160) for e in range(1, 161)]
+    assert rates == pytest.approx([1.0] * 79 + [0.1] * 40 + [0.01] * 41)
+
+
+def test_constant() -> None:
+    training = TrainConfig(lr_schedule="constant", lr=0.3, warmup_epochs=2, warmup_lr=0.1)
+    assert [learning_rate(training, e, 6) for e in range(1, 7)] == pytest.approx(
+        [0.1, 0.2, 0.3, 0.3, 0.3, 0.3]
+    )

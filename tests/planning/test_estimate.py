@@ -1,0 +1,375 @@
+"""What a sweep will cost, said before its first job: hours, disk, files; and limits that stop
+it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from cases import BACKPROP, CASES, Row
+from modulewise.cli import app
+from modulewise.config.cell import Cell, configurations
+from modulewise.config.dataset import Dataset
+from modulewise.config.limits import Limits
+from modulewise.config.resolve import load_sweep
+from modulewise.config.sweep import Sweep
+from modulewise.data import batches, sources
+from modulewise.engine import flops
+from modulewise.engine.trainer import Trainer
+from modulewise.errors import InvalidInput, parse
+from modulewise.planning import estimate, preflight, timings
+from modulewise.runs import record
+
+ROOT = Path(__file__).parents[2]
+GRID: dict[str, Any] = {
+    "datasets": ["fake"],
+    "networks": ["resnet8"],
+    "recipes": ["dgl"],
+    "modules": [2, 3],
+    "seeds": 3,
+}
+TRAINING = {"epochs": 4, "batch_size": 64}
+
+
+def sweep(
+    folder: Path, training: dict[str, Any] | None = None, **more: Any
+) -> tuple[Path, list[Cell]]:
+    path = folder / "s.yaml"
+    path.write_text(
+        yaml.safe_dump({"sweep": "s", "grids": [GRID | {"training": training or TRAINING}], **more})
+    )
+    return path, load_sweep(path, ROOT)[2]
+
+
+def check(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
+) -> tuple[int, str]:
+    """Exit status of `modulewise check`, and what it said."""
+    base = [
+        "check",
+        "--sweep",
+        str(folder / "s.yaml"),
+        "--root",
+        str(ROOT),
+        "--runs",
+        str(folder / "runs"),
+        "--profile",
+        str(folder / "profile"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["modulewise", *base, *words])
+    with pytest.raises(SystemExit) as left:
+        app.main()
+    out = capsys.readouterr()
+    return int(left.value.code or 0), " ".join((out.out + out.err).split())
+
+
+def profile_file(folder: Path, cells: list[Cell], seconds: float) -> Path:
+    path = folder / "profile" / timings.MEASURED
+    found = {"seconds": seconds, "epochs": 4, "epoch_seconds": 1.0, "evaluation_seconds": 0.5}
+    timings.write(
+        path, {"device": "A device", "cells": dict.fromkeys(configurations(cells), found)}
+    )
+    return path
+
+
+def finish(folder: Path, cell: Cell, seconds: float, status: str = "done") -> None:
+    run = folder / "runs" / cell.path
+    run.mkdir(parents=True)
+    events = [{"ev": "start", "t": 1000}, {"ev": "end", "t": 1000 + int(seconds * 1000)}]
+    (run / record.FILE).write_text("".join(json.dumps(e) + "\n" for e in events))
+    (run / "result.json").write_text(
+        json.dumps({"status": status, "origin": {"device": "Another device"}})
+    )
+
+
+def test_seeds_share_a_configuration_and_nothing_else_does(tmp_path: Path) -> None:
+    cells = sweep(tmp_path)[1]
+    found = configurations(cells)
+    assert len(found) == 2 and list(found.values()) == [cells[0], cells[3]]
+    assert len(configurations([*cells, *sweep(tmp_path, {"epochs": 5, "batch_size": 64})[1]])) == 4
+
+
+def test_the_profile_files_name_follows_the_configurations_alone(tmp_path: Path) -> None:
+    cells = sweep(tmp_path)[1]
+    assert timings.name(cells) == timings.name(cells[::-1]) == timings.name([cells[1], cells[5]])
+    assert timings.name(cells) != timings.name(cells[:3])
+
+
+@pytest.mark.parametrize(("seconds", "minutes"), [(1.0, 5), (120.0, 5), (3600.0, 92), (3601.0, 93)])
+def test_minutes_are_measured_time_with_a_margin_and_at_least_five(
+    seconds: float, minutes: int, tmp_path: Path
+) -> None:
+    cells = sweep(tmp_path)[1]
+    path = profile_file(tmp_path, cells, seconds)
+    assert [timings.minutes(path, c) for c in cells] == [minutes] * 6
+    assert timings.minutes(path, sweep(tmp_path, {"epochs": 5})[1][0]) is None
+    assert timings.minutes(tmp_path / "none", cells[0]) is None
+
+
+def test_hours_come_from_finished_runs_then_from_the_profile_then_from_flops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = sweep(tmp_path)[1]
+    code, said = check(tmp_path, capsys, monkeypatch)
+    assert code == 0 and "6 of 6 cells estimated from FLOPs at 5 TFLOP/s" in said
+    profile_file(tmp_path, cells, 1800)
+    assert "to run 6 cells: about 3 hours" in (said := check(tmp_path, capsys, monkeypatch)[1])
+    assert "6 of 6 cells measured on A device" in said
+    finish(tmp_path, cells[0], 7200)
+    said = check(tmp_path, capsys, monkeypatch)[1]
+    assert "6 cells, 1 finished" in said and "to run 5 cells: about 5.5 hours" in said
+    assert (
+        "2 of 5 cells as finished runs on Another device, 3 of 5 cells measured on A device" in said
+    )
+
+
+def test_a_run_that_diverged_says_nothing_of_the_time(tmp_path: Path) -> None:
+    cells = sweep(tmp_path)[1]
+    finish(tmp_path, cells[0], 7200, "diverged")
+    assert estimate.finished(cells[:1], tmp_path / "runs") == {}
+
+
+def test_the_speed_can_be_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(tmp_path, {"flops": 3.6e15})
+    assert "about 1.2 hours" in check(tmp_path, capsys, monkeypatch)[1]
+    assert "about 12 hours" in check(tmp_path, capsys, monkeypatch, "--tflops", "0.5")[1]
+    monkeypatch.setenv("MODULEWISE_TFLOPS", "50")
+    assert "about 7.2 minutes" in check(tmp_path, capsys, monkeypatch)[1]
+
+
+def test_a_budget_of_seconds_is_what_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(tmp_path, {"seconds": 600})
+    said = check(tmp_path, capsys, monkeypatch)[1]
+    assert "about 1 hours" in said and "by their budget of seconds" in said
+
+
+def test_seconds_of_another_device_cost_the_epochs_they_pay_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+    for budget in (
+        {"epochs": 10},
+        {"seconds": 63.0, "step_seconds": 3.0},
+    ):  # an epoch has two steps
+        sweep(tmp_path, {"train_images": 128, "batch_size": 64, **budget})
+        said.append(
+            check(tmp_path, capsys, monkeypatch, "--tflops", "1e-6")[1]
+            .split("to run")[1]
+            .split("disk")[0]
+        )
+    assert said[0] == said[1] and "estimated from FLOPs" in said[1]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_estimate_is_near_the_exact_count(case: Any) -> None:
+    """Forward times three, against torch's count of both passes: the first layer has no gradient of
+    its input."""
+    row = Row(case, case.networks[0])
+    exact = flops.flops(row.build(), (3, 8, 8), 8)
+    about = flops.step_flops(row.build().to("meta"), (3, 8, 8), 8)
+    assert 1.0 <= about / (exact.trunk + exact.helpers) < 1.35
+
+
+def test_the_estimate_is_linear_between_the_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = sweep(tmp_path, {"epochs": 4, "batch_size": 64})[1]
+    said = check(tmp_path, capsys, monkeypatch, "--tflops", "1e-6")[1]
+    counted = [
+        flops.step_flops(preflight.build(c, (3, 16, 16), 4, {}), (3, 16, 16), 64) for c in cells
+    ]
+    hours = sum(f * 4 * (512 + 128 / 3) for f in counted) / 1e6 / 3600
+    assert f"about {hours:.3g} hours" in said
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"gpu_hours": 2.5}, "limits.gpu_hours: 2.5 allowed, about 3 expected (6 of 6 cells "
+                             "measured on A device); no run was started"),
+        ({"disk_gb": 0.001}, "limits.disk_gb: 0.001 allowed, about 0.0"),
+        ({"files": 53}, "limits.files: 53 allowed, about 54 expected"),
+    ],
+)  # fmt: skip
+def test_above_a_limit_nothing_is_submitted(
+    limits: dict[str, float],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    profile_file(tmp_path, sweep(tmp_path, limits=limits)[1], 1800)
+    code, said = check(tmp_path, capsys, monkeypatch)
+    assert code == 2 and f"error: {tmp_path / 's.yaml'}: {message}" in said
+
+
+def test_below_the_limits_all_is_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_file(
+        tmp_path, sweep(tmp_path, limits={"gpu_hours": 3.5, "disk_gb": 1, "files": 54})[1], 1800
+    )
+    assert check(tmp_path, capsys, monkeypatch)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"hours": 1}, "limits: unknown key 'hours'; .*valid: disk_gb, files, gpu_hours"),
+        ({"gpu_hours": 0}, "limits.gpu_hours: input should be greater than 0, got 0"),
+        ({"files": 0.5}, "limits.files: input should be a valid integer"),
+        (3, "limits: input should be a mapping"),
+    ],
+)
+def test_wrong_limits_are_one_line(limits: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^s.yaml: {message}"):
+        parse(Sweep, {"sweep": "s", "grids": [GRID], "limits": limits}, "s.yaml")
+
+
+def test_limits_and_weights_to_keep_are_no_part_of_a_cell(tmp_path: Path) -> None:
+    plain = [c.id for c in sweep(tmp_path)[1]]
+    assert [c.id for c in sweep(tmp_path, limits={"gpu_hours": 1}, keep_weights="last")[1]] == plain
+    assert Limits().model_dump() == {"gpu_hours": None, "disk_gb": None, "files": None}
+
+
+def test_ids_of_cells_are_what_they_have_always_been() -> None:
+    """Finished work is found by its id."""
+    cells = load_sweep(ROOT / "config" / "demo.yaml", ROOT)[2]
+    assert [c.id for c in cells[:4]] == ["759120be", "4467e85c", "103ccb3f", "d9d0b791"]
+    assert BACKPROP.cell().id == "00bb4e9f"
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_finished_run_leaves_what_was_expected(keep: bool, tmp_path: Path) -> None:
+    """Four small files of about the expected size; no optimiser state."""
+    cell = sweep(tmp_path, {"epochs": 3, "batch_size": 64, "lr": 0.1, "train_images": 64})[1][0]
+    loaded = batches.load(cell.data, tmp_path, cell.training, 0)
+    Trainer(
+        cell, loaded, tmp_path / "run", torch.device("cpu"), say=lambda _: None, keep_weights=keep
+    ).fit()
+    found = {p.name: p.stat().st_size for p in (tmp_path / "run").iterdir()}
+    assert found.keys() == {"cell.json", "record.jsonl", "result.json"} | (
+        {"weights.pt"} if keep else set()
+    )  # train.log is the command's
+    weights, checkpoint = preflight.state_bytes(preflight.build(cell, (3, 16, 16), 4, {}), cell)
+    assert checkpoint == pytest.approx(2 * weights, rel=0.02)
+    expected = estimate.expect(
+        [cell],
+        {cell.configuration: (1.0, "x")},
+        {"cells": {}},
+        lambda _: 0,
+        lambda _: (weights, checkpoint),
+        1,
+        keep,
+    )
+    assert 0.5 < expected.left / sum(found.values()) < 2.5
+    assert expected.files == estimate.FILES + estimate.HELD + keep
+    if keep:
+        assert found["weights.pt"] == pytest.approx(weights, rel=0.2)
+
+
+@pytest.mark.parametrize("source", ["fake", "digits", "npz", "imagefolder"])
+def test_sizes_are_those_of_the_images(source: str, tmp_path: Path) -> None:
+    import numpy as np
+
+    entry: dict[str, Any] = {"source": source}
+    if source == "fake":
+        entry |= {"shape": (3, 8, 8), "classes": 4, "train_size": 9}
+    elif source == "npz":
+        y = np.arange(7) % 3
+        np.savez(
+            tmp_path / "a.npz",
+            x_train=np.zeros((7, 4, 4), np.uint8),
+            y_train=y,
+            x_test=np.zeros((5, 4, 4), np.uint8),
+            y_test=y[:5],
+        )
+        entry |= {"path": str(tmp_path / "a.npz")}
+    elif source == "imagefolder":
+        from PIL import Image
+
+        for part, n in (("train", 3), ("test", 2)):
+            for c in "ab":
+                (tmp_path / part / c).mkdir(parents=True)
+                for i in range(n):
+                    Image.new("L", (4, 4)).save(tmp_path / part / c / f"{i}.png")
+        entry |= {"path": str(tmp_path), "shape": (1, 4, 4), "classes": 2}
+    made = Dataset(**entry)
+    arrays = sources.arrays(made, tmp_path)
+    assert sources.sizes(made, tmp_path) == (len(arrays[1]), len(arrays[3]))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(36, "3.6 minutes"), (0.9, "5.4 seconds"), (3600 * 1234, "7404 hours"), (3600, "6 hours")],
+)
+def test_time_is_said_in_a_unit_that_fits(
+    seconds: float,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    profile_file(tmp_path, sweep(tmp_path)[1], seconds)
+    assert (
+        f"6 cells: about {said} of one device, a run at a time"
+        in check(tmp_path, capsys, monkeypatch)[1]
+    )
+
+
+def test_trials_are_named_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(
+        tmp_path,
+        tune={"trials": 2, "validation": 32, "seeds": [100], "training": {"lr": [0.1, 0.2]}},
+    )
+    said = check(tmp_path, capsys, monkeypatch)[1]
+    assert "sweep s: 4 cells" in said and "tuning these are trials; the 6 reported cells" in said
+
+
+def test_a_source_that_has_no_published_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(
+        tmp_path,
+        exhibit={
+            "title": "t",
+            "rows": ["recipe", "modules"],
+            "sources": ["InfoPro, arXiv 2101.10832, table 22"],
+        },
+    )
+    code, said = check(tmp_path, capsys, monkeypatch)
+    assert (
+        code == 2
+        and "exhibit.sources: unknown source" in said
+        and "did you mean 'InfoPro, arXiv 2101.10832, table 2'?" in said
+    )
+
+
+def test_equal_recipes_of_other_budgets_are_told_apart(tmp_path: Path) -> None:
+    cells = [
+        c
+        for budget in ({"epochs": 4}, {"flops": 2e10}, {"seconds": 5})
+        for c in sweep(tmp_path, budget)[1]
+    ]
+    known: dict[str, Any] = {
+        name: {"seconds": 1.0, "epoch_seconds": 1.0, "evaluation_seconds": 0.5}
+        for name in configurations(cells)
+    }
+    names = [line[:33].strip() for line in timings.table(cells, known)]
+    assert names == [
+        "fake resnet8",
+        *(f"dgl {b}" for b in ("epochs=4", "flops=2e+10", "seconds=5") for _ in range(2)),
+    ]
+    assert timings.table(cells[:6], known)[1].startswith("  dgl   ")

@@ -1,0 +1,218 @@
+"""`modulewise profile`: real steps of the real method, timed; what fits no memory, what was
+measured before, limits."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from cases import Case, Row, images, rows
+from modulewise.cli import app
+from modulewise.config.cell import configurations
+from modulewise.config.resolve import load_sweep
+from modulewise.engine.trainer import Trainer
+from modulewise.planning import profile
+
+ROOT = Path(__file__).parents[2]
+GREEDY = Case("greedy")
+CPU = torch.device("cpu")
+GRID: dict[str, Any] = {
+    "datasets": ["fake"],
+    "networks": ["resnet8"],
+    "recipes": ["backprop", "dgl"],
+    "modules": [2],
+    "seeds": 3,
+}
+TRAINING = {"epochs": 4, "batch_size": 64, "train_images": 128}
+
+
+def sweep(folder: Path, **more: Any) -> Path:
+    path = folder / "s.yaml"
+    path.write_text(
+        yaml.safe_dump({"sweep": "s", "grids": [GRID | {"training": TRAINING}], **more})
+    )
+    return path
+
+
+def run(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str]:
+    """Exit status of `modulewise profile`, and what it said."""
+    words = [
+        "--root",
+        str(ROOT),
+        "--out",
+        str(folder / "profile/x.json"),
+        "--runs",
+        str(folder / "runs"),
+        "--device",
+        "cpu",
+    ]
+    monkeypatch.setattr(
+        sys, "argv", ["modulewise", "profile", "--sweep", str(folder / "s.yaml"), *words]
+    )
+    with pytest.raises(SystemExit) as left:
+        app.main()
+    out = capsys.readouterr()
+    return int(left.value.code or 0), out.out + out.err
+
+
+@rows(one_a_method=True)
+def test_every_method_can_be_measured(row: Row) -> None:
+    found = profile.measure(row.cell(epochs=3), profile.images(row.cell(), Path("unused")), CPU)
+    assert found.epochs == 3
+    assert (
+        found.step_seconds > 0 and found.evaluation_seconds > 0 and found.peak_memory_bytes is None
+    )
+    assert found.epoch_seconds == pytest.approx(6 * found.step_seconds)  # 42 images in batches of 8
+    assert found.train_seconds == pytest.approx(3 * found.epoch_seconds)
+    assert found.seconds == pytest.approx(
+        found.train_seconds + 3 * found.evaluation_seconds + found.startup_seconds
+    )
+
+
+def slow(trainer: Trainer, seconds: float) -> Trainer:
+    """A trainer whose every step takes so long at least."""
+    inner = trainer._step
+    trainer._step = lambda batch: (time.sleep(seconds), inner(batch))[1]  # type: ignore[method-assign, assignment]
+    return trainer
+
+
+def test_a_step_takes_what_it_takes(tmp_path: Path) -> None:
+    trainer = slow(
+        Trainer(Row(GREEDY, "resnet8").cell(), images(), tmp_path, CPU, say=lambda _: None), 0.05
+    )
+    trainer._place()
+    trainer.progress.epochs = 2
+    trainer._enter_phase()
+    assert profile.step_seconds(trainer) >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("training", "epochs"),
+    [
+        ({"epochs": 7}, 7),
+        ({"flops": 1.0}, 1),
+        ({"seconds": 1e-9}, 1),
+        ({"schedule": "sequential", "epochs": 7}, 7),
+    ],
+)
+def test_every_budget_comes_to_epochs(training: dict[str, Any], epochs: int) -> None:
+    cell = Row(GREEDY, "resnet8").cell(**training)
+    assert profile.measure(cell, profile.images(cell, Path("unused")), CPU).epochs == epochs
+
+
+def test_images_are_as_many_as_the_cell_trains_on() -> None:
+    cell = Row(GREEDY, "resnet8").cell(train_images=20)
+    held = cell.model_copy(update={"data": cell.data.model_copy(update={"validation": 9})})
+    for c, sizes in ((cell, (20, 0, 10)), (held, (20, 9, 10))):
+        made = profile.images(c, Path("unused"))
+        assert (len(made.train), len(made.val) if made.val else 0, len(made.test)) == sizes
+        assert (
+            made.image == (3, 8, 8)
+            and made.train.x.dtype == torch.uint8
+            and set(made.train.y.tolist()) == {0, 1, 2, 3}
+        )
+
+
+def test_a_sweep_is_measured_once_a_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = load_sweep(sweep(tmp_path), ROOT)[2]
+    code, said = run(tmp_path, capsys, monkeypatch)
+    assert code == 0 and "6 runs to do" in said
+    found = json.loads((tmp_path / "profile/x.json").read_text())
+    assert found["cells"].keys() == configurations(cells).keys() and len(found["cells"]) == 2
+    lines = said.splitlines()
+    head = next(
+        i for i, line in enumerate(lines) if line.startswith("fake resnet8") and "s/epoch" in line
+    )
+    assert [line.split()[:2] for line in lines[head + 1 : head + 3]] == [
+        ["backprop", "1"],
+        ["dgl", "2"],
+    ]
+    assert [line.split()[4] for line in lines[head + 1 : head + 3]] == ["3", "3"]
+    assert max(map(len, lines)) <= 80
+    (tmp_path / "runs" / cells[0].path).mkdir(parents=True)
+    (tmp_path / "runs" / cells[0].path / "result.json").touch()
+    code, said = run(tmp_path, capsys, monkeypatch)
+    assert code == 0 and "1/2" not in said and "5 runs to do" in said, (
+        "what is known is not measured again"
+    )
+    assert json.loads((tmp_path / "profile/x.json").read_text()) == found
+    assert list((tmp_path / "profile").glob("*.tmp")) == []
+
+
+def test_steps_are_measured_once_for_all_budgets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[dict[str, Any]] = [{"epochs": 3}, {"epochs": 5}, {"seconds": 1e6}, {"flops": 1.0}]
+    grids = [
+        GRID | {"training": {k: v for k, v in TRAINING.items() if k != "epochs"} | b}
+        for b in budgets
+    ]
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({"sweep": "s", "grids": grids}))
+    counted: list[Any] = []
+    inner = profile.measure
+    monkeypatch.setattr(
+        profile, "measure", lambda cell, *rest: (counted.append(cell), inner(cell, *rest))[1]
+    )
+    assert run(tmp_path, capsys, monkeypatch)[0] == 0
+    assert sorted(c.recipe for c in counted) == ["backprop", "dgl"]
+    found = json.loads((tmp_path / "profile/x.json").read_text())["cells"]
+    for cell in configurations(load_sweep(tmp_path / "s.yaml", ROOT)[2]).values():
+        f = found[cell.configuration]
+        wanted = cell.training.epochs if not (cell.training.flops or cell.training.seconds) else 1
+        if cell.training.seconds:
+            wanted = int(1e6 / f["epoch_seconds"])
+        assert f["epochs"] == pytest.approx(wanted, rel=1e-3)
+        assert f["train_seconds"] == pytest.approx(f["epochs"] * f["epoch_seconds"], rel=1e-3)
+
+
+def test_other_code_or_another_device_measures_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(tmp_path)
+    run(tmp_path, capsys, monkeypatch)
+    path = tmp_path / "profile/measured.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"device": "another"}))
+    assert "2/2" in run(tmp_path, capsys, monkeypatch)[1]
+
+
+def test_too_little_memory_is_a_finding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = load_sweep(sweep(tmp_path), ROOT)[2]
+
+    def short(cell: Any, *_: Any) -> Any:
+        if cell.recipe == "dgl":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return profile.RunProfile(4, 0.1, 1.0, 1.0, 3592.0, 4.0, None)
+
+    monkeypatch.setattr(profile, "measure", short)
+    code, said = run(tmp_path, capsys, monkeypatch)
+    assert code == 0 and "3 run out of memory" in said and "6 runs to do: 3.00 hours" in said
+    found = json.loads((tmp_path / "profile/x.json").read_text())["cells"][cells[3].configuration]
+    assert found["status"] == "out_of_memory" and "9 GiB" in found["reason"]
+
+
+def test_above_the_limit_it_stops_and_keeps_what_it_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(tmp_path, limits={"gpu_hours": 5.5})
+    monkeypatch.setattr(
+        profile, "measure", lambda *_: profile.RunProfile(4, 0.1, 1.0, 1.0, 3592.0, 4.0, None)
+    )
+    code, said = run(tmp_path, capsys, monkeypatch)
+    assert (
+        code == 2
+        and "limits.gpu_hours: 5.5 allowed, about 6 expected (measured on " in said.splitlines()[-1]
+    )
+    assert len(json.loads((tmp_path / "profile/measured.json").read_text())["cells"]) == 2
