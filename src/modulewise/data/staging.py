@@ -1,0 +1,53 @@
+"""A copy of a data set on the node's own disk, made by the first run there that needs it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from modulewise.config.dataset import Dataset
+from modulewise.errors import InvalidInput
+
+STAGE = "MODULEWISE_STAGE"
+"""Folder on the node's own disk; unset: data sets are read where they are."""
+
+
+def staged(config: Dataset, root: Path) -> tuple[Dataset, Path]:
+    """The entry and the folder of downloads to read a data set by: as given, or of its copy on this
+    node.
+
+    The copy is named by where the original lies and when it was changed; runs that start together
+    wait for the one that copies.
+
+    Args:
+        config: the data set's entry.
+        root: folder that downloads lie in.
+
+    Raises:
+        InvalidInput: there is no room for the copy, or the folder cannot be written.
+    """
+    stage = os.environ.get(STAGE)
+    source = root / config.torchvision_class if config.torchvision_class else Path(config.path or "").expanduser() if config.path else None
+    if not stage or source is None or not source.exists():
+        return config, root
+    what = f"{source.resolve()} {source.stat().st_mtime_ns}"
+    home = Path(stage) / hashlib.sha256(what.encode()).hexdigest()[:12]
+    copy = home / source.name
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not copy.exists():
+                aside = home / "copying"
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.unlink(missing_ok=True)
+                _ = shutil.copytree(source, aside) if source.is_dir() else shutil.copy2(source, aside)
+                aside.rename(copy)
+    except (OSError, shutil.Error) as error:
+        raise InvalidInput(f"{STAGE}={stage}: cannot hold a copy of {source}: {error}") from None
+    if config.torchvision_class:
+        return config, home
+    return config.model_copy(update={"path": str(copy)}), root
