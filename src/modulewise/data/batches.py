@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from modulewise.data import sources
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
+from modulewise.data import sources
 from modulewise.errors import InvalidInput
 from modulewise.method import Batch
 from modulewise.rng import generator
@@ -97,23 +97,32 @@ def load(config: Dataset, root: Path, training: TrainConfig | None = None, seed:
         InvalidInput: files are missing or damaged, or shapes and labels do not fit.
     """
     arrays = sources.arrays(config, root)
-    train, test = (Split(torch.from_numpy(x), torch.from_numpy(y)) for x, y in (arrays[:2], arrays[2:]))
+    train, test = (
+        Split(torch.from_numpy(x), torch.from_numpy(y)) for x, y in (arrays[:2], arrays[2:])
+    )
     classes = config.classes or int(max(train.y.max(), test.y.max())) + 1
-    digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()[:12]
+    digest = hashlib.sha256(
+        b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+    ).hexdigest()[:12]
     sources.check_fit(config, train.x.shape[1:])
     mean, std = _statistics(train.x, config)
     val = None
     if config.validation:
         if config.validation >= len(train):
-            raise InvalidInput(f"validation: {config.validation} of {len(train)} training images; "
-                               f"leave some to train on")
+            raise InvalidInput(
+                f"validation: {config.validation} of {len(train)} training images; "
+                f"leave some to train on"
+            )
         order = balanced_order(train.y, generator(0, "validation"))
         val, train = train.take(order[: config.validation]), train.take(order[config.validation :])
     if training and training.train_images:
         if training.train_images > len(train):
-            raise InvalidInput(f"train_images: {training.train_images} asked for, there are "
-                               f"{len(train)}")
-        train = train.take(balanced_order(train.y, generator(seed, "subset"))[: training.train_images])
+            raise InvalidInput(
+                f"train_images: {training.train_images} asked for, there are {len(train)}"
+            )
+        train = train.take(
+            balanced_order(train.y, generator(seed, "subset"))[: training.train_images]
+        )
     return Data(train, val, test, Classification(classes), config, mean, std, digest)
 
 
@@ -145,7 +154,9 @@ def batches_per_epoch(n: int, batch_size: int) -> int:
     return full + (rest > 1)
 
 
-def batches(data: Data, training: TrainConfig, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
+def batches(
+    data: Data, training: TrainConfig, seed: int, epoch: int, start: int = 0
+) -> Iterator[Batch]:
     """The batches of an epoch (1-based), from number `start` on."""
     drawn = Epoch.draw(data, training, seed, epoch)
     for b in range(start, batches_per_epoch(len(data.train), training.batch_size)):
@@ -186,7 +197,14 @@ class Epoch:
         """Draw them from the streams of (seed, order, epoch) and (seed, augmentation, 0, epoch)."""
         n, device = len(data.train), data.train.x.device
         order = torch.randperm(n, generator=generator(seed, "order", epoch)).to(device)
-        return Epoch(data, training, seed, epoch, order, CropFlip.draw(n, data.config, seed, epoch, 0).to(device))
+        return Epoch(
+            data,
+            training,
+            seed,
+            epoch,
+            order,
+            CropFlip.draw(n, data.config, seed, epoch, 0).to(device),
+        )
 
     def batch(self, b: int) -> Batch:
         """Batch number b of the epoch, from 0."""
@@ -195,7 +213,9 @@ class Epoch:
         image = augment(data.train.x[index], self.crop_flip.at(index), data.config)
 
         def view() -> Tensor:
-            other = CropFlip.draw(len(data.train), data.config, self.seed, self.number, 1).to(index.device)
+            other = CropFlip.draw(len(data.train), data.config, self.seed, self.number, 1).to(
+                index.device
+            )
             return data.normalise(augment(data.train.x[index], other.at(index), data.config))
 
         x = data.normalise(image)
@@ -237,7 +257,9 @@ def augment(x: Tensor, crop_flip: CropFlip, config: Dataset) -> Tensor:
     image = x.float() / 255
     p = config.pad
     if p:
-        padded = F.pad(image, (p, p, p, p), mode="reflect" if config.padding == "reflect" else "constant")
+        padded = F.pad(
+            image, (p, p, p, p), mode="reflect" if config.padding == "reflect" else "constant"
+        )
         rows = crop_flip.down[:, None] + torch.arange(h, device=x.device)
         columns = crop_flip.right[:, None] + torch.arange(w, device=x.device)
         which = torch.arange(b, device=x.device)[:, None, None]

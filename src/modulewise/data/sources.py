@@ -38,13 +38,15 @@ def arrays(config: Dataset, root: Path, download: bool = False) -> Arrays:
         low, high = (int(y.min()), int(y.max())) if len(y) else (0, 0)
         if low < 0 or (config.classes and high >= config.classes):
             classes = config.classes or int(max(y_train.max(), y_test.max())) + 1
-            raise InvalidInput(f"{name}: y_{part} holds labels {low} to {high}; valid: 0 to "
-                               f"{classes - 1}")
+            raise InvalidInput(
+                f"{name}: y_{part} holds labels {low} to {high}; valid: 0 to {classes - 1}"
+            )
         if not len(x):
             raise InvalidInput(f"{name}: x_{part} is empty")
     if config.shape and x_train.shape[1:] != config.shape:
-        raise InvalidInput(f"{name}: images are {x_train.shape[1:]}, the entry says shape "
-                           f"{config.shape}")
+        raise InvalidInput(
+            f"{name}: images are {x_train.shape[1:]}, the entry says shape {config.shape}"
+        )
     if len(y_train) < 2:
         raise InvalidInput(f"{name}: {len(y_train)} training images; at least 2 are needed")
     return x_train, y_train, x_test, y_test
@@ -74,14 +76,24 @@ def check_fit(config: Dataset, image: Sequence[int]) -> None:
     """
     c, h, w = image
     if config.padding == "reflect" and config.pad >= min(h, w):
-        raise InvalidInput(f"pad: {config.pad} pixels cannot be reflected in images of {h}x{w}; at "
-                           f"most {min(h, w) - 1}")
+        raise InvalidInput(
+            f"pad: {config.pad} pixels cannot be reflected in images of {h}x{w}; at "
+            f"most {min(h, w) - 1}"
+        )
     if (config.mean is None) != (config.std is None):
-        raise InvalidInput(f"{'std' if config.std is None else 'mean'}: missing; give mean and std "
-                           f"together, or neither")
-    if config.mean is not None and config.std is not None and not len(config.mean) == len(config.std) == c:
-        raise InvalidInput(f"mean and std need {c} values each, one a channel; got "
-                           f"{len(config.mean)} and {len(config.std)}")
+        raise InvalidInput(
+            f"{'std' if config.std is None else 'mean'}: missing; give mean and std "
+            f"together, or neither"
+        )
+    if (
+        config.mean is not None
+        and config.std is not None
+        and not len(config.mean) == len(config.std) == c
+    ):
+        raise InvalidInput(
+            f"mean and std need {c} values each, one a channel; got "
+            f"{len(config.mean)} and {len(config.std)}"
+        )
 
 
 def check_place(config: Dataset) -> None:
@@ -128,7 +140,10 @@ def sizes(config: Dataset, root: Path) -> tuple[int, int]:
     if config.source == "digits":
         return 1297, 500
     if config.source == "imagefolder":
-        train, test = (sum(p.is_file() for p in (_place(config) / part).glob("*/*")) for part in ("train", "test"))
+        train, test = (
+            sum(p.is_file() for p in (_place(config) / part).glob("*/*"))
+            for part in ("train", "test")
+        )
         return train, test
     _, y_train, _, y_test = arrays(config, root)
     return len(y_train), len(y_test)
@@ -152,7 +167,12 @@ def _torchvision(config: Dataset, root: Path, download: bool) -> Arrays:
             choice = {"split": part} if by_split else {"train": part == "train"}
             made = getattr(datasets, name)(root=str(root / name), download=download, **choice)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            if isinstance(error, OSError) and error.errno in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+                errno.EROFS,
+                errno.EFBIG,
+            ):
                 raise
             fix = f"fetch it with: modulewise data --dataset NAME (folder {root / name})"
             said = str(error).replace("You can use download=True to download it", "").strip(" .")
@@ -174,8 +194,10 @@ def _npz(config: Dataset, root: Path, download: bool) -> Arrays:
         with np.load(path) as f:
             missing = [k for k in keys if k not in f]
             if missing:
-                raise InvalidInput(f"{path}: no array {', '.join(missing)}; an npz data set holds "
-                                   f"{', '.join(keys)}")
+                raise InvalidInput(
+                    f"{path}: no array {', '.join(missing)}; an npz data set holds "
+                    f"{', '.join(keys)}"
+                )
             out = [f[k] for k in keys]
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file") from None
@@ -183,17 +205,24 @@ def _npz(config: Dataset, root: Path, download: bool) -> Arrays:
         raise
     # A damaged archive breaks in zipfile, zlib, struct or numpy, each with errors of its own
     except Exception as error:
-        raise InvalidInput(f"{path}: not a readable npz file: {' '.join(str(error).split())}") from None
+        raise InvalidInput(
+            f"{path}: not a readable npz file: {' '.join(str(error).split())}"
+        ) from None
     for i, part in ((0, "train"), (2, "test")):
-        out[i], out[i + 1] = _images(out[i], f"{path}: x_{part}"), _labels(out[i + 1], f"{path}: y_{part}")
+        out[i], out[i + 1] = (
+            _images(out[i], f"{path}: x_{part}"),
+            _labels(out[i + 1], f"{path}: y_{part}"),
+        )
         if len(out[i]) != len(out[i + 1]):
-            raise InvalidInput(f"{path}: x_{part} holds {len(out[i])} images, y_{part} "
-                               f"{len(out[i + 1])} labels")
+            raise InvalidInput(
+                f"{path}: x_{part} holds {len(out[i])} images, y_{part} {len(out[i + 1])} labels"
+            )
         if not len(out[i]):
             raise InvalidInput(f"{path}: x_{part} is empty")
     if out[0].shape[1:] != out[2].shape[1:]:
-        raise InvalidInput(f"{path}: x_train holds images of {out[0].shape[1:]}, x_test of "
-                           f"{out[2].shape[1:]}")
+        raise InvalidInput(
+            f"{path}: x_train holds images of {out[0].shape[1:]}, x_test of {out[2].shape[1:]}"
+        )
     return tuple(out)
 
 
@@ -206,15 +235,18 @@ def _images(x: NDArray, where: str) -> NDArray[np.uint8]:
     elif x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
         x = x.transpose(0, 3, 1, 2)
     if x.ndim != 4 or x.shape[1] not in (1, 3):
-        raise InvalidInput(f"{where} has shape {x.shape}; valid: (N, H, W), (N, H, W, C) or (N, C, "
-                           f"H, W) with C of 1 or 3")
+        raise InvalidInput(
+            f"{where} has shape {x.shape}; valid: (N, H, W), (N, H, W, C) or (N, C, "
+            f"H, W) with C of 1 or 3"
+        )
     return np.ascontiguousarray(x)
 
 
 def _labels(y: NDArray, where: str) -> NDArray[np.int64]:
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        raise InvalidInput(f"{where} has shape {y.shape} and type {y.dtype}; labels are integers "
-                           f"of shape (N,)")
+        raise InvalidInput(
+            f"{where} has shape {y.shape} and type {y.dtype}; labels are integers of shape (N,)"
+        )
     if y.size and y.max() >= 2**31:
         raise InvalidInput(f"{where} holds labels {y.min()} to {y.max()}; labels count from 0")
     return y.astype(np.int64)
@@ -244,8 +276,9 @@ def _imagefolder(config: Dataset, root: Path, download: bool) -> Arrays:
         out += [np.stack(images), np.asarray(made.targets, dtype=np.int64)]
         names.append(made.classes)
     if names[0] != names[1]:
-        raise InvalidInput(f"{config.path}: train/ and test/ hold other class folders: {names[0]} "
-                           f"and {names[1]}")
+        raise InvalidInput(
+            f"{config.path}: train/ and test/ hold other class folders: {names[0]} and {names[1]}"
+        )
     return tuple(out)  # type: ignore[return-value]
 
 
@@ -275,4 +308,6 @@ def _fake(config: Dataset, root: Path, download: bool) -> Arrays:
 def describe(made: Arrays) -> str:
     """One line of JSON: shapes and class counts."""
     x, y, tx, ty = made
-    return json.dumps({"train": list(x.shape), "test": list(tx.shape), "classes": int(max(y.max(), ty.max())) + 1})
+    return json.dumps(
+        {"train": list(x.shape), "test": list(tx.shape), "classes": int(max(y.max(), ty.max())) + 1}
+    )
