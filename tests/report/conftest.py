@@ -105,7 +105,7 @@ class Site:
             planned_epochs=3,
             test_last=error,
             test_best_epoch=error if best is None else best,
-            module_errors=[None if error is None else error + 5.0] * (cell.modules - 1) + [error],
+            module_metrics=[None if error is None else error + 5.0] * (cell.modules - 1) + [error],
             cuts=list(range(1, cell.modules)),
             horizon=horizon,
             cost=cost,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,9 +39,9 @@ def test_the_file_holds_the_result(finished: tuple[result.Result, Path]) -> None
 def test_it_is_complete(finished: tuple[result.Result, Path]) -> None:
     made, _ = finished
     assert (made.status, made.epochs, made.planned_epochs, made.cuts) == ("done", 2, 2, [2, 3])
-    assert len(made.module_errors) == 3
-    assert made.module_errors[-1] == made.test_last
-    assert all(e is not None and 0 <= e <= 100 for e in made.module_errors)
+    assert len(made.module_metrics) == 3
+    assert made.module_metrics[-1] == made.test_last
+    assert all(e is not None and 0 <= e <= 100 for e in made.module_metrics)
     assert set(made.module_losses) == {"module_0", "module_1", "module_2"}
     assert made.test_best_epoch is not None
     assert made.test_last is not None
@@ -60,12 +61,33 @@ def test_a_result_from_before_the_horizon_was_recorded_is_of_a_local_method(
     assert result.load(tmp_path / "result.json") == made
 
 
+def published() -> list[tuple[str, dict[str, Any]]]:
+    """Every result under results/published, as it lies in its file."""
+    files = sorted((Path(__file__).parents[2] / "results/published").glob("*/runs.json"))
+    return [
+        (f"{path.parent.name}-{n}", run)
+        for path in files
+        for n, run in enumerate(json.loads(path.read_text()))
+    ]
+
+
+@pytest.mark.parametrize("old", [pytest.param(run, id=name) for name, run in published()])
+def test_a_published_result_reads_as_test_error(old: dict[str, Any]) -> None:
+    made = result.Result.model_validate(old)
+    assert made.metric == result.PrimaryMetric(
+        name="error", label="test error", unit="%", direction="lower"
+    )
+    assert made.module_metrics == old["module_errors"]
+    assert made.test_last == old["test_last"]
+    assert made.cost.model_dump() == old["cost"]
+
+
 def test_heads_that_give_no_scores_give_no_error(tmp_path: Path) -> None:
     made = run(
         Row(Case("infopro", {"mode": "contrast", "feature_dim": 8}), "resnet8"), tmp_path, epochs=1
     )
-    assert made.module_errors[:2] == [None, None]
-    assert made.module_errors[2] == made.test_last
+    assert made.module_metrics[:2] == [None, None]
+    assert made.module_metrics[2] == made.test_last
 
 
 def test_a_run_that_diverges_is_a_result(tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ CLOCKS = ("time/", "throughput/", "memory/")
 SAME = (
     "test_last",
     "test_best_epoch",
-    "module_errors",
+    "module_metrics",
     "module_losses",
     "epochs",
     "planned_epochs",

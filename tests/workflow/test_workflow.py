@@ -209,7 +209,9 @@ def test_interrupted_and_continued(tmp_path: Path) -> None:
         )
         one, other = result.load(mine / "result.json"), result.load(whole / "result.json")
         assert (one.origin.starts, other.origin.starts) == (2, 1)
-        assert one.module_errors == other.module_errors and one.module_losses == other.module_losses
+        assert (
+            one.module_metrics == other.module_metrics and one.module_losses == other.module_losses
+        )
         assert _numbers(mine) == _numbers(whole)
 
 

@@ -35,7 +35,7 @@ def summarise(trainer: Trainer, status: Status, reason: str | None) -> Result:
         test_last=last.get("test_error/overall"),
         test_best_epoch=last.get("test_error/best"),
         val_last=last.get("val_error/overall"),
-        module_errors=[*auxiliary, last.get("test_error/overall")],
+        module_metrics=[*auxiliary, last.get("test_error/overall")],
         module_losses={
             k.removeprefix("train_loss/"): v for k, v in last.items() if k.startswith("train_loss/")
         },

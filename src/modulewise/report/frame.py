@@ -117,7 +117,7 @@ def read(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path) -> Frame
         if found and state == "done":
             curves += [(cell.path, epoch, value) for epoch, value in _curve(runs / cell.path)]
             depth += [
-                (cell.path, k, e) for k, e in enumerate(found.module_errors, 1) if e is not None
+                (cell.path, k, e) for k, e in enumerate(found.module_metrics, 1) if e is not None
             ]
     table = (
         pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float))

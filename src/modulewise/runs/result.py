@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from modulewise.config.cell import Cell
 
@@ -19,6 +19,19 @@ class Frozen(BaseModel):
     """Frozen; keys that a later version added are ignored, so that paid results stay readable."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class PrimaryMetric(Frozen):
+    """The number that runs of a task are compared by."""
+
+    name: str = "error"
+    """Name in the run's records (`test_<name>/overall`) and in `references.csv` (`test_<name>`)."""
+    label: str = "test error"
+    """Name on pages and axes."""
+    unit: str = "%"
+    """Unit of the values; empty if they have none."""
+    direction: Literal["lower", "higher"] = "lower"
+    """Direction of better values."""
 
 
 class Cost(Frozen):
@@ -65,7 +78,7 @@ class Origin(Frozen):
 
 
 class Result(Frozen):
-    """One run of one cell. Errors are percentages."""
+    """One run of one cell."""
 
     cell: Cell
     status: Status
@@ -73,15 +86,21 @@ class Result(Frozen):
     epochs: int
     """Epochs trained, of the number the budget resolved to (`planned_epochs`)."""
     planned_epochs: int
+    metric: PrimaryMetric = PrimaryMetric()
+    """Primary metric that the values below are of; results from before it was recorded are of test
+    error in percent."""
     test_last: float | None = None
-    """Test error after the last epoch: the reported figure."""
+    """Value on the test set after the last epoch: the reported figure."""
     test_best_epoch: float | None = None
-    """Lowest test error over epochs: selection on test data, kept only to compare with papers that
-    print it."""
+    """Best value on the test set over epochs: selection on test data, kept only to compare with
+    papers that print it."""
     val_last: float | None = None
-    module_errors: list[float | None] = []
-    """Test error of every module's own head at the last epoch; `None` where the head gives no class
-    scores."""
+    """Value on the held-out training images after the last epoch; `None` if none are held out."""
+    module_metrics: list[float | None] = Field(
+        default=[], validation_alias=AliasChoices("module_metrics", "module_errors")
+    )
+    """Value on the test set of every module's own head after the last epoch; `None` where the head
+    makes no prediction. Called `module_errors` in older files."""
     module_losses: dict[str, float] = {}
     """Mean training loss of the last epoch, by loss name."""
     cuts: list[int]
