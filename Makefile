@@ -29,7 +29,7 @@ ui: $(READY)  ## mirror the runs into MLflow and open its server on loopback
 	@$(RUN) modulewise ui
 
 cluster: $(READY)  ## a throw-away Slurm on this machine and your shell in it; ACCOUNTING=1 adds its database
-	@$(RUN) python tests/slurm/cluster.py shell $(if $(ACCOUNTING),--accounting)
+	@$(RUN) python tools/slurm shell $(if $(ACCOUNTING),--accounting)
 
 new: $(READY)  ## make new METHOD=name: a method file, a recipe and a test row to fill in
 	@$(RUN) modulewise new $(METHOD)

@@ -19,9 +19,8 @@ from pathlib import Path
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        "modulewise.cli",
-        "modulewise.trainer",
-        "modulewise.methods",
+        "modulewise.cli.app",
+        "modulewise.engine.trainer",
         "sklearn.datasets",
         "torch._dynamo",
     ]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster
 
 import forked
+from cluster import Cluster
 from workflow import ROOT, Workflow
 
 

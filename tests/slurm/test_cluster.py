@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
+
 from cluster import Cluster, ClusterError
 from slurm_jobs import record, submit, wait_for
 
-HERE = Path(__file__).parent
+TOOL = Path(__file__).parents[2] / "tools" / "slurm"
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -156,7 +157,7 @@ def test_a_lost_nodes_job_runs_elsewhere(slurm: Cluster, tmp_path: Path, noticed
     assert now["Restarts"] == "1"
     first, last = (tmp_path / f"{job}.out").read_text().splitlines()
     assert first == node != last == now["NodeList"]
-    slurm.start_node(node)
+    slurm.start(node)
     assert slurm.run("srun", "--nodelist", node, "sh", "-c", "echo $SLURMD_NODENAME") == f"{node}\n"
 
 
@@ -277,8 +278,8 @@ def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path)
 
 
 def shell(folder: Path, **options: object) -> subprocess.Popen[str]:
-    """`cluster.py shell` as a command, with pipes."""
-    words = [sys.executable, str(HERE / "cluster.py"), "shell"]
+    """`make cluster` without make, with pipes."""
+    words = [sys.executable, str(TOOL), "shell"]
     env = os.environ | {"SHELL": "/bin/sh", "TMPDIR": str(folder)}
     return subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, **options
@@ -312,14 +313,14 @@ def test_an_ordinary_user_has_a_cluster_too() -> None:
     )
     python = shutil.which("python3", path=os.defpath) if other else sys.executable
     with tempfile.TemporaryDirectory() as name:
-        copies = [shutil.copy(path, name) for path in HERE.glob("*.py")]
+        copies = [shutil.copy(path, name) for path in TOOL.glob("*.py")]
         Path(name).chmod(0o777)
         for path in copies:
             Path(path).chmod(0o644)
         env = os.environ | {"SHELL": "/bin/sh", "TMPDIR": name, "PYTHONDONTWRITEBYTECODE": "1"}
         words = "cd /tmp; srun --gres=gpu:2 sh -c 'echo $CUDA_VISIBLE_DEVICES; id -un'; sbatch -o /dev/null --wrap 'sleep 304'; exit 3"
         done = subprocess.run(
-            [str(python), f"{name}/cluster.py", "shell"],
+            [str(python), name, "shell"],
             input=words,
             capture_output=True,
             text=True,

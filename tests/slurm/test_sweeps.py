@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from cluster import Cluster
 
+from cluster import Cluster
 from workflow import TRAIN_ONLY, Workflow, told
 
 Sweep = Callable[..., Workflow]

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster
 
 import forked
+from cluster import Cluster
 from modulewise.config.cell import Cell
 from modulewise.config.resolve import load_sweep
 from modulewise.runs import record

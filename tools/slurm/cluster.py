@@ -1,9 +1,5 @@
 """A real Slurm cluster on this one machine, thrown away after use: for the tests, and for people
-who want to try the workflow.
-
-    python tests/slurm/cluster.py shell [--accounting]    your $SHELL with sbatch, squeue, ...; leaving it ends the cluster
-    python tests/slurm/cluster.py down FOLDER             end what a state file says is left of a
-    cluster
+who want to try the workflow (`make cluster`).
 
 Root or an ordinary user; loopback only; nothing outside one temporary folder; no service manager. A
 guard process ends the cluster when the process that started it is gone, however it went.
@@ -11,7 +7,6 @@ guard process ends the cluster when the process that started it is gone, however
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -23,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import slurm_conf
@@ -147,12 +141,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         return self.up()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.down()
 
     # -- for whoever uses it
@@ -207,10 +196,9 @@ class Cluster:
             self._limit(dict.fromkeys(limits, -1))
 
     def _limit(self, limits: Mapping[str, int]) -> None:
+        who = f"name={machine.user()}"
         settings = [f"{name}={value}" for name, value in limits.items()]
-        self.run(
-            "sacctmgr", "-i", "modify", "user", "where", f"name={machine.user()}", "set", *settings
-        )
+        self.run("sacctmgr", "-i", "modify", "user", "where", who, "set", *settings)
 
     # -- single daemons
 
@@ -254,10 +242,6 @@ class Cluster:
         if name == "slurmctld":
             self._register()
 
-    def start_node(self, name: str) -> None:
-        """Start a node that was lost; when it returns, it takes jobs."""
-        self.start(name)
-
     def lose_node(self, name: str) -> None:
         """A node without power: SIGKILL to its slurmd, its slurmstepds and all processes of its
         jobs."""
@@ -283,11 +267,11 @@ class Cluster:
             "short": str(self.short),
             "given": bool(self.given),
             "accounting": self.accounting,
+            "nodes": self.nodes,
+            "daemons": self.daemons,
         }
         path = self.folder / "state.json"
-        path.with_suffix(".tmp").write_text(
-            json.dumps(state | {"nodes": self.nodes, "daemons": self.daemons})
-        )
+        path.with_suffix(".tmp").write_text(json.dumps(state))
         path.with_suffix(".tmp").replace(path)
 
     def _configure(self) -> None:
@@ -340,9 +324,15 @@ class Cluster:
         env = self.env | {"MYSQL_UNIX_PORT": str(self.short / "run" / "mysql.sock")}
         with (self.folder / "log" / f"{name}.out").open("ab") as out:
             child = subprocess.Popen(
-                command, executable=shutil.which(command[0], path=env["PATH"]), env=env,
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd=self.folder,
-            )  # fmt: skip
+                command,
+                executable=shutil.which(command[0], path=env["PATH"]),
+                env=env,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
         self._children[name] = child
         self.daemons[name] = (child.pid, processes.started(child.pid) or 0)
         self._save()
@@ -402,55 +392,7 @@ def _wait(what: str, ready: Callable[[], bool], timeout: float) -> None:
 def _guard(folder: Path) -> subprocess.Popen[bytes]:
     """A process that waits for the end of this one."""
     return subprocess.Popen(
-        [sys.executable, __file__, "guard", str(folder)],
+        [sys.executable, str(Path(__file__).parent), "guard", str(folder)],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
-
-
-def guard(folder: Path) -> None:
-    """End the cluster when the other end of standard input closes without a word."""
-    if not sys.stdin.buffer.read():
-        Cluster.left(folder).down()
-
-
-def shell(accounting: bool) -> int:
-    """The user's shell on a new cluster, on which `profiles/slurm` works as it is; its exit
-    status."""
-    with Cluster(
-        accounting=accounting, memory=20000, partitions={"gpu": slurm_conf.PARTITIONS["low"]}
-    ) as cluster:
-        print(HINTS.format(folder=cluster.folder), file=sys.stderr, flush=True)
-        return subprocess.run([os.environ.get("SHELL", "/bin/sh")], env=cluster.env).returncode
-
-
-HINTS = """\
-sinfo; sbatch --wrap 'sleep 60'; squeue               a Slurm of three nodes with two counted GPUs each; logs in {folder}/log
-snakemake --profile slurm --configfile config/demo.yaml   the workflow on it
-exit                                                  ends it"""
-
-
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("shell").add_argument(
-        "--accounting", action="store_true", help="with a database: sacct, limits"
-    )
-    for name in ("down", "guard"):
-        verbs.add_parser(name).add_argument("folder", type=Path)
-    args = parser.parse_args()
-    try:
-        if args.verb == "shell":
-            return shell(args.accounting)
-        guard(args.folder) if args.verb == "guard" else Cluster.left(args.folder).down()
-    except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

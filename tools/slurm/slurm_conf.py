@@ -178,7 +178,9 @@ def _scheduling(layout: Layout) -> dict[str, str | int | Path]:
         "GresTypes": "gpu",
         "SlurmdParameters": "config_overrides",  # more CPUs and memory than the machine has
         "SlurmctldParameters": "preempt_send_user_signal",
-        "SchedulerParameters": "bf_interval=1,sched_interval=2,batch_sched_delay=0,max_array_tasks=5001",
+        "SchedulerParameters": (
+            "bf_interval=1,sched_interval=2,batch_sched_delay=0,max_array_tasks=5001"
+        ),
         "MaxArraySize": 5001,
         "MinJobAge": 300,
         "PreemptType": "preempt/partition_prio",
