@@ -9,8 +9,7 @@ Sharp edges:
 - When control returns after a `yield`, that loss's backward pass has run; each module's graph dies
   before the next is built.
 - The state that crosses a cut is detached tensors only.
-- `Loss.groups` is the isolation promise: only these groups may receive gradient from the loss. With
-  `step`, they have been stepped and zeroed when control returns.
+- `Loss.groups` is the isolation promise: only these groups may receive gradient from the loss.
 - Precision is fp32 or bf16: a loss scaler would corrupt gradients a method reads.
 - Never yield inside `torch.no_grad` or `torch.autocast`: the mode leaks into the trainer.
 - Run every stage in train mode once per step: BatchNorm counts each pass.
@@ -24,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -32,6 +31,16 @@ from modulewise.models.network import CutNetwork
 
 State = tuple[Tensor, ...]
 Local = Generator["Loss", None, State]
+Feedback = Literal["none", "later", "fixed"]
+"""What reaches a module from beyond the gradient horizon.
+
+- `none`: nothing; its gradients do not depend on modules beyond the horizon.
+- `later`: detached tensors that later modules compute from their states: targets (target
+  propagation) or gradients that a synthesiser learns to predict (synthetic gradients).
+- `fixed`: the error at the net's output, carried back by fixed random weights (direct feedback
+  alignment). Its gradients depend on later modules through the values of the net's scores alone.
+  The weights are buffers of the module's helpers, so that a checkpoint holds them.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,12 +64,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class Loss:
-    """A scalar to be minimised, and the only parameter groups it may reach."""
+    """A scalar to be minimised, and the only parameter groups it may reach.
+
+    Attributes:
+        value: the scalar, with its graph.
+        groups: names of the parameter groups that may receive gradient from it.
+        name: of the metric `train_loss/<name>`; no two losses of a step share one.
+        surrogate: the value only carries a gradient that the method made by other means, such as
+            (h * g).sum() for a given g. It is reported like any other, but need not fall.
+    """
 
     value: Tensor
     groups: tuple[str, ...]
     name: str
-    step: bool = False
+    surrogate: bool = False
 
 
 class Method(nn.Module):
@@ -71,14 +88,16 @@ class Method(nn.Module):
 
     Class attributes (declarations that the tests hold true):
         single: the method does not cut; it is defined for K = 1 only.
-        joint_only: it needs something back from later modules and runs under the joint schedule
-            only.
+        joint_only: it runs under the joint schedule only. Every method whose horizon is beyond 1
+            or that has feedback declares this.
+        feedback: what the gradients of a module depend on beside the modules in the horizon.
         graphable: a step has no host synchronisation and no branch on data.
         equals_backprop: with K = 1 it is end-to-end backpropagation, bit for bit.
     """
 
     single = False
     joint_only = False
+    feedback: Feedback = "none"
     graphable = True
     equals_backprop = True
 
@@ -145,19 +164,17 @@ class Method(nn.Module):
         """The parts that stay at inference."""
         return [self.trunk]
 
-    def groups(self) -> dict[str, dict[str, Any]]:
-        """Named parameter sets with their optimiser settings.
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by the name of their group; the groups of module k end in `/k`.
 
-        Each is a dictionary with `params` and, where it differs from the cell's settings,
-        `lr_scale` or `weight_decay`. The groups of module k end in `/k`. By default one per list of
-        helpers: `trunk/0`, `heads/0`, ...
+        By default one group per module and list of helpers: `trunk/0`, `heads/0`, ...
         """
         out = {}
         for name, child in self.named_children():
             parts = child if isinstance(child, nn.ModuleList) else [child]
             for k, part in enumerate(parts):
                 if params := list(part.parameters()):
-                    out[f"{name}/{k}"] = {"params": params}
+                    out[f"{name}/{k}"] = params
         return out
 
     @cached_property

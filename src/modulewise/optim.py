@@ -46,7 +46,7 @@ class Optimiser:
 
     def __init__(self, method: Method, training: TrainConfig) -> None:
         groups: list[dict[str, Any]] = [
-            {"name": name, "lr_scale": 1.0, **g} for name, g in method.groups().items()
+            {"name": name, "params": params} for name, params in method.groups().items()
         ]
         if training.optimizer == "sgd":
             self.inner: torch.optim.Optimizer = torch.optim.SGD(
@@ -61,11 +61,10 @@ class Optimiser:
             self.inner = torch.optim.AdamW(groups, training.lr, weight_decay=training.weight_decay)
 
     def set_lr(self, rate: float, groups: tuple[str, ...] | None = None) -> None:
-        """Set the learning rate of all groups, or of those named, to `rate` times their own
-        scale."""
+        """Set the learning rate of all groups, or of those named."""
         for group in self.inner.param_groups:
             if groups is None or group["name"] in groups:
-                group["lr"] = rate * group["lr_scale"]
+                group["lr"] = rate
 
     def zero_grad(self) -> None:
         """Drop all gradients."""

@@ -52,7 +52,7 @@ def test_a_phase_moves_its_module_and_no_other(row: Row) -> None:
         idle = [
             n
             for n in method.of_module(phase)
-            if not any(p.requires_grad for p in method.groups()[n]["params"])
+            if not any(p.requires_grad for p in method.groups()[n])
         ]
         assert not idle
 

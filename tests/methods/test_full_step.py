@@ -202,10 +202,7 @@ def compare(
 ) -> None:
     """Loss by loss: the value, and the gradient of every parameter of every group."""
     b, groups = batch(), method.groups()
-    copies = {
-        name: [p.detach().clone().requires_grad_() for p in g["params"]]
-        for name, g in groups.items()
-    }
+    copies = {name: [p.detach().clone().requires_grad_() for p in g] for name, g in groups.items()}
     flat = [p for params in copies.values() for p in params]
     iterators = {name: iter(params) for name, params in copies.items()}
     expected = oracle(iterators, b, method.k, mode, lambdas, context)
@@ -218,7 +215,7 @@ def compare(
             zip(map(id, flat), torch.autograd.grad(value, flat, allow_unused=True), strict=True)
         )
         for name, g in groups.items():
-            mine = [p.grad for p in g["params"]]
+            mine = [p.grad for p in g]
             its = [grads[id(p)] for p in copies[name]]
             assert [m is None for m in mine] == [i is None for i in its], (
                 f"{name} in the loss of module {k}"
@@ -264,10 +261,7 @@ def test_contsup_of_fewer_modules(context: str, modules: int) -> None:
 
 def test_dgl_is_the_label_term_alone() -> None:
     method, b = build("dgl", 4), batch()
-    weights = {
-        name.replace("heads", "objectives"): iter(g["params"])
-        for name, g in method.groups().items()
-    }
+    weights = {name.replace("heads", "objectives"): iter(g) for name, g in method.groups().items()}
     for loss, value in zip(
         method.losses(b), oracle(weights, b, 4, "softmax", None, "R0"), strict=True
     ):

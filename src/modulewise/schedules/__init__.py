@@ -49,8 +49,6 @@ def descend(
             break
         loss.value.backward()
         values[loss.name] = loss.value.detach()
-        if loss.step:
-            optimiser.step(loss.groups)
         del loss
     optimiser.step()
     return values
