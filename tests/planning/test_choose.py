@@ -14,7 +14,7 @@ from modulewise.config.resolve import Catalog, load_sweep
 from modulewise.config.sweep import Sweep
 from modulewise.errors import InvalidInput
 from modulewise.planning import choose
-from modulewise.runs.result import Cost, Origin, Result
+from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result
 
 ROOT = Path(__file__).parents[2]
 TUNE: dict[str, Any] = {
@@ -39,12 +39,21 @@ SWEEP: dict[str, Any] = {
 }
 
 
+ERROR = PrimaryMetric()
+MIOU = PrimaryMetric(name="mIoU", label="mIoU", direction="higher")
+
+
 def load(folder: Path, **tune: Any) -> tuple[Sweep, Catalog, list[Cell]]:
     return load_sweep(SWEEP | {"tune": TUNE | tune}, ROOT, "x.yaml", folder)
 
 
 def finish(
-    cell: Cell, runs: Path, validation: float | None, test: float = 50.0, status: Any = "done"
+    cell: Cell,
+    runs: Path,
+    validation: float | None,
+    test: float = 50.0,
+    status: Any = "done",
+    metric: PrimaryMetric = ERROR,
 ) -> None:
     """Write the result of a trial."""
     folder = runs / cell.path
@@ -57,6 +66,7 @@ def finish(
         status=status,
         epochs=1,
         planned_epochs=1,
+        metric=metric,
         test_last=test,
         val_last=validation,
         cuts=[],
@@ -126,7 +136,10 @@ def test_a_wrong_search_is_told_in_one_line(
     assert message in str(caught.value)
 
 
-def test_the_least_validation_error_is_chosen_whatever_the_test_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("metric", "best"), [(ERROR, 2), (MIOU, 3)])
+def test_the_best_on_validation_is_chosen_whatever_the_test_set_says(
+    tmp_path: Path, metric: PrimaryMetric, best: int
+) -> None:
     _, catalog, _ = load(tmp_path)
     for tried in catalog.trials.values():
         for n, (_, cells) in enumerate(tried):
@@ -135,10 +148,11 @@ def test_the_least_validation_error_is_chosen_whatever_the_test_error(tmp_path: 
                     cell,
                     tmp_path,
                     validation=[30.0, 20.0, 10.0, 40.0][n],
-                    test=[1.0, 2.0, 90.0, 3.0][n],
+                    test=[1.0, 95.0, 90.0, 3.0][n],
+                    metric=metric,
                 )
     tuned = choose.judge(catalog.trials, tmp_path)
-    assert [c.chosen for c in tuned.choices] == [2] * 5
+    assert [c.chosen for c in tuned.choices] == [best] * 5
     choose.write(tuned, tmp_path / "tuned.json")
     sweep, after, cells = load(tmp_path)
     assert after.tuned == tuned
@@ -153,7 +167,7 @@ def test_the_least_validation_error_is_chosen_whatever_the_test_error(tmp_path: 
             for p in catalog.trials
             if p[1:] == (cell.dataset, cell.network, cell.recipe, cell.modules)
         ]
-        trial, (tried, _) = catalog.trials[place][2]
+        trial, (tried, _) = catalog.trials[place][best]
         assert cell.training == tried.training and cell.options == tried.options
         assert trial.training or trial.options
     assert sweep.tune is not None
@@ -173,7 +187,7 @@ def test_a_trial_that_failed_is_spent_and_not_chosen(tmp_path: Path) -> None:
                 )
     tuned = choose.judge(catalog.trials, tmp_path)
     assert [c.chosen for c in tuned.choices] == [0] * 5
-    assert all(len(c.trials) == 4 and c.trials[1].validation_error is None for c in tuned.choices)
+    assert all(len(c.trials) == 4 and c.trials[1].validation is None for c in tuned.choices)
 
 
 def test_no_choice_before_all_trials_are_there_or_when_none_finished(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_trials_are_counted_and_every_one_is_listed(tmp_path: Path) -> None:
     choices = []
     for place, tried in catalog.trials.items():
         spent = tuple(
-            Trial(**t.model_dump(exclude={"validation_error"}), validation_error=9.0 - n)
+            Trial(**t.model_dump(exclude={"validation"}), validation=9.0 - n)
             for n, (t, _) in enumerate(tried)
         )
         choices.append(Choice(place=place, trials=spent, chosen=2))

@@ -101,7 +101,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_choice_is_by_validation_and_no_report_is_made_of_trials(folder: Path) -> None:
     chosen = json.loads((folder / "results/tuned/tuned.json").read_text())["choices"]
     assert [
-        (c["place"][3], c["chosen"], [t["validation_error"] for t in c["trials"]]) for c in chosen
+        (c["place"][3], c["chosen"], [t["validation"] for t in c["trials"]]) for c in chosen
     ] == [
         ("backprop", 1, [40.0, 30.0]),
         ("dgl", 1, [40.0, 30.0]),
@@ -148,7 +148,7 @@ def test_trials_and_reported_cells_trained_for_real(tmp_path: Path) -> None:
         errors = {
             r.cell.training.lr: r.val_last for r in trials if r.cell.recipe == choice["place"][3]
         }
-        assert [t["validation_error"] for t in choice["trials"]] == [errors[0.1], errors[1e-6]]
+        assert [t["validation"] for t in choice["trials"]] == [errors[0.1], errors[1e-6]]
     assert (
         "Every recipe had 2 trials" in (tmp_path / "results/reports/tuned/report.html").read_text()
     )

@@ -1,4 +1,4 @@
-"""`modulewise tune`: choose every recipe's settings by the validation errors of its trials."""
+"""`modulewise tune`: choose every recipe's settings by what its trials reach on held-out images."""
 
 from __future__ import annotations
 
@@ -43,8 +43,5 @@ def tune(
             f"{choice.place.dataset} {choice.place.network} {choice.place.recipe} "
             f"K={choice.place.modules}: {changes}"
         )
-        print(
-            f"  validation error {best.validation_error:.2f} %, the least of {len(choice.trials)} "
-            f"trials"
-        )
+        print(f"  validation {best.validation:.2f}, the best of {len(choice.trials)} trials")
     print(target)

@@ -3,8 +3,8 @@ from those that are reported.
 
 A trial is an ordinary cell that holds out validation images; its run is kept like any other. The
 first trial of a recipe is the recipe as it stands, the others are drawn at random, without
-repetition, from the product of the values given. The trial with the least mean validation error of
-the last epoch is chosen; test errors are not looked at. A trial with a seed that did not finish
+repetition, from the product of the values given. The trial with the best mean of the primary metric
+on the held-out images after the last epoch is chosen; the test set is not looked at. A trial with a seed that did not finish
 (diverged, out of memory) is spent and cannot be chosen.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from modulewise.config.types import NUMBER, Frozen
 from modulewise.errors import InvalidInput, choose
@@ -68,8 +68,11 @@ class Trial(Frozen):
     options: Settings = {}
     cells: tuple[str, ...]
     """Paths of its runs."""
-    validation_error: float | None = None
-    """Mean over seeds, percent, of the last epoch; none if a seed did not finish."""
+    validation: float | None = Field(
+        default=None, validation_alias=AliasChoices("validation", "validation_error")
+    )
+    """Mean over seeds of the primary metric on the held-out images after the last epoch; none if a
+    seed did not finish. Called `validation_error` in older files."""
 
 
 Trials = dict[GridPoint, list[tuple[Trial, "list[Cell]"]]]

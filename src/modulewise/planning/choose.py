@@ -1,10 +1,10 @@
-"""The choice among trials, by their validation errors alone."""
+"""The choice among trials, by the primary metric on held-out images alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from modulewise.config.trials import Choice, Trial, Trials, Tuned, plan
+from modulewise.config.trials import Choice, Trials, Tuned, plan
 from modulewise.errors import InvalidInput
 from modulewise.runs import result
 
@@ -21,32 +21,35 @@ def judge(found: Trials, runs: Path) -> Tuned:
     """
     choices = []
     for place, tried in found.items():
+        ended = [[_result(path, runs) for path in trial.cells] for trial, _ in tried]
         done = [
-            trial.model_copy(update={"validation_error": _error(trial, runs)}) for trial, _ in tried
+            trial.model_copy(update={"validation": _validation(results)})
+            for (trial, _), results in zip(tried, ended, strict=True)
         ]
-        errors = [
-            (t.validation_error, n) for n, t in enumerate(done) if t.validation_error is not None
+        metric = ended[0][0].metric
+        ranks = [
+            (metric.rank(t.validation), n) for n, t in enumerate(done) if t.validation is not None
         ]
-        if not errors:
+        if not ranks:
             raise InvalidInput(
                 f"tune: no trial of {' '.join(map(str, place[1:]))} finished; widen the search"
             )
-        choices.append(Choice(place=place, trials=tuple(done), chosen=min(errors)[1]))
+        choices.append(Choice(place=place, trials=tuple(done), chosen=min(ranks)[1]))
     return Tuned(plan=plan(found), choices=tuple(choices))
 
 
-def _error(trial: Trial, runs: Path) -> float | None:
-    errors = []
-    for path in trial.cells:
-        try:
-            run = result.load(runs / path / result.FILE)
-        except (OSError, ValueError):
-            raise InvalidInput(
-                f"tune: {runs / path} has no result; train the trials first"
-            ) from None
-        errors.append(run.val_last if run.status == "done" else None)
-    left = [e for e in errors if e is not None]
-    return sum(left) / len(left) if len(left) == len(errors) else None
+def _result(path: str, runs: Path) -> result.Result:
+    try:
+        return result.load(runs / path / result.FILE)
+    except (OSError, ValueError):
+        raise InvalidInput(f"tune: {runs / path} has no result; train the trials first") from None
+
+
+def _validation(results: list[result.Result]) -> float | None:
+    """Mean over the seeds of a trial; None unless all of them finished."""
+    values = [r.val_last if r.status == "done" else None for r in results]
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 def write(tuned: Tuned, path: Path) -> None:

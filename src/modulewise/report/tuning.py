@@ -87,7 +87,7 @@ def _origins(catalog: Catalog, cell: Cell) -> list[Origin]:
                 "tuned",
                 len(c.trials),
                 _changes(c.trials[c.chosen]),
-                c.trials[c.chosen].validation_error,
+                c.trials[c.chosen].validation,
             )
             for c in mine
         ]
@@ -105,7 +105,7 @@ def trials(catalog: Catalog) -> pd.DataFrame:
             row = choice.place._asdict() | {
                 "trial": n,
                 "settings": _changes(trial),
-                "validation_error": trial.validation_error,
+                "validation_error": trial.validation,
             }
             rows.append(row | {"chosen": n == choice.chosen, "runs": " ".join(trial.cells)})
     return pd.DataFrame(rows)

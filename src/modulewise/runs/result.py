@@ -33,6 +33,10 @@ class PrimaryMetric(Frozen):
     direction: Literal["lower", "higher"] = "lower"
     """Direction of better values."""
 
+    def rank(self, value: float) -> float:
+        """Sort key of a value: the best comes first."""
+        return value if self.direction == "lower" else -value
+
 
 class Cost(Frozen):
     """What the run cost; `None` where it could not be measured."""
