@@ -254,8 +254,9 @@ def test_stopped_again_and_again(tmp_path: Path) -> None:
 def test_a_save_in_the_middle_of_writing_leaves_the_old_one(tmp_path: Path) -> None:
     row = ROWS[0]
     stop_after(row, 2, tmp_path)
-    (tmp_path / "checkpoint.pt.tmp").write_bytes(b"half")
+    (tmp_path / ".checkpoint.pt.123.tmp").write_bytes(b"half")
     make(row, tmp_path).fit()
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_another_seed_gives_another_record(tmp_path: Path) -> None:

@@ -119,11 +119,11 @@ def test_hours_come_from_finished_runs_then_from_the_profile_then_from_flops(
     code, said = check(tmp_path, capsys, monkeypatch)
     assert code == 0 and "6 of 6 cells estimated from FLOPs at 5 TFLOP/s" in said
     profile_file(tmp_path, cells, 1800)
-    assert "to run 6 cells: about 3 hours" in (said := check(tmp_path, capsys, monkeypatch)[1])
+    assert "to run 6 cells: about 3 h" in (said := check(tmp_path, capsys, monkeypatch)[1])
     assert "6 of 6 cells measured on A device" in said
     finish(tmp_path, cells[0], 7200)
     said = check(tmp_path, capsys, monkeypatch)[1]
-    assert "6 cells, 1 finished" in said and "to run 5 cells: about 5.5 hours" in said
+    assert "6 cells, 1 finished" in said and "to run 5 cells: about 5.5 h" in said
     assert (
         "2 of 5 cells as finished runs on Another device, 3 of 5 cells measured on A device" in said
     )
@@ -139,10 +139,10 @@ def test_the_speed_can_be_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep(tmp_path, {"flops": 3.6e15})
-    assert "about 1.2 hours" in check(tmp_path, capsys, monkeypatch)[1]
-    assert "about 12 hours" in check(tmp_path, capsys, monkeypatch, "--tflops", "0.5")[1]
+    assert "about 1.2 h" in check(tmp_path, capsys, monkeypatch)[1]
+    assert "about 12 h" in check(tmp_path, capsys, monkeypatch, "--tflops", "0.5")[1]
     monkeypatch.setenv("MODULEWISE_TFLOPS", "50")
-    assert "about 7.2 minutes" in check(tmp_path, capsys, monkeypatch)[1]
+    assert "about 7.2 min" in check(tmp_path, capsys, monkeypatch)[1]
 
 
 def test_a_budget_of_seconds_is_what_it_says(
@@ -150,7 +150,7 @@ def test_a_budget_of_seconds_is_what_it_says(
 ) -> None:
     sweep(tmp_path, {"seconds": 600})
     said = check(tmp_path, capsys, monkeypatch)[1]
-    assert "about 1 hours" in said and "by their budget of seconds" in said
+    assert "about 1 h" in said and "by their budget of seconds" in said
 
 
 def test_seconds_of_another_device_cost_the_epochs_they_pay_for(
@@ -189,7 +189,7 @@ def test_the_estimate_is_linear_between_the_ends(
         flops.step_flops(preflight.build(c, (3, 16, 16), 4, {}), (3, 16, 16), 64) for c in cells
     ]
     hours = sum(f * 4 * (512 + 128 / 3) for f in counted) / 1e6 / 3600
-    assert f"about {hours:.3g} hours" in said
+    assert f"about {hours:.3g} h" in said
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_sizes_are_those_of_the_images(source: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(36, "3.6 minutes"), (0.9, "5.4 seconds"), (3600 * 1234, "7404 hours"), (3600, "6 hours")],
+    [(36, "3.6 min"), (0.9, "5.4 s"), (3600 * 1234, "7404 h"), (3600, "6 h")],
 )
 def test_time_is_said_in_a_unit_that_fits(
     seconds: float,

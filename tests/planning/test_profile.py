@@ -198,7 +198,7 @@ def test_too_little_memory_is_a_finding(
 
     monkeypatch.setattr(profile, "measure", short)
     code, said = run(tmp_path, capsys, monkeypatch)
-    assert code == 0 and "3 run out of memory" in said and "6 runs to do: 3.00 hours" in said
+    assert code == 0 and "3 run out of memory" in said and "6 runs to do: 3 h" in said
     found = json.loads((tmp_path / "profile/x.json").read_text())["cells"][cells[3].configuration]
     assert found["status"] == "out_of_memory" and "9 GiB" in found["reason"]
 

@@ -15,6 +15,8 @@ import typer
 from modulewise.config.dataset import Dataset, Datasets
 from modulewise.config.loading import read_json, read_yaml
 from modulewise.errors import InvalidInput, choose, parse
+from modulewise.files import write_atomic
+from modulewise.units import disk
 
 
 def data(
@@ -52,9 +54,7 @@ def data(
     line = sources.describe(made)
     if mark:
         mark.parent.mkdir(parents=True, exist_ok=True)
-        aside = mark.with_name(mark.name + ".tmp")
-        aside.write_text(line + "\n")
-        aside.replace(mark)
+        write_atomic(mark, line + "\n")
     print(f"{dataset}: {line}")
 
 
@@ -74,7 +74,7 @@ def growing(name: str, folder: Path, terminal: bool, every: float = 30.0) -> Ite
     def say() -> None:
         while not done.wait(every):
             size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-            print(f"{name}: at work, {size / 1e6:.0f} MB in {folder}", flush=True)
+            print(f"{name}: at work, {disk(size)} in {folder}", flush=True)
 
     teller = Thread(target=say, daemon=True)
     if not terminal:

@@ -12,6 +12,7 @@ import typer
 from modulewise.config.cell import Cell, configurations
 from modulewise.config.resolve import load_sweep, sweep_argument
 from modulewise.errors import InvalidInput, memory_short
+from modulewise.units import memory, time
 
 
 def profile(
@@ -68,7 +69,7 @@ def profile(
     print("\n".join(timings.table(todo, known)))
     hours, unknown = timings.total_hours(todo, known)
     print(
-        f"{len(todo)} runs to do: {hours:.2f} hours of {found['device']}"
+        f"{len(todo)} runs to do: {time(3600 * hours)} of {found['device']}"
         + (f"; {unknown} run out of memory" if unknown else "")
     )
     made.limits.hold("gpu_hours", hours, where, f"measured on {found['device']}")
@@ -104,5 +105,5 @@ def _measured(cell: Cell, data: Path, on: Any, alike: dict[str, Any] | None) -> 
 def _said(found: dict[str, Any]) -> str:
     if "seconds" not in found:
         return "out of memory"
-    peak = f"  {found['peak_memory_bytes'] / 2**20:.0f} MiB" if found["peak_memory_bytes"] else ""
-    return f"{found['epoch_seconds'] + found['evaluation_seconds']:.3g} s/epoch{peak}"
+    peak = f"  {memory(found['peak_memory_bytes'])}" if found["peak_memory_bytes"] else ""
+    return f"{time(found['epoch_seconds'] + found['evaluation_seconds'])} an epoch{peak}"

@@ -14,6 +14,7 @@ from modulewise.config.cell import Cell
 from modulewise.config.loading import read_json
 from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput, memory_short, parse, resource
+from modulewise.units import duration
 
 RESUME_LATER = 75
 """Exit status of a run that saved its state because it was asked to stop."""
@@ -86,7 +87,6 @@ def _run(
     from modulewise.data import batches as data_module
     from modulewise.data.staging import staged
     from modulewise.engine.trainer import Interrupted, Stop, Trainer
-    from modulewise.runs.result import clock
 
     stop = Stop()
 
@@ -122,7 +122,7 @@ def _run(
             say(f"{cell}  asked to stop; saved, resumes when started again", always=True)
             return RESUME_LATER
         ignore_stop_signals()
-        took = clock(result.cost.train_seconds or 0)
+        took = duration(result.cost.train_seconds or 0)
         error_said = "no error" if result.test_last is None else f"error {result.test_last:.2f} %"
         say(
             f"{cell}  {result.status}  {error_said}  {took}"

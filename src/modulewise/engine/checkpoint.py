@@ -3,13 +3,14 @@ only."""
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from modulewise.errors import InvalidInput, memory_short
+from modulewise.files import remove_unfinished, write_atomic
 
 FILE = "checkpoint.pt"
 WEIGHTS = "weights.pt"
@@ -22,15 +23,10 @@ def save(folder: Path, content: dict[str, Any], name: str = FILE) -> None:
     Raises:
         OSError: the disk is full or read-only; nothing of the new file is left.
     """
-    tmp = folder / (name + ".tmp")
+    remove_unfinished(folder / name)
     try:
-        with tmp.open("wb") as f:
-            torch.save(content, f)
-            f.flush()
-            os.fsync(f.fileno())
-        tmp.replace(folder / name)
+        write_atomic(folder / name, partial(torch.save, content))
     except Exception as error:
-        tmp.unlink(missing_ok=True)
         raise _of_the_disk(error) or error from None
 
 

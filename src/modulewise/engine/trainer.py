@@ -38,9 +38,10 @@ from modulewise.planning import profile
 from modulewise.rng import fork, seed_of
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.record import Record
-from modulewise.runs.result import Result, Status, clock
+from modulewise.runs.result import Result, Status
 from modulewise.schedules import Precision, joint, sequential
 from modulewise.schedules.asynchronous import Asynchronous
+from modulewise.units import duration
 
 SCHEDULES: dict[str, ModuleType] = {"joint": joint, "sequential": sequential}
 Ended = tuple[Status, str | None]  # how a run ended, and why
@@ -325,7 +326,7 @@ class Trainer:
         self.record.metrics(p.epoch, metrics)
         left = (p.epochs - p.epoch) * statistics.median(p.times)
         self.say(
-            f"{self.cell}  epoch {p.epoch}/{p.epochs}  error {errors[-1]:.2f} %  {clock(left)} left"
+            f"{self.cell}  epoch {p.epoch}/{p.epochs}  error {errors[-1]:.2f} %  {duration(left)} left"
         )
 
     @torch.no_grad()

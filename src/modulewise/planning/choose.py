@@ -6,6 +6,7 @@ from pathlib import Path
 
 from modulewise.config.trials import Choice, Trials, Tuned, plan
 from modulewise.errors import InvalidInput
+from modulewise.files import write_atomic
 from modulewise.runs import result
 
 
@@ -53,8 +54,6 @@ def _validation(results: list[result.Result]) -> float | None:
 
 
 def write(tuned: Tuned, path: Path) -> None:
-    """Write what was chosen, atomically."""
+    """Write what was chosen; the file's folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(tuned.model_dump_json(indent=1) + "\n")
-    aside.replace(path)
+    write_atomic(path, tuned.model_dump_json(indent=1) + "\n")

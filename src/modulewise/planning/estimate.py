@@ -14,6 +14,7 @@ from typing import Any
 from modulewise.config.cell import Cell
 from modulewise.config.limits import Limits
 from modulewise.runs import record, result
+from modulewise.units import disk, time
 
 FILES = 7
 """That a finished run leaves: record, log, cell, result; the workflow's log and benchmark of it;
@@ -62,9 +63,9 @@ class Expected:
         if not self.cells:
             return ["  to run   nothing"]
         said = [
-            f"to run   {self.cells} cells: about {_time(self.hours)} of one device, a run at a "
+            f"to run   {self.cells} cells: about {time(3600 * self.hours)} of one device, a run at a "
             f"time ({self.basis()})",
-            f"disk     {_size(self.left)} stay, at most {_size(self.held)} of checkpoints "
+            f"disk     {disk(self.left)} stay, at most {disk(self.held)} of checkpoints "
             f"meanwhile; at most {self.files} files",
         ]
         return [
@@ -157,21 +158,3 @@ def expect(
         out.held += HELD * checkpoint
         out.files += FILES + HELD + keep_weights
     return out
-
-
-def _time(hours: float) -> str:
-    """In hours, or in minutes or seconds where there are fewer; three digits, and all before the
-    point."""
-    hours = float(f"{hours:.6g}")  # a sum of ten-minute runs is an hour, not 60 minutes
-    count, unit = (
-        (hours, "hours")
-        if hours >= 1
-        else (hours * 60, "minutes")
-        if hours >= 1 / 60
-        else (hours * 3600, "seconds")
-    )
-    return f"{count:.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
-
-
-def _size(n: float) -> str:
-    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"

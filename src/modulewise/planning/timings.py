@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from modulewise.config.cell import Cell, configurations
+from modulewise.files import write_atomic
+from modulewise.units import three_digits
 
 MEASURED = "measured.json"
 """Beside the profile files: everything that was measured on one device with the present code;
@@ -33,11 +35,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write a profile file atomically."""
+    """Write a profile file; its folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(json.dumps(content, indent=1) + "\n")
-    aside.replace(path)
+    write_atomic(path, json.dumps(content, indent=1) + "\n")
 
 
 def measured(folder: Path, by: dict[str, Any]) -> dict[str, Found]:
@@ -97,7 +97,7 @@ def table(cells: Sequence[Cell], known: dict[str, Found]) -> list[str]:
                 found["epoch_seconds"] + found["evaluation_seconds"],
                 found["seconds"] / 3600,
             )
-            figures = f"{_figure(epoch):>9} {_figure(run):>9} {len(mine):>6} {_figure(run * len(mine)):>9}"
+            figures = f"{three_digits(epoch):>9} {three_digits(run):>9} {len(mine):>6} {three_digits(run * len(mine)):>9}"
         else:
             figures = f"{'out of memory':>19} {len(mine):>6}"
         out.append(f"  {recipe[:31]:<31} {cell.modules:>4} {figures}")
@@ -113,7 +113,3 @@ def _budget(cell: Cell) -> str:
         if t.seconds
         else f"epochs={t.epochs}"
     )
-
-
-def _figure(x: float) -> str:
-    return f"{x:.0f}" if x >= 100 else f"{x:.3g}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from modulewise.config import references
 from modulewise.config.cell import Cell
 from modulewise.config.resolve import Catalog
 from modulewise.config.sweep import Sweep
+from modulewise.files import write_atomic
 from modulewise.report import (
     across,
     drawing,
@@ -313,8 +313,7 @@ def _rerun(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path) -> str
 
 
 def _publish(out: Path, files: dict[str, bytes]) -> None:
-    """Write every file aside and move it into place, the page last; remove what an earlier report
-    left."""
+    """Write every file, the page last; remove what an earlier report left."""
     for folder in (out / "tables", out / "figures"):
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
@@ -324,10 +323,4 @@ def _publish(out: Path, files: dict[str, bytes]) -> None:
             if ours and f"{folder.name}/{path.name}" not in files:
                 path.unlink()
     for name, content in sorted(files.items(), key=lambda f: f[0] == "report.html"):
-        path = out / name
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            aside.write_bytes(content)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_atomic(out / name, content)

@@ -4,11 +4,13 @@ LaTeX."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pandas as pd
 
+from modulewise import units
 from modulewise.report.frame import Frame
 
 NONE = "–"
@@ -118,8 +120,8 @@ def _figures(row: pd.Series) -> list[Item]:
         Item(error),
         Item(n),
         _gap(row),
-        _cost(row, "memory", size(row["memory_bytes"])),
-        _cost(row, "time", duration(row["step_seconds"])),
+        _cost(row, "memory", _measured(row["memory_bytes"], units.memory)),
+        _cost(row, "time", _measured(row["step_seconds"], units.time)),
         Item(count(row["macs"]) if row["is_baseline"] else times(row["macs_ratio"])),
         Item(count(row["parameters"])),
         Item(_remarks(row)),
@@ -287,18 +289,8 @@ def count(number_: float) -> str:
     return f"{value:.0f}{name}" if value >= 100 or unit == 1 else f"{value:.3g}{name}"
 
 
-def size(in_bytes: float) -> str:
-    """Bytes for people: `81.2 MiB`."""
-    if math.isnan(in_bytes):
-        return NONE
-    return f"{in_bytes / 2**30:.2f} GiB" if in_bytes >= 2**30 else f"{in_bytes / 2**20:.1f} MiB"
-
-
-def duration(seconds: float) -> str:
-    """A short time for people: `12.3 ms`."""
-    if math.isnan(seconds):
-        return NONE
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+def _measured(value: float, said: Callable[[float], str]) -> str:
+    return NONE if math.isnan(value) else said(value)
 
 
 def _letter(n: int) -> str:

@@ -3,13 +3,13 @@ trust."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from modulewise.config.cell import Cell
+from modulewise.files import write_atomic
 
 FILE = "result.json"
 Status = Literal["done", "diverged", "out_of_memory"]
@@ -117,12 +117,8 @@ class Result(Frozen):
 
     def save(self, folder: Path) -> Path:
         """Write `result.json` atomically; returns its path."""
-        path, tmp = folder / FILE, folder / (FILE + ".tmp")
-        with tmp.open("w") as f:
-            f.write(self.model_dump_json(indent=1) + "\n")
-            f.flush()
-            os.fsync(f.fileno())
-        tmp.replace(path)
+        path = folder / FILE
+        write_atomic(path, self.model_dump_json(indent=1) + "\n")
         return path
 
 
@@ -133,22 +129,3 @@ def load(path: Path) -> Result:
         ValueError: the file is damaged or was written by an incompatible version.
     """
     return Result.model_validate_json(path.read_text())
-
-
-def clock(seconds: float) -> str:
-    """A duration for people.
-
-    Example:
-        >>> [clock(s) for s in (42, 185, 1500, 7800, 400000)]
-        ['42 s', '3 min 5 s', '25 min', '2 h 10 min', '4 d 15 h']
-    """
-    s = round(seconds)
-    if s < 60:
-        return f"{s} s"
-    if s < 3600:
-        return f"{s // 60} min {s % 60} s" if s < 600 else f"{s // 60} min"
-    return (
-        f"{s // 3600} h {s % 3600 // 60} min"
-        if s < 172800
-        else f"{s // 86400} d {s % 86400 // 3600} h"
-    )

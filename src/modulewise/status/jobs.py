@@ -6,8 +6,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from modulewise.runs.result import clock
 from modulewise.runs.state import ORDER, RunState
+from modulewise.units import duration, short_duration
 
 
 def jobs(found: Sequence[RunState], width: int = 80) -> list[str]:
@@ -29,31 +29,21 @@ def jobs(found: Sequence[RunState], width: int = 80) -> list[str]:
     name = max(20, width - number - 40)
     out = [f"{'job':<{number}} {'state':<8} {'x':>2} {'wait':>7} {'ran':>7} {'GPU-h':>7}  cell"]
     for s in mine:
-        waited = _short(s.cost.waited) if s.cost.waited is not None else "-"
+        waited = short_duration(s.cost.waited) if s.cost.waited is not None else "-"
         state = s.state.replace("out_of_memory", "memory")
-        figures = (
-            f"{s.cost.starts:>2} {waited:>7} {_short(s.cost.ran):>7} {s.cost.device_hours:>7.2f}"
-        )
+        figures = f"{s.cost.starts:>2} {waited:>7} {short_duration(s.cost.ran):>7} {s.cost.device_hours:>7.2f}"
         out.append(
             f"{s.cost.job or '-':<{number}} {state:<8} {figures}  {_end(str(s.cell), name)}".rstrip()
         )
         if s.why:
             out += textwrap.wrap(s.why, width, initial_indent="  ", subsequent_indent="  ")
     total, starts = sum(s.cost.device_hours for s in found), sum(s.cost.starts for s in found)
-    ran = clock(sum(s.cost.ran for s in found))
+    ran = duration(sum(s.cost.ran for s in found))
     out.append(
         f"{len(mine)} of {len(found)} cells: {total:.2f} GPU-hours so far, {starts} starts, {ran} "
         f"of running"
     )
     return out
-
-
-def _short(seconds: float) -> str:
-    """A duration in seven characters."""
-    s = round(seconds)
-    if s < 6000:
-        return f"{s // 60}:{s % 60:02}"
-    return f"{s // 3600}h{s % 3600 // 60:02}"
 
 
 def _end(text: str, width: int) -> str:

@@ -7,8 +7,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
-from modulewise.runs import result
 from modulewise.runs.state import ENDED, ORDER, RunState
+from modulewise.units import duration
 
 
 def counts(found: Sequence[RunState]) -> str:
@@ -22,7 +22,7 @@ def line(s: RunState) -> str:
     """A cell that is under way or in trouble, in a line."""
     at = f"epoch {s.epoch}/{s.epochs or '?'}" if s.epoch or s.state == "running" else ""
     error = f"error {s.error:.2f} %" if s.error is not None else ""
-    left = f"{result.clock(s.left)} left" if s.left is not None else ""
+    left = f"{duration(s.left)} left" if s.left is not None else ""
     job = f"job {s.cost.job}" if s.cost.job else ""
     return "  ".join(filter(None, [str(s.cell), job, s.why, at, error, left]))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modulewise.errors import InvalidInput
+from modulewise.files import write_atomic
 from modulewise.tracking.view import KEY
 
 if TYPE_CHECKING:
@@ -162,9 +163,7 @@ def read_pins(folder: Path) -> list[dict[str, Any]]:
 
 
 def keep_pins(folder: Path, pins: list[dict[str, Any]]) -> None:
-    tmp = folder / f"{PIN}.tmp"
-    tmp.write_text(json.dumps(pins))
-    tmp.replace(folder / PIN)
+    write_atomic(folder / PIN, json.dumps(pins))
 
 
 def attach(client: MlflowClient, run: str, name: str, content: bytes) -> None:

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from modulewise.config.cell import Cell
 from modulewise.config.options import options_model
 from modulewise.runs import record, result
+from modulewise.units import duration, memory
 
 KEY = "run.key"
 """The tag that names a cell, in every store."""
-SCHEMA = 2
+SCHEMA = 3
 """Rises when the same folder gives other contents; runs mirrored before are then looked into
 again."""
 SUMMARY = ("result/", "usage/", "cost/")
@@ -162,11 +163,9 @@ def _note(
     if final.get("test_last") is not None:
         words.append(f"Test error **{final['test_last']:.2f} %** after the last epoch.")
     if cost.get("peak_memory_bytes"):
-        words.append(
-            f"Peak memory {cost['peak_memory_bytes'] / 2**20:,.0f} MiB ({cost['memory_source']})."
-        )
+        words.append(f"Peak memory {memory(cost['peak_memory_bytes'])} ({cost['memory_source']}).")
     if cost.get("train_seconds"):
-        words.append(f"{cost['train_seconds']:,.0f} s of training on {origin['device']}")
+        words.append(f"{duration(cost['train_seconds'])} of training on {origin['device']}")
         words[-1] += "." if origin["exclusive"] else ", which other work shared."
     return f"{what}\n\n{' '.join(words)}"
 
