@@ -1,7 +1,10 @@
 """End-to-end backpropagation with gradient checkpointing (Chen et al., arXiv 1604.06174): less
 memory for a second forward pass.
 
-    min L(net(x), y);   of each segment only the input is kept, the rest is computed again when the backward pass comes to it
+    min L(net(x), y)
+
+Of each segment only the input is kept; the rest is computed again when the backward pass comes to
+it.
 
 The weights are those of backpropagation; only memory and time differ. Segments are the K pieces
 between the cuts (`cuts`), single stages (`blocks`), or round(sqrt(n)) pieces of as equal a number
@@ -19,18 +22,18 @@ Deviations from the paper:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import pairwise
 from typing import Literal, cast
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from modulewise.method import Batch, Loss, Method
 from modulewise.models.network import CutNetwork
 from modulewise.models.partition import even
+from modulewise.parts.statistics import frozen_statistics
 
 
 class Checkpointed(Method):
@@ -80,18 +83,4 @@ def _passes(
     segment: nn.Module,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """The modes of the first and of the second forward pass."""
-    return nullcontext(), _statistics_stay(segment)
-
-
-@contextmanager
-def _statistics_stay(segment: nn.Module) -> Iterator[None]:
-    """BatchNorm normalises with the batch's statistics, as in training, and counts nothing."""
-    norms = [m for m in segment.modules() if isinstance(m, _BatchNorm)]
-    before = [(m.momentum, m.num_batches_tracked) for m in norms]
-    for m in norms:
-        m.momentum, m.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for m, (momentum, count) in zip(norms, before, strict=True):
-            m.momentum, m.num_batches_tracked = momentum, count
+    return nullcontext(), frozen_statistics(segment)
