@@ -104,6 +104,7 @@ class Method(nn.Module):
     def __init__(self, trunk: CutNetwork) -> None:
         super().__init__()
         self.trunk = nn.ModuleList(trunk.modules)
+        self.heads = nn.ModuleList()
         self.task = trunk.task
 
     @property
@@ -139,9 +140,9 @@ class Method(nn.Module):
             state = yield from self.local(k, batch, state)
 
     def scores(self, k: int, h: Tensor) -> Tensor | None:
-        """Class scores (B classes) of module k's own head (k < K-1) on its output h; None if it
-        gives none."""
-        return None
+        """Class scores (B classes) of module k's own head (k < K-1) on its output h: by default
+        those of `heads[k]`, None if there are no heads."""
+        return self.heads[k](h) if len(self.heads) else None
 
     def outputs(self, x: Tensor) -> list[Tensor | None]:
         """Class scores (B classes) of every module's own head, the net's own last; `None` where a
@@ -187,12 +188,12 @@ class Method(nn.Module):
 
 
 class LocalMethod(Method):
-    """The common case: one loss per module, on that module's output. Write `local_loss`, and
-    `scores` if the heads classify."""
+    """The common case: one loss per module, on that module's output. Fill `heads` with classifiers,
+    or write `local_loss`."""
 
     def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
-        """Scalar loss of module k < K-1 on its output h."""
-        raise NotImplementedError  # abstract
+        """Scalar loss of module k < K-1 on its output h; by default the task's, of `heads[k]`."""
+        return self.task.loss(self.heads[k](h), batch.y)
 
     def local(self, k: int, batch: Batch, state: State) -> Local:
         """One loss on the module's output; the last module's is the task's own."""

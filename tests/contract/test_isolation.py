@@ -159,7 +159,9 @@ def test_a_bf16_step_moves_fp32_weights_by_finite_amounts(row: Row) -> None:
     def precision() -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16)
 
-    values = joint.step(method, a_batch(), optimiser, 0, precision)
+    with torch.backends.mkldnn.flags(enabled=False):  # its 3x3 weight gradient of bf16 maps of one
+        # pixel reads memory that was never written (torch 2.15)
+        values = joint.step(method, a_batch(), optimiser, 0, precision)
     assert all(torch.isfinite(v) for v in values.values())
     assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in method.parameters())
     assert not torch.is_autocast_enabled("cpu")

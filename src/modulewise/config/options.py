@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, create_model
 from modulewise.config import types
 
 _NAMES = {
-    n: getattr(types, n) for n in ("Positive", "NonNegative", "Fraction", "Count", "Ends")
+    n: getattr(types, n)
+    for n in ("Positive", "NonNegative", "Fraction", "Count", "Ends", "LabelHead")
 } | {"int": types.Int, "float": types.Float}
 _METHODS = Path(__file__).parents[1] / "methods"
 

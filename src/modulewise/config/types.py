@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -34,3 +34,5 @@ Side = Annotated[int, Field(ge=1, le=2**14), NUMBER]
 """Channels, height or width of an image."""
 Ends = tuple[NonNegative, NonNegative]
 """A quantity that runs linearly from the first to the last auxiliary module: (first, last)."""
+LabelHead = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"]
+"""Architecture of a label head; `parts/heads.py` says what the names mean."""

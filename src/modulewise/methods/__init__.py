@@ -2,7 +2,7 @@
 CamelCase.
 
 A method's options are the keyword-only arguments of its constructor, each with a type of
-`modulewise.options` and a default.
+`modulewise.config.types` and a default.
 """
 
 from __future__ import annotations

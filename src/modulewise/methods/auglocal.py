@@ -1,7 +1,8 @@
 """AugLocal (Ma et al., ICLR 2024, arXiv 2402.17318): the head of a module is a small copy of the
 network that follows it.
 
-    L_k = CE( a_k(h_k), y ),   a_k = d_k layers like the stages at round( l + j (L - 1 - l) / d_k ), j = 1 ... d_k, then a linear classifier
+    L_k = CE( a_k(h_k), y ),   a_k = d_k layers, then a linear classifier,
+    layer j = 1 ... d_k like the stage at round( l + j (L - 1 - l) / d_k )
 
 l is the index of module k's last stage, L the number of stages; the layers have weights of their
 own. If L - 1 - l <= d_k, all stages that follow are taken. Heads get shallower towards the end of
@@ -29,10 +30,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from modulewise.config.types import Count, Fraction
-from modulewise.method import Batch, LocalMethod
+from modulewise.method import LocalMethod
 from modulewise.models.network import CutNetwork
 
 
@@ -56,14 +57,6 @@ class Auglocal(LocalMethod):
             )
         depths = pyramidal(depth, pyramid, self.k)
         self.heads = nn.ModuleList([_head(trunk, k, d) for k, d in enumerate(depths)])
-
-    def scores(self, k: int, h: Tensor) -> Tensor:
-        """Class scores of module k's head."""
-        return self.heads[k](h)
-
-    def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of the head."""
-        return self.task.loss(self.scores(k, h), batch.y)
 
 
 def pyramidal(depth: int, pyramid: float, modules: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""End-to-end backpropagation: one module, the task's own loss. The rival of every other method.
+"""End-to-end backpropagation: one module, the task's own loss. The baseline.
 
 Deviations: none.
 """

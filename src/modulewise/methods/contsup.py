@@ -1,7 +1,8 @@
 """ContSup (arXiv 2312.07636): a second input, the context, lets a module recover what the modules
 before it threw away.
 
-    h^c_{k-1} = stop_gradient(h_{k-1}) + sum_i M_{k,i}( stop_gradient(c_i) ),   h_k = f_k( h^c_{k-1} )
+    h^c_{k-1} = stop_gradient(h_{k-1}) + sum_i M_{k,i}( stop_gradient(c_i) )
+    h_k = f_k( h^c_{k-1} )
 
 Contexts by mode: `R0` none; `E` the image; `Rn` the inputs of the last n modules (as they were,
 context included), the image being the oldest; `R1E` the image and the last module's input, at the
@@ -24,10 +25,10 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from modulewise.config.types import Count, Ends, Positive
+from modulewise.config.types import Count, Ends, LabelHead, Positive
 from modulewise.method import Batch, LocalMethod, State
 from modulewise.models.network import CutNetwork, Shape
-from modulewise.parts.information import InfoProLoss
+from modulewise.parts.infopro_loss import InfoProLoss
 from modulewise.parts.layers import AsMap, conv
 
 
@@ -81,7 +82,7 @@ class Contsup(LocalMethod):
         decoder: bool = False,
         lambda1: Ends = (5.0, 0.5),
         lambda2: Ends = (0.5, 1.0),
-        head: Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f"] = "1c2f",
+        head: LabelHead = "1c2f",
         feature_dim: Count = 128,
         temperature: Positive = 0.07,
     ) -> None:

@@ -16,14 +16,10 @@ Deviations from the paper:
 
 from __future__ import annotations
 
-from typing import Literal
-
-from torch import Tensor, nn
-
-from modulewise.config.types import Count
-from modulewise.method import Batch, LocalMethod
+from modulewise.config.types import Count, LabelHead
+from modulewise.method import LocalMethod
 from modulewise.models.network import CutNetwork
-from modulewise.parts.heads import label_head
+from modulewise.parts.heads import label_heads
 
 
 class Dgl(LocalMethod):
@@ -39,21 +35,8 @@ class Dgl(LocalMethod):
         self,
         trunk: CutNetwork,
         *,
-        head: Literal["0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"] = "1c2f",
+        head: LabelHead = "1c2f",
         feature_dim: Count = 128,
     ) -> None:
         super().__init__(trunk)
-        self.heads = nn.ModuleList(
-            [
-                label_head(head, s, self.task.outputs, trunk.width, feature_dim)
-                for s in trunk.cut_shapes
-            ]
-        )
-
-    def scores(self, k: int, h: Tensor) -> Tensor:
-        """Class scores of module k's head."""
-        return self.heads[k](h)
-
-    def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of the head."""
-        return self.task.loss(self.scores(k, h), batch.y)
+        self.heads = label_heads(trunk, head, feature_dim)

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
-from modulewise.method import Batch, LocalMethod
+from modulewise.method import LocalMethod
 from modulewise.models.network import CutNetwork
-from modulewise.parts.heads import label_head
+from modulewise.parts.heads import label_heads
 from modulewise.parts.matched import matched_head
 
 
@@ -35,18 +35,10 @@ class Greedy(LocalMethod):
 
     def __init__(self, trunk: CutNetwork, *, head: Literal["linear", "matched"] = "linear") -> None:
         super().__init__(trunk)
-        outputs = self.task.outputs
-        self.heads = nn.ModuleList(
-            matched_head(s, trunk.image, outputs, trunk.width)
-            if head == "matched"
-            else label_head("0c1f", s, outputs, trunk.width)
-            for s in trunk.cut_shapes
-        )
-
-    def scores(self, k: int, h: Tensor) -> Tensor:
-        """Class scores of module k's head."""
-        return self.heads[k](h)
-
-    def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of the head."""
-        return self.task.loss(self.scores(k, h), batch.y)
+        if head == "linear":
+            self.heads = label_heads(trunk, "0c1f")
+        else:
+            self.heads = nn.ModuleList(
+                matched_head(s, trunk.image, self.task.outputs, trunk.width)
+                for s in trunk.cut_shapes
+            )

@@ -1,7 +1,8 @@
 """Gradient horizon: the loss of module k reaches back through h modules, k - h + 1 to k. In between
 local learning and backpropagation.
 
-    g_j = sum over k = j ... min(j + h, K) - 1 of  gamma^(k - j) dL_k / d theta_j,   L_k = CE( a_k(h_k), y ),  L_{K-1} the net's own loss
+    g_j = sum over k = j ... min(j + h, K) - 1 of  gamma^(k - j) dL_k / d theta_j
+    L_k = CE( a_k(h_k), y ),   L_{K-1} the net's own loss
 
 Features always cross the cuts as they are; only gradients differ. h = 1 is decoupled greedy
 learning (arXiv 1901.08164), bit for bit; h >= K is end-to-end training under deep supervision by
@@ -34,15 +35,15 @@ import itertools
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from modulewise.config.types import Count, Fraction
+from modulewise.config.types import Count, Fraction, LabelHead
 from modulewise.method import Batch, Loss, Method
 from modulewise.models.network import CutNetwork
-from modulewise.parts.heads import label_head
+from modulewise.parts.heads import label_heads
 
 
 @dataclass
@@ -96,26 +97,17 @@ class Horizon(Method):
         *,
         reach: Count = 2,
         discount: Fraction = 1.0,
-        head: Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"] = "1c2f",
+        head: LabelHead = "1c2f",
         feature_dim: Count = 128,
     ) -> None:
         super().__init__(trunk)
         self.reach, self.discount = min(reach, self.k), discount
-        self.heads = nn.ModuleList(
-            [
-                label_head(head, s, self.task.outputs, trunk.width, feature_dim)
-                for s in trunk.cut_shapes
-            ]
-        )
+        self.heads = label_heads(trunk, head, feature_dim)
 
     @property
     def horizon(self) -> int:
         """h."""
         return self.reach
-
-    def scores(self, k: int, h: Tensor) -> Tensor:
-        """Class scores of module k's head."""
-        return self.heads[k](h)
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """The loss of every module, when no later loss can reach it any more."""
@@ -128,7 +120,7 @@ class Horizon(Method):
             )  # no leaf: torch's counter of operations cannot watch one during autograd.grad
             window.append(
                 Reached(
-                    k, x, h, self.task.loss(h if k == self.k - 1 else self.scores(k, h), batch.y)
+                    k, x, h, self.task.loss(h if k == self.k - 1 else self.heads[k](h), batch.y)
                 )
             )
             if k == self.reach - 1:

@@ -24,10 +24,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from modulewise.config.types import Count, Ends, Positive
+from modulewise.config.types import Count, Ends, LabelHead, Positive
 from modulewise.method import Batch, LocalMethod
 from modulewise.models.network import CutNetwork
-from modulewise.parts.information import InfoProLoss
+from modulewise.parts.infopro_loss import InfoProLoss
 
 
 class Infopro(LocalMethod):
@@ -51,7 +51,7 @@ class Infopro(LocalMethod):
         mode: Literal["softmax", "contrast"] = "contrast",
         lambda1: Ends = (5.0, 0.5),
         lambda2: Ends = (0.5, 1.0),
-        head: Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f"] = "1c2f",
+        head: LabelHead = "1c2f",
         feature_dim: Count = 128,
         temperature: Positive = 0.07,
     ) -> None:

@@ -26,15 +26,14 @@ Deviations from the paper:
 from __future__ import annotations
 
 import itertools
-from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from modulewise.config.types import Count, Positive
+from modulewise.config.types import Count, LabelHead, Positive
 from modulewise.method import Batch, Local, Loss, Method, State
 from modulewise.models.network import CutNetwork, Residual
-from modulewise.parts.heads import label_head
+from modulewise.parts.heads import label_heads
 
 
 class Trgl(Method):
@@ -60,7 +59,7 @@ class Trgl(Method):
         *,
         tau: Positive = 1.0,
         doubled: bool = True,
-        head: Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"] = "1c2f",
+        head: LabelHead = "1c2f",
         feature_dim: Count = 128,
     ) -> None:
         super().__init__(trunk)
@@ -76,16 +75,7 @@ class Trgl(Method):
             b - a for a, b in itertools.pairwise([-1, *trunk.ends])
         ]  # in every module, the head not counted
         self.taus = [tau / 2 if doubled and k < self.k // 2 else tau for k in range(self.k)]
-        self.heads = nn.ModuleList(
-            [
-                label_head(head, s, self.task.outputs, trunk.width, feature_dim)
-                for s in trunk.cut_shapes
-            ]
-        )
-
-    def scores(self, k: int, h: Tensor) -> Tensor:
-        """Class scores of module k's head."""
-        return self.heads[k](h)
+        self.heads = label_heads(trunk, head, feature_dim)
 
     def energy(self, k: int, h: Tensor) -> tuple[Tensor, Tensor]:
         """Run module k on its input h; its output, and the sum over its stages of the mean squared
@@ -111,7 +101,7 @@ class Trgl(Method):
     def local(self, k: int, batch: Batch, state: State) -> Local:
         """Cross-entropy and penalty."""
         h, energy = self.energy(k, state[0])
-        scores = h if k == self.k - 1 else self.scores(k, h)
+        scores = h if k == self.k - 1 else self.heads[k](h)
         yield Loss(
             self.task.loss(scores, batch.y) + energy / (2 * self.taus[k]),
             self.of_module(k),

@@ -10,24 +10,20 @@ connected layers of four times the channels with BatchNorm, a linear layer.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 from torch import nn
 
-from modulewise.models.network import Shape
+from modulewise.config.types import LabelHead
+from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.layers import AsMap, conv
-
-Kind = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"]
-KINDS: tuple[str, ...] = get_args(Kind)
 
 
 def label_head(
-    kind: str, feature: Shape, outputs: int, width: int, hidden: int = 128
+    kind: LabelHead, feature: Shape, outputs: int, width: int, hidden: int = 128
 ) -> nn.Sequential:
     """Build a label head.
 
     Args:
-        kind: one of `KINDS`.
+        kind: architecture, as above.
         feature: shape of one local feature, (C, H, W) or (C,).
         outputs: number of classes, or embedding dimension.
         width: channels of the trunk's last stage.
@@ -51,6 +47,14 @@ def label_head(
         layers += [nn.Linear(c, hidden), nn.ReLU(inplace=True)]
         c = hidden
     return nn.Sequential(*layers, nn.Linear(c, outputs))
+
+
+def label_heads(trunk: CutNetwork, kind: LabelHead, hidden: int = 128) -> nn.ModuleList:
+    """A label head on every module but the last; arguments as of `label_head`."""
+    outputs = trunk.task.outputs
+    return nn.ModuleList(
+        label_head(kind, shape, outputs, trunk.width, hidden) for shape in trunk.cut_shapes
+    )
 
 
 def _mlp_sr(c: int, size: Shape, outputs: int) -> nn.Sequential:

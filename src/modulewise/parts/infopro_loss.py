@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from modulewise.config.types import LabelHead
 from modulewise.method import Batch
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.decoders import Decoder
@@ -36,7 +37,7 @@ class InfoProLoss(nn.Module):
         trunk: CutNetwork,
         k: int,
         mode: Mode,
-        head: str,
+        head: LabelHead,
         feature_dim: int,
         temperature: float,
         decoder: bool,
