@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from modulewise.report import across, frame
+from modulewise.runs.result import PrimaryMetric
 
 BASE, OTHER = ("fake", "resnet8", ""), ("fake", "resnet20", "")
 GRID: dict[str, Any] = {
@@ -23,7 +24,9 @@ def made() -> across.Tasks:
     own = {(BASE, 2): [1.0, 2.0, 3.0], (BASE, 4): [2.0, 4.0, 6.0, 8.0], (OTHER, 2): [5.0, 7.0, 9.0]}
     base = {BASE: [2.0, 3.0, 4.0], OTHER: [6.0, 6.5, 7.0]}
     return across.Tasks(
-        {"r": {k: np.array(v) for k, v in own.items()}}, {k: np.array(v) for k, v in base.items()}
+        {"r": {k: np.array(v) for k, v in own.items()}},
+        {k: np.array(v) for k, v in base.items()},
+        PrimaryMetric(),
     )
 
 
@@ -80,7 +83,7 @@ def test_enough_tasks_are_shown(site: Any) -> None:
     s.fill("greedy", 2, [19.0, 19.1, 19.2])
     words = s.words()
     assert (
-        "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs Tasks P(less error than Backprop) [95 "
+        "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs Tasks P(lower test error than Backprop) [95 "
         "%] "
         "DGL & co_1 2 – 8 1 10 – 70 25.0 % – 70.0 % 3 1.00 [1.00, 1.00]"
     ) in words
@@ -97,7 +100,7 @@ def test_enough_tasks_are_shown(site: Any) -> None:
     assert (row["helper_parameters_min"], row["helper_parameters_max"]) == (10, 70)
     assert (row["helper_flops_share_min"], row["helper_flops_share_max"]) == (0.25, 0.7)
     f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
-    fig = across.performance_profiles(across.tasks(f), f, ["dgl", "greedy"])
+    fig = across.performance_profiles(across.tasks(f, PrimaryMetric()), f, ["dgl", "greedy"])
     assert fig
     assert [t.get_text() for t in fig.legends[0].get_texts()] == ["DGL & co_1"]
 
@@ -127,5 +130,5 @@ def test_other_settings_are_other_tasks(site: Any) -> None:
             s.run(s.cell("dgl", 2, seed, epochs=n), 9.0)
             if n > 3:
                 s.run(s.cell("backprop", 1, seed, epochs=n), 10.0)
-    found = across.tasks(frame.read(s.sweep, s.catalog, s.cells, s.runs))
+    found = across.tasks(frame.read(s.sweep, s.catalog, s.cells, s.runs), PrimaryMetric())
     assert [place[2] for place, _ in found.own["dgl"]] == ["epochs=4", "epochs=5"]

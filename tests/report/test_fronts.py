@@ -45,8 +45,8 @@ def test_only_comparable_runs_are_shown(site: Any) -> None:
     assert device == "GPU A"
     assert list(memory["recipe"]) == ["backprop", "dgl", "greedy"]
     assert list(memory["n"]) == [3, 2, 1]
-    assert list(memory["error"]) == pytest.approx([10.2, 12.1, 13.0])
-    fig = fronts.error_against_memory(done, f)
+    assert list(memory["value"]) == pytest.approx([10.2, 12.1, 13.0])
+    fig = fronts.against_memory(done, f)
     assert fig
     (ax,) = fig.axes
     assert (
@@ -65,7 +65,7 @@ def test_only_comparable_runs_are_shown(site: Any) -> None:
     assert faces["#000000"] == "#000000"
     assert list(faces.values()).count("white") == 2
     assert [t.get_text() for t in ax.texts] == ["1", "2", "2"]
-    fig = fronts.error_against_time(done, f)
+    fig = fronts.against_time(done, f)
     assert fig
     assert (
         fig.axes[0].get_xlabel()
@@ -78,8 +78,8 @@ def test_nothing_to_compare_draws_nothing(site: Any) -> None:
     s.fill("backprop", 1, [10.0], exclusive=False)
     s.fill("dgl", 2, [11.0], exclusive=False)
     f, done = read(s)
-    assert fronts.error_against_time(done, f) is None
-    assert fronts.error_against_memory(done, f) is not None
+    assert fronts.against_time(done, f) is None
+    assert fronts.against_memory(done, f) is not None
 
 
 MANY = {f"r{n}": "dgl" for n in range(9)} | {f"g{n}": "greedy" for n in range(3)}
@@ -103,7 +103,7 @@ def test_many_recipes_share_several_figures(site: Any) -> None:
     f, done = read(s)
     parts = figures.parts(done, f)
     assert parts == [["r0", "r1", "r2", "r3"], ["r4", "r5", "r6", "r7", "r8"], ["g0", "g1", "g2"]]
-    fig = fronts.error_against_memory(done, f, parts[2])
+    fig = fronts.against_memory(done, f, parts[2])
     assert fig
     assert [t.get_text() for t in fig.legends[0].get_texts()] == [
         "Backprop",

@@ -189,7 +189,7 @@ def test_figures_show_the_seeds_until_there_are_three(site: Any) -> None:
     s.run(s.cell("dgl", 4, 2), 80.0, status="diverged")
     f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
     done = f.runs[f.runs["state"] == "done"]
-    fig = figures.error_against_modules(done, f)
+    fig = figures.against_modules(done, f)
     assert fig
     (ax,) = fig.axes
     dots = [line.get_ydata() for line in ax.lines if line.get_markerfacecolor() == "white"]
@@ -206,7 +206,7 @@ def test_figures_show_the_seeds_until_there_are_three(site: Any) -> None:
     thick = [list(line.get_ydata()) for line in fig.axes[1].lines if line.get_linewidth() > 1]
     assert thick == [[33.0, 22.0, 11.0], [48.0, 32.0, 16.0]]
 
-    fig = figures.error_over_depth(done, f)
+    fig = figures.over_depth(done, f)
     assert fig
     means = [list(line.get_ydata()) for line in fig.axes[0].lines if line.get_marker() == "o"]
     assert means == [[18.0, 13.0]]

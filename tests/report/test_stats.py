@@ -38,8 +38,8 @@ def test_too_few_values_have_no_spread(values: list[float], centre: float) -> No
 
 
 def test_pairs_are_made_by_seed_not_by_place() -> None:
-    mine = pd.DataFrame({"seed": [3, 1, 0, 7], "error": [13.0, 12.0, 11.0, 99.0]})
-    base = pd.DataFrame({"seed": [0, 1, 3, 8], "error": [10.0, 10.0, 10.0, 1.0]})
+    mine = pd.DataFrame({"seed": [3, 1, 0, 7], "value": [13.0, 12.0, 11.0, 99.0]})
+    base = pd.DataFrame({"seed": [0, 1, 3, 8], "value": [10.0, 10.0, 10.0, 1.0]})
     gap = stats.paired(mine, base)
     assert (gap.n, gap.mean, gap.std) == (3, 2.0, 1.0)
     assert gap.high - gap.mean == pytest.approx(T2 / math.sqrt(3))

@@ -7,7 +7,7 @@ never mix, and the baseline that several tasks share is drawn once for all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +17,10 @@ from scipy import stats
 
 from modulewise.report.drawing import legend, looks, panels
 from modulewise.report.frame import Frame
+from modulewise.report.naming import better
 from modulewise.report.stats import PROVISIONAL, advantages
 from modulewise.report.tables import BESIDE_K, Item, Table, beside_ks
+from modulewise.runs.result import PrimaryMetric
 
 LEAST_TASKS = 3
 """Over fewer tasks nothing is said."""
@@ -30,33 +32,41 @@ GridPoint = tuple[str, str, str]
 
 
 class Tasks(NamedTuple):
-    """Errors by seed that have their baseline's beside them: recipe -> (place, K) -> errors; place
-    -> the baseline's errors."""
+    """Values of one metric by seed that have their baseline's beside them: recipe -> (place, K) ->
+    values; place -> the baseline's values."""
 
     own: dict[str, dict[tuple[GridPoint, int], np.ndarray]]
     base: dict[GridPoint, np.ndarray]
+    metric: PrimaryMetric
 
 
-def tasks(frame: Frame) -> Tasks:
-    """The tasks of every recipe: cells with enough finished seeds, the baseline's too."""
-    done = frame.runs[frame.runs["state"] == "done"].dropna(subset=["error"])
+def tasks(frame: Frame, metric: PrimaryMetric) -> Tasks:
+    """The tasks of every recipe: cells with enough finished seeds, the baseline's too.
+
+    Args:
+        frame: the runs.
+        metric: data sets of others are left out.
+    """
+    done = frame.runs[frame.runs["state"] == "done"].dropna(subset=["value"])
+    equal = [d for d in done["dataset"].unique() if frame.metric(d) == metric]
+    done = done[done["dataset"].isin(equal)]
     cells = {
-        k: g["error"].to_numpy(float)
+        k: g["value"].to_numpy(float)
         for k, g in done.groupby(
             ["dataset", "network", "settings", "recipe", "modules"], sort=False
         )
     }
     enough: dict[Any, np.ndarray] = {
-        k: errors for k, errors in cells.items() if len(errors) >= PROVISIONAL
+        k: values for k, values in cells.items() if len(values) >= PROVISIONAL
     }
-    base = {k[:3]: errors for k, errors in enough.items() if k[3] == frame.baseline}
+    base = {k[:3]: values for k, values in enough.items() if k[3] == frame.baseline}
     own: dict[str, dict[tuple[GridPoint, int], np.ndarray]] = {
         r: {} for r in frame.labels if r != frame.baseline
     }
-    for (*place, recipe, modules), errors in enough.items():
+    for (*place, recipe, modules), values in enough.items():
         if recipe in own and tuple(place) in base:
-            own[recipe][tuple(place), modules] = errors
-    return Tasks(own, base)
+            own[recipe][tuple(place), modules] = values
+    return Tasks(own, base, metric)
 
 
 def why_not(found: Tasks, frame: Frame) -> str:
@@ -74,11 +84,12 @@ def why_not(found: Tasks, frame: Frame) -> str:
 
 
 def improvement(found: Tasks) -> pd.DataFrame:
-    """Per recipe the probability that a run of it has less error than a run of the baseline on the
-    same task, averaged over tasks.
+    """Per recipe the probability that a run of it is better than a run of the baseline on the same
+    task, averaged over tasks.
 
-    Equal errors count half.
+    Equal values count half.
     """
+    rank: Callable[..., Any] = found.metric.rank
     rows = []
     for recipe, mine in found.own.items():
         if len(mine) < LEAST_TASKS:
@@ -89,7 +100,7 @@ def improvement(found: Tasks) -> pd.DataFrame:
         def probability(
             *samples: np.ndarray, axis: int = -1, pairs: list[tuple[int, int]] = pairs
         ) -> np.ndarray:
-            return sum(_less(samples[a], samples[b]) for a, b in pairs) / len(pairs)
+            return sum(_first(rank(samples[a]), rank(samples[b])) for a, b in pairs) / len(pairs)
 
         value, low, high = _bootstrap(
             [*mine.values(), *(found.base[p] for p in places)], probability
@@ -109,25 +120,26 @@ def improvement(found: Tasks) -> pd.DataFrame:
 def profile(
     found: Tasks, recipe: str, over: Sequence[tuple[GridPoint, int]], at: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Share of a recipe's runs with at most some error relative to the baseline's mean; every task
-    counts the same.
+    """Share of a recipe's runs whose value relative to the baseline's mean is some number or better;
+    every task counts the same.
 
     Args:
         found: the tasks.
         recipe: one that has all of `over`.
         over: the tasks to average over.
-        at: relative errors.
+        at: relative values.
 
     Returns:
         The shares, and their 95 % intervals' lower and upper ends, for each of `at`.
     """
     places = list(dict.fromkeys(place for place, _ in over))
+    rank: Callable[..., Any] = found.metric.rank
 
     def shares(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
         out = []
         for n, (place, _) in enumerate(over):
             scale = samples[len(over) + places.index(place)].mean(axis=-1, keepdims=True)
-            out.append([(samples[n] / scale <= x).mean(axis=-1) for x in at])
+            out.append([(rank(samples[n] / scale) <= rank(x)).mean(axis=-1) for x in at])
         return np.mean(out, axis=0)
 
     return _bootstrap(
@@ -135,7 +147,7 @@ def profile(
     )
 
 
-def _less(a: np.ndarray, b: np.ndarray) -> Any:
+def _first(a: np.ndarray, b: np.ndarray) -> Any:
     a, b = a[..., :, None], b[..., None, :]
     return ((a < b) + (a == b) / 2).mean(axis=(-2, -1))
 
@@ -170,14 +182,14 @@ def common(found: Tasks, recipes: list[str]) -> tuple[list[str], list[tuple[Grid
 
 
 def performance_profiles(found: Tasks, frame: Frame, recipes: list[str]) -> Figure | None:
-    """The profiles of some recipes over the tasks they have in common; None if these are too
-    few."""
+    """The profiles of some recipes over the tasks they have in common; None if these are too few
+    or a baseline's mean is not above zero, so that nothing is a multiple of it."""
     names, shared = common(found, recipes)
-    if len(shared) < LEAST_TASKS:
+    if len(shared) < LEAST_TASKS or any(found.base[t[0]].mean() <= 0 for t in shared):
         return None
     scores = [found.own[r][t] / found.base[t[0]].mean() for r in names for t in shared]
     at = np.linspace(min(s.min() for s in scores), max(s.max() for s in scores), STEPS)
-    (fig, (ax,)), look = panels(1), looks(frame)
+    (fig, (ax,)), look = panels(1, "share of runs"), looks(frame)
     for n, recipe in enumerate(names):
         shares, low, high = profile(found, recipe, shared, at)
         ax.fill_between(at, low, high, color=look[recipe].colour, alpha=0.12, lw=0)
@@ -191,8 +203,8 @@ def performance_profiles(found: Tasks, frame: Frame, recipes: list[str]) -> Figu
             ms=3.5,
         )
     ax.axvline(1, color="black", lw=0.8)
-    ax.set_xlabel(f"error / mean error of {frame.labels[frame.baseline or '']}")
-    ax.set_ylabel("share of runs")
+    label = found.metric.label
+    ax.set_xlabel(f"{label} / mean {label} of {frame.labels[frame.baseline or '']}")
     ax.set_ylim(0, 1.02)
     legend(fig, look, names)
     return fig
@@ -225,7 +237,7 @@ def show(rows: pd.DataFrame, found: Tasks, frame: Frame) -> Table:
             ("Recipe", "l"),
             *BESIDE_K,
             ("Tasks", "r"),
-            (f"P(less error than {baseline}) [95\u00a0%]", "r"),
+            (f"P({better(found.metric)} than {baseline}) [95\u00a0%]", "r"),
         ],
         [],
     )

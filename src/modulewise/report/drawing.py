@@ -7,6 +7,7 @@ never on the lines.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from modulewise.report.frame import Frame
+from modulewise.report.naming import with_unit
+from modulewise.runs.result import PrimaryMetric
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -30,8 +33,8 @@ WIDTHS = {1: 4.2, 2: 3.1, 3: 2.3}
 page, a little reduced."""
 LEGEND = 1.8
 """Width of the legend in inches."""
-TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
-"""Of a logarithmic axis of errors in percent."""
+TICKS = (1, 1.5, 2, 3, 5, 7)
+"""Ticks of a logarithmic axis, in every power of ten."""
 
 
 class Look(NamedTuple):
@@ -56,8 +59,9 @@ def looks(frame: Frame) -> dict[str, Look]:
     return out
 
 
-def panels(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure of some panels with a common error axis, and room for the legend at the right."""
+def panels(count: int, label: str) -> tuple[Figure, list[Axes]]:
+    """A figure of some panels with a common labelled y axis, and room for the legend at the
+    right."""
     columns = 2 if count in (2, 4) else min(3, count)
     rows = -(-count // columns)
     height = 3.2 if count == 1 else 2.4
@@ -66,20 +70,34 @@ def panels(count: int) -> tuple[Figure, list[Axes]]:
     for ax in axes.ravel()[count:]:
         ax.remove()
     for ax in axes[:, 0]:
-        ax.set_ylabel("test error, %")
+        ax.set_ylabel(label)
     return fig, list(axes.ravel()[:count])
 
 
-def maybe_log(ax: Axes, values: pd.Series, factor: float = 4) -> None:
-    """A logarithmic axis of errors where they span more than a factor."""
-    if values.min() <= 0 or values.max() / values.min() < factor:
+def maybe_log(ax: Axes, values: pd.Series, metric: PrimaryMetric, factor: float = 4) -> None:
+    """A logarithmic y axis where the values span more than a factor and lower is better: there the
+    best are close to zero."""
+    least, most = float(values.min()), float(values.max())
+    if metric.direction == "higher" or least <= 0 or most / least < factor:
         return
     ax.set_yscale("log")
-    ticks = [t for t in TICKS if values.min() * 0.9 <= t <= values.max() * 1.1]
+    powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    ticks = [t for p in powers for n in TICKS if least * 0.9 <= (t := n * 10.0**p) <= most * 1.1]
     ax.yaxis.set_major_locator(FixedLocator(ticks))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def axis_label(metric: PrimaryMetric) -> str:
+    """The title of an axis of the metric."""
+    return with_unit(metric.label, metric, " ")
+
+
+def from_zero(ax: Axes, values: pd.Series) -> None:
+    """A y axis that does not go below zero if no value does."""
+    if values.min() >= 0:
+        ax.set_ylim(bottom=max(0.0, ax.get_ylim()[0]))
 
 
 def legend(fig: Figure, look: dict[str, Look], names: Sequence[str]) -> None:

@@ -11,6 +11,8 @@ import pandas as pd
 
 from modulewise.config.exhibit import Exhibit
 from modulewise.config.references import Reference
+from modulewise.errors import choose
+from modulewise.report import naming
 from modulewise.report.frame import Frame
 from modulewise.report.published import UNJUDGED
 from modulewise.report.stats import PROVISIONAL, ROW, mean
@@ -23,7 +25,9 @@ from modulewise.report.tables import (
     beside_k,
     beside_ks,
     number,
+    plus_minus,
 )
+from modulewise.runs.result import PrimaryMetric
 
 AXES = {
     "dataset": "Data\u00a0set",
@@ -32,14 +36,14 @@ AXES = {
     "modules": "K",
     "settings": "Settings",
 }
-METRICS = {
-    "test_error": "Test error, %",
-    "epochs": "Epochs",
-    "memory_gb": "Memory, GB",
-    "memory_reduction": "Memory saved, %",
-    "compute_overhead": "More FLOPs, %",
-    "time_overhead": "More time, %",
+COSTS = {
+    "epochs": ("Epochs", 0),
+    "memory_gb": ("Memory, GB", 2),
+    "memory_reduction": ("Memory saved, %", 1),
+    "compute_overhead": ("More FLOPs, %", 1),
+    "time_overhead": ("More time, %", 1),
 }
+"""Name -> a column's title and the number of decimals."""
 BESIDE = "horizon · helpers"
 """The line of what stands beside K where K is a column."""
 
@@ -64,14 +68,18 @@ def numbers(
         Ours with standard deviations and 95 % t-intervals, of the last epoch and of the best on
         test, and theirs as printed; what stands beside K; NaN where there is nothing. Costs have no
         interval: memory is the median, the others are ratios of medians.
+
+    Raises:
+        InvalidInput: a primary metric that no data set of the sweep has.
     """
+    _check(exhibit, frame)
     judged = {tuple(r[k] for k in (*ROW, "source")): r for _, r in beside.iterrows()}
     out = []
     for _, row in rows.iterrows():
         key = tuple(row[k] for k in ROW)
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
         done = mine[mine["state"] == "done"]
-        for metric in exhibit.metrics:
+        for metric in _of_dataset(exhibit, frame.metrics.get(row["dataset"])):
             facts: dict[str, Any] = dict(zip(ROW, key, strict=True)) | {
                 "label": row["label"],
                 "metric": metric,
@@ -83,19 +91,39 @@ def numbers(
             theirs = _published(exhibit, key, metric, references)
             names = ("value", "spread", "spread_kind", "n", "selection", "source", "note")
             facts |= {f"published_{name}": getattr(theirs, name, None) for name in names}
-            verdict = (
-                judged.get((*key, theirs.source)) if theirs and metric == "test_error" else None
-            )
+            verdict = judged.get((*key, theirs.source)) if theirs and is_test(metric) else None
             facts |= {k: "" if verdict is None else verdict[k] for k in ("verdict", "verdict_best")}
             facts["why"] = "" if verdict is None else verdict["reason"]
             out.append(facts)
     return pd.DataFrame(out)
 
 
+def is_test(metric: str) -> bool:
+    """Whether a metric of an exhibit is a primary metric on the test set, not a cost."""
+    return metric.startswith("test_")
+
+
+def _of_dataset(exhibit: Exhibit, primary: PrimaryMetric | None) -> list[str]:
+    """The exhibit's metrics but for the primary ones of other data sets."""
+    return [
+        m for m in exhibit.metrics if not (primary and is_test(m)) or m == f"test_{primary.name}"
+    ]
+
+
+def _check(exhibit: Exhibit, frame: Frame) -> None:
+    """Refuse a primary metric that no data set has; as long as one has no result nobody knows."""
+    if set(frame.metrics) < set(frame.runs["dataset"]):
+        return
+    have = {f"test_{metric.name}" for metric in frame.metrics.values()}
+    for metric in exhibit.metrics:
+        if is_test(metric) and metric not in have:
+            raise choose(metric, have, "metric", "exhibit.metrics")
+
+
 def _ours(metric: str, row: pd.Series, done: pd.DataFrame, frame: Frame) -> dict[str, Any]:
-    if metric in ("test_error", "epochs"):
+    if metric == "epochs" or is_test(metric):
         out: dict[str, Any] = {}
-        columns = {"": "error", "best_": "error_best"} if metric == "test_error" else {"": "epochs"}
+        columns = {"": "value", "best_": "value_best"} if is_test(metric) else {"": "epochs"}
         for prefix, column in columns.items():
             of = mean(done[column])
             out |= {
@@ -148,13 +176,15 @@ def _published(
     return None
 
 
-def show(exhibit: Exhibit, found: pd.DataFrame) -> Table:
+def show(exhibit: Exhibit, found: pd.DataFrame, frame: Frame) -> Table:
     """The exhibit as people read it.
 
     Args:
         exhibit: the layout.
         found: of `numbers`.
+        frame: the runs.
     """
+    titles = {metric: title(metric, frame) for metric in exhibit.metrics}
     heads = (
         list(dict.fromkeys(found[list(exhibit.columns)].itertuples(index=False, name=None)))
         if exhibit.columns
@@ -166,7 +196,9 @@ def show(exhibit: Exhibit, found: pd.DataFrame) -> Table:
     lines = bool(exhibit.sources) or "modules" not in exhibit.rows
     columns += [("", "l")] * lines
     columns += [
-        (_head(exhibit, head, metric, found), "r") for head in heads for metric in exhibit.metrics
+        (_head(exhibit, head, titles[metric], found), "r")
+        for head in heads
+        for metric in exhibit.metrics
     ]
     table = Table(columns, [])
     task = [
@@ -191,7 +223,7 @@ def show(exhibit: Exhibit, found: pd.DataFrame) -> Table:
         table.starts.append(len(table.rows))
         same = next((n for n, (a, b) in enumerate(zip(names, before, strict=False)) if a != b), 0)
         left = [Item("", again=name) if n < same else Item(name) for n, name in enumerate(names)]
-        for line, items in _lines(places, first, several, exhibit):
+        for line, items in _lines(places, first, several, exhibit, frame):
             table.rows.append([*left, *[Item(line, look="soft")] * lines, *items])
             left = [
                 Item("", again=name) if n < len(task) else Item("") for n, name in enumerate(names)
@@ -202,13 +234,13 @@ def show(exhibit: Exhibit, found: pd.DataFrame) -> Table:
     return table
 
 
-def _head(exhibit: Exhibit, head: tuple[Any, ...], metric: str, found: pd.DataFrame) -> str:
+def _head(exhibit: Exhibit, head: tuple[Any, ...], name: str, found: pd.DataFrame) -> str:
     words = [
         f"K = {v}" if a == "modules" else _word(a, v, found[found[a] == v])
         for a, v in zip(exhibit.columns, head, strict=True)
     ]
     if len(exhibit.metrics) > 1 or not words:
-        words.append(METRICS[metric])
+        words.append(name)
     return ", ".join(w.replace(" ", "\u00a0") for w in words)
 
 
@@ -228,22 +260,22 @@ def _at(
 
 
 def _lines(
-    places: list[pd.Series | None], first: str, several: bool, exhibit: Exhibit
+    places: list[pd.Series | None], first: str, several: bool, exhibit: Exhibit, frame: Frame
 ) -> Iterator[tuple[str, list[Item]]]:
     """What stands in a row, line by line: ours of the last epoch, of the best one if that may be
     what was printed, theirs, the verdict; where K is a column, what stands beside K."""
     there = [p for p in places if p is not None]
-    error = [p for p in there if p["metric"] == "test_error"]
-    said = [p["published_selection"] for p in error if not _nothing(p["published_value"])]
-    best = bool(exhibit.sources) and bool(error) and (not said or any(s != "last" for s in said))
+    tested = [p for p in there if is_test(p["metric"])]
+    said = [p["published_selection"] for p in tested if not _nothing(p["published_value"])]
+    best = bool(exhibit.sources) and bool(tested) and (not said or any(s != "last" for s in said))
     theirs = any(not _nothing(p["published_value"]) for p in there)
-    yield "ours, last epoch" if best else "ours", [_plus_minus(p, "") for p in places]
+    yield "ours, last epoch" if best else "ours", [_plus_minus(p, "", frame) for p in places]
     if best:
-        yield "ours, best epoch", [_plus_minus(p, "best_") for p in places]
+        yield "ours, best epoch", [_plus_minus(p, "best_", frame) for p in places]
     if theirs:
-        yield "published", [_theirs(p, first, several) for p in places]
+        yield "published", [_theirs(p, first, several, frame) for p in places]
     if said:
-        two = best and any(p["verdict"] != p["verdict_best"] for p in error)
+        two = best and any(p["verdict"] != p["verdict_best"] for p in tested)
         yield "verdict, last epoch" if two else "verdict", [_verdict(p, "verdict") for p in places]
         if two:
             yield "verdict, best epoch", [_verdict(p, "verdict_best") for p in places]
@@ -255,19 +287,17 @@ def _nothing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _plus_minus(p: pd.Series | None, prefix: str) -> Item:
-    if p is None or (prefix and p["metric"] != "test_error"):
+def _plus_minus(p: pd.Series | None, prefix: str, frame: Frame) -> Item:
+    if p is None or (prefix and not is_test(p["metric"])):
         return Item("")
     value = p[f"{prefix}value"]
     if _nothing(value):
         return Item(NONE, (p["reason"],) if p["reason"] and not prefix else ())
-    if p["metric"] == "epochs":
-        return Item(f"{value:.0f}")
-    if p["metric"] != "test_error":
-        return Item(number(value, 2 if p["metric"] == "memory_gb" else 1))
+    if not is_test(p["metric"]):
+        return Item(number(value, _decimals(p, frame)))
     std = p[f"{prefix}std"]
     n = str(p["n"]) if p["n"] == p["planned"] else f"{p['n']} of {p['planned']}"
-    return Item(number(value) + ("" if math.isnan(std) else f" ± {number(std)}") + f" ({n})")
+    return Item(f"{plus_minus(value, std, _decimals(p, frame))} ({n})")
 
 
 def _beside(p: pd.Series | None, metric: str) -> Item:
@@ -276,31 +306,33 @@ def _beside(p: pd.Series | None, metric: str) -> Item:
     return Item(" · ".join(item.text for item in beside_k(p)[1:]), look="soft")
 
 
-def _theirs(p: pd.Series | None, first: str, kinds: bool) -> Item:
+def _theirs(p: pd.Series | None, first: str, kinds: bool, frame: Frame) -> Item:
     if p is None or _nothing(p["published_value"]):
         return Item("")
     spread = (
         ""
         if _nothing(p["published_spread"])
-        else f" ± {number(p['published_spread'])}" + f" {p['published_spread_kind']}" * kinds
+        else f" ± {number(p['published_spread'], _decimals(p, frame))}"
+        + f" {p['published_spread_kind']}" * kinds
     )
     n = (
         ""
-        if p["metric"] != "test_error"
+        if not is_test(p["metric"])
         else " (?)"
         if _nothing(p["published_n"])
         else f" ({p['published_n']:.0f})"
     )
     source = [p["published_source"]] if p["published_source"] != first else []
     note = "; ".join([*source, *([p["published_note"]] if p["published_note"] else [])])
-    digits = 2 if p["metric"] in ("test_error", "memory_gb") else 1
     return Item(
-        number(p["published_value"], digits) + spread + n, (note,) if note else (), look="soft"
+        number(p["published_value"], _decimals(p, frame)) + spread + n,
+        (note,) if note else (),
+        look="soft",
     )
 
 
 def _verdict(p: pd.Series | None, column: str) -> Item:
-    if p is None or _nothing(p["published_value"]) or p["metric"] != "test_error":
+    if p is None or _nothing(p["published_value"]) or not is_test(p["metric"]):
         return Item("")
     word = p[column]
     if not word:
@@ -308,6 +340,27 @@ def _verdict(p: pd.Series | None, column: str) -> Item:
     if word in UNJUDGED:
         return Item(word, (p["why"],), look="soft")
     return Item(f"({word})" if p["n"] < PROVISIONAL else word, look=word)
+
+
+def title(metric: str, frame: Frame) -> str:
+    """A metric of the exhibit as a column's title."""
+    if not is_test(metric):
+        return COSTS[metric][0]
+    primary = _primary(metric, frame)
+    return naming.with_unit(naming.title(primary), primary, " ")
+
+
+def _primary(metric: str, frame: Frame) -> PrimaryMetric:
+    """The primary metric of this name in `references.csv`; before any result, all we know of it."""
+    name = metric.removeprefix("test_")
+    known = (m for m in frame.metrics.values() if m.name == name)
+    plain = PrimaryMetric()
+    return next(known, plain if name == plain.name else PrimaryMetric(name=name, label=name))
+
+
+def _decimals(p: pd.Series, frame: Frame) -> int:
+    metric = p["metric"]
+    return naming.digits(_primary(metric, frame)) if is_test(metric) else COSTS[metric][1]
 
 
 def sources(exhibit: Exhibit, found: pd.DataFrame) -> list[str]:

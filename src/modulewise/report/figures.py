@@ -1,4 +1,4 @@
-"""Figures of one data set and network: error against K, learning curves, error over depth."""
+"""Figures of one data set and network: the primary metric against K, over epochs, over depth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from modulewise.report.drawing import Look, legend, looks, maybe_log, panels
+from modulewise.report.drawing import (
+    Look,
+    axis_label,
+    from_zero,
+    legend,
+    looks,
+    maybe_log,
+    panels,
+)
 from modulewise.report.frame import Frame
 from modulewise.report.stats import PROVISIONAL, mean
 
@@ -45,10 +53,10 @@ def parts(runs: pd.DataFrame, frame: Frame) -> list[list[str]]:
     return out
 
 
-def error_against_modules(
+def against_modules(
     runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
 ) -> Figure | None:
-    """Test error against K: mean with its 95 % t-interval, single seeds where there are too few;
+    """The metric against K: mean with its 95 % t-interval, single seeds where there are too few;
     the baseline as a line.
 
     Args:
@@ -57,28 +65,28 @@ def error_against_modules(
         recipes: those to show, if not all of them.
     """
     runs = _chosen(runs, frame, recipes)
-    own = runs[runs["recipe"] != frame.baseline].dropna(subset=["error"])
+    own = runs[runs["recipe"] != frame.baseline].dropna(subset=["value"])
     if own.empty:
         return None
-    (fig, (ax,)), look = panels(1), looks(frame)
+    (fig, (ax,)), look = panels(1, axis_label(frame.metric(own["dataset"].iloc[0]))), looks(frame)
     names = [r for r in frame.labels if r in set(own["recipe"])]
     for place, name in enumerate(names):
         shift = 2 ** (0.07 * (place - (len(names) - 1) / 2))
         mine = own[own["recipe"] == name]
         points = [
-            (k * shift, mine.loc[mine["modules"] == k, "error"])
+            (k * shift, mine.loc[mine["modules"] == k, "value"])
             for k in sorted(set(mine["modules"]))
         ]
         ax.plot(
             [x for x, _ in points],
-            [e.mean() for _, e in points],
+            [values.mean() for _, values in points],
             color=look[name].colour,
             ls=look[name].dash,
             lw=1,
         )
-        for x, errors in points:
-            _point(ax, x, errors, look[name])
-    base = runs.loc[runs["recipe"] == frame.baseline, "error"].dropna()
+        for x, values in points:
+            _point(ax, x, values, look[name])
+    base = runs.loc[runs["recipe"] == frame.baseline, "value"].dropna()
     _level(ax, base, look.get(frame.baseline or ""))
     ks = sorted(set(own["modules"]))
     ax.set_xscale("log", base=2)
@@ -86,7 +94,7 @@ def error_against_modules(
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}"))
     ax.set_xlim(min(ks) / 1.5, max(ks) * 1.5)
-    ax.set_ylim(bottom=max(0.0, ax.get_ylim()[0]))
+    from_zero(ax, runs["value"])
     ax.set_xlabel("number of modules K")
     legend(fig, look, [*([frame.baseline] if frame.baseline and len(base) else []), *names])
     return fig
@@ -95,16 +103,16 @@ def error_against_modules(
 def learning_curves(
     runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
 ) -> Figure | None:
-    """Test error after every epoch, a panel per K: the mean over seeds thick, every seed thin; the
+    """The metric after every epoch, a panel per K: the mean over seeds thick, every seed thin; the
     baseline in every panel."""
     curves = frame.curves.merge(
-        _chosen(runs, frame, recipes)[["path", "recipe", "modules", "seed"]], on="path"
+        _chosen(runs, frame, recipes)[["path", "dataset", "recipe", "modules", "seed"]], on="path"
     )
-    curves = curves[np.isfinite(curves["error"])]
+    curves = curves[np.isfinite(curves["value"])]
 
     def draw(ax: Axes, shown: pd.DataFrame, look: Look) -> None:
         _seeds(ax, shown, "epoch", look)
-        full = shown.groupby("epoch")["error"].agg(["mean", "count"])
+        full = shown.groupby("epoch")["value"].agg(["mean", "count"])
         full = full[full["count"] == shown["seed"].nunique()]
         ax.plot(
             full.index,
@@ -120,17 +128,15 @@ def learning_curves(
     for ax in fig.axes if fig else []:
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_xlabel("epoch")
-        maybe_log(ax, curves["error"])
+        maybe_log(ax, curves["value"], frame.metric(curves["dataset"].iloc[0]))
     return fig
 
 
-def error_over_depth(
-    runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
-) -> Figure | None:
-    """Test error of every module's own head, a panel per K: mean over seeds; the baseline as a
+def over_depth(runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None) -> Figure | None:
+    """The metric of every module's own head, a panel per K: mean over seeds; the baseline as a
     line."""
     depth = frame.depth.merge(
-        _chosen(runs, frame, recipes)[["path", "recipe", "modules", "seed"]], on="path"
+        _chosen(runs, frame, recipes)[["path", "dataset", "recipe", "modules", "seed"]], on="path"
     )
     cut = depth["modules"] > 1
     if not cut.any():
@@ -138,17 +144,17 @@ def error_over_depth(
 
     def draw(ax: Axes, shown: pd.DataFrame, look: Look) -> None:
         if shown["modules"].iloc[0] == 1:
-            _level(ax, shown["error"], look)
+            _level(ax, shown["value"], look)
             return
         _seeds(ax, shown, "module", look)
-        centre = shown.groupby("module")["error"].mean()
+        centre = shown.groupby("module")["value"].mean()
         ax.plot(centre.index, centre, color=look.colour, ls=look.dash, marker=look.marker, ms=3.5)
 
     fig = _by_modules(depth[cut | (depth["recipe"] == frame.baseline)], frame, draw)
     for ax in fig.axes if fig else []:
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         ax.set_xlabel("module, from the input on")
-        ax.set_ylim(bottom=max(0.0, ax.get_ylim()[0]))
+        from_zero(ax, depth["value"])
     return fig
 
 
@@ -167,7 +173,10 @@ def _by_modules(data: pd.DataFrame, frame: Frame, draw: Draw) -> Figure | None:
     ks = sorted(set(own["modules"])) or ([1] if len(base) else [])
     if not ks:
         return None
-    (fig, axes), look = panels(len(ks)), looks(frame)
+    (fig, axes), look = (
+        panels(len(ks), axis_label(frame.metric(data["dataset"].iloc[0]))),
+        looks(frame),
+    )
     recipes = [r for r in frame.labels if r in set(own["recipe"])]
     shown_baseline = [frame.baseline] if frame.baseline and len(base) else []
     for ax, k in zip(axes, ks, strict=True):
@@ -186,14 +195,14 @@ def _by_modules(data: pd.DataFrame, frame: Frame, draw: Draw) -> Figure | None:
 
 def _seeds(ax: Axes, shown: pd.DataFrame, x: str, look: Look) -> None:
     for _, seed in shown.groupby("seed"):
-        ax.plot(seed[x], seed["error"], color=look.colour, lw=0.5, alpha=0.45)
+        ax.plot(seed[x], seed["value"], color=look.colour, lw=0.5, alpha=0.45)
 
 
-def _point(ax: Axes, x: float, errors: pd.Series, look: Look) -> None:
+def _point(ax: Axes, x: float, values: pd.Series, look: Look) -> None:
     """A mean with its interval, or every seed by itself if there are too few."""
-    m = mean(errors)
+    m = mean(values)
     if m.n < PROVISIONAL:
-        ax.plot([x] * m.n, errors, ls="", marker=look.marker, color=look.colour, mfc="white", ms=4)
+        ax.plot([x] * m.n, values, ls="", marker=look.marker, color=look.colour, mfc="white", ms=4)
         return
     ax.errorbar(
         x,
@@ -206,15 +215,15 @@ def _point(ax: Axes, x: float, errors: pd.Series, look: Look) -> None:
     )
 
 
-def _level(ax: Axes, errors: pd.Series, look: Look | None) -> None:
+def _level(ax: Axes, values: pd.Series, look: Look | None) -> None:
     """The baseline as a horizontal line: its mean with the interval as a band, or every seed dotted
     if there are too few."""
-    if look is None or errors.empty:
+    if look is None or values.empty:
         return
-    m = mean(errors)
+    m = mean(values)
     ax.axhline(m.mean, color=look.colour, lw=1)
     if m.n >= PROVISIONAL:
         ax.axhspan(m.low, m.high, color=look.colour, alpha=0.1, lw=0)
     else:
-        for error in errors:
-            ax.axhline(error, color=look.colour, lw=0.6, ls=":")
+        for value in values:
+            ax.axhline(value, color=look.colour, lw=0.6, ls=":")

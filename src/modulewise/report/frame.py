@@ -22,6 +22,7 @@ from modulewise.config.resolve import Catalog
 from modulewise.config.sweep import Sweep
 from modulewise.runs import record, result
 from modulewise.runs.provenance import source_hash
+from modulewise.runs.result import PrimaryMetric
 
 STATES = ("done", "running", "cut_off", "missing", "diverged", "out_of_memory", "damaged")
 """What a cell can be. Only `done` counts in means. `running` and `cut_off` have begun and left no
@@ -32,8 +33,8 @@ STARTING = 120
 """Seconds after its last line that a log without a record is taken for a run that is starting."""
 
 NUMBERS = {
-    "error": "test_last",
-    "error_best": "test_best_epoch",
+    "value": "test_last",
+    "value_best": "test_best_epoch",
     "epochs": "epochs",
     "planned_epochs": "planned_epochs",
     "horizon": "horizon",
@@ -62,13 +63,14 @@ class Frame:
 
     Attributes:
         runs: one row per cell, in the sweep's order: what it is, its `state` and `reason`, and the
-            columns of `NUMBERS` (error in percent, memory in bytes), `TEXTS`, `exclusive`, `stale`
+            columns of `NUMBERS` (`value`: the primary metric, memory in bytes), `TEXTS`, `exclusive`, `stale`
             (made with other training code), `versions` (JSON).
-        curves: test error in percent after every epoch of done runs: `path`, `epoch`, `error`.
-        depth: test error in percent of every module's own head, done runs: `path`, `module` (from
-            1), `error`.
+        curves: the primary metric after every epoch of done runs: `path`, `epoch`, `value`.
+        depth: the primary metric of every module's own head, done runs: `path`, `module` (from 1),
+            `value`.
         baseline: name of the recipe the others are compared with; None if the sweep has none.
         labels: recipe -> label, in the sweep's order.
+        metrics: data set -> its primary metric, as far as a result has named it.
     """
 
     runs: pd.DataFrame
@@ -76,6 +78,16 @@ class Frame:
     depth: pd.DataFrame
     baseline: str | None
     labels: dict[str, str]
+    metrics: dict[str, PrimaryMetric]
+
+    @property
+    def primary(self) -> list[PrimaryMetric]:
+        """The primary metrics of the sweep, one of each."""
+        return list(dict.fromkeys(map(self.metric, self.runs["dataset"].unique())))
+
+    def metric(self, dataset: str) -> PrimaryMetric:
+        """The primary metric of a data set; test error as long as no result has named it."""
+        return self.metrics.get(dataset, PrimaryMetric())
 
 
 def read(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path) -> Frame:
@@ -93,10 +105,14 @@ def read(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path) -> Frame
     settings = _settings(sweep, catalog)
     labels = _labels(catalog, dict.fromkeys(c.recipe for c in cells))
     rows, curves, depth = [], [], []
+    metrics: dict[str, PrimaryMetric] = {}
     for cell in cells:
         if cell.path not in settings:
             raise ValueError(f"{cell.path}: no cell of sweep {sweep.sweep}")
         state, long_reason, found = _state(cell, runs / cell.path)
+        if found and found.metric != (known := metrics.setdefault(cell.dataset, found.metric)):
+            long_reason = f"{result.FILE}: metric {found.metric.name}, others have {known.name}"
+            state, found = "damaged", None
         reason = textwrap.shorten(long_reason, 240, placeholder=" …")
         row: dict[str, Any] = {
             k: getattr(cell, k)
@@ -115,21 +131,22 @@ def read(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path) -> Frame
         row["versions"] = json.dumps(found.origin.versions, sort_keys=True) if found else None
         rows.append(row)
         if found and state == "done":
-            curves += [(cell.path, epoch, value) for epoch, value in _curve(runs / cell.path)]
+            curves += [(cell.path, *point) for point in _curve(runs / cell.path, found.metric)]
             depth += [
-                (cell.path, k, e) for k, e in enumerate(found.module_metrics, 1) if e is not None
+                (cell.path, k, v) for k, v in enumerate(found.module_metrics, 1) if v is not None
             ]
     table = (
         pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float))
         if rows
-        else pd.DataFrame(columns=["state"])
+        else pd.DataFrame(columns=["dataset", "state"])
     )
     return Frame(
         table,
-        pd.DataFrame(curves, columns=["path", "epoch", "error"]).astype({"error": float}),
-        pd.DataFrame(depth, columns=["path", "module", "error"]).astype({"error": float}),
+        pd.DataFrame(curves, columns=["path", "epoch", "value"]).astype({"value": float}),
+        pd.DataFrame(depth, columns=["path", "module", "value"]).astype({"value": float}),
         _baseline(catalog, labels),
         labels,
+        metrics,
     )
 
 
@@ -240,12 +257,12 @@ def _record(folder: Path) -> record.RunHistory:
         return record.RunHistory()
 
 
-def _curve(folder: Path) -> list[tuple[int, float]]:
+def _curve(folder: Path, metric: PrimaryMetric) -> list[tuple[int, float]]:
     settled = _record(folder).settled()
     return sorted(
         (epoch, value)
         for (name, epoch), (value, _) in settled.items()
-        if name == "test_error/overall"
+        if name == f"test_{metric.name}/overall"
     )
 
 

@@ -1,4 +1,4 @@
-"""Error against what it costs, memory or time, with the Pareto front; comparable runs only."""
+"""The primary metric against what it costs, memory or time, with the Pareto front; comparable runs only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from modulewise.report.drawing import LEGEND, looks, maybe_log
+from modulewise.report.drawing import LEGEND, axis_label, looks, maybe_log
 from modulewise.report.frame import Frame
 from modulewise.report.stats import PROVISIONAL
 
@@ -45,10 +45,10 @@ TIME = Cost(
 )
 
 
-def error_against_memory(
+def against_memory(
     runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
 ) -> Figure | None:
-    """Test error against peak memory, a mark per recipe and K.
+    """The metric against peak memory, a mark per recipe and K.
 
     Args:
         runs: done runs of one data set, network and settings.
@@ -59,39 +59,43 @@ def error_against_memory(
     return _front(runs, runs, frame, recipes, MEMORY)
 
 
-def error_against_time(
+def against_time(
     runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
 ) -> Figure | None:
-    """Test error against the time of a step, a mark per recipe and K; runs that shared their device
+    """The metric against the time of a step, a mark per recipe and K; runs that shared their device
     are left out."""
     return _front(runs, runs[runs["exclusive"]], frame, recipes, TIME)
 
 
-def pareto(costs: Sequence[float], errors: Sequence[float]) -> list[int]:
+def pareto(costs: Sequence[float], ranks: Sequence[float]) -> list[int]:
     """The points that no other beats: none has less of one and not more of the other. From the
     cheapest on.
+
+    Args:
+        costs: one per point.
+        ranks: of the metric's values (`PrimaryMetric.rank`): less is better.
 
     Example:
         >>> pareto([1, 2, 3, 3], [9, 9, 5, 7])
         [0, 2]
     """
     front: list[int] = []
-    for place in sorted(range(len(costs)), key=lambda i: (costs[i], errors[i])):
-        if not front or errors[place] < errors[front[-1]]:
+    for place in sorted(range(len(costs)), key=lambda i: (costs[i], ranks[i])):
+        if not front or ranks[place] < ranks[front[-1]]:
             front.append(place)
     return front
 
 
 def points(runs: pd.DataFrame, measured: pd.DataFrame, cost: Cost) -> tuple[pd.DataFrame, str]:
-    """Recipe, K, mean error, median cost and n of what can be compared, and the device.
+    """Recipe, K, mean value, median cost and n of what can be compared, and the device.
 
     Args:
-        runs: done runs; their errors count wherever they ran.
+        runs: done runs; their values count wherever they ran.
         measured: those whose cost may count; of these only the largest group that is equal in
             `cost.same`.
         cost: memory or time.
     """
-    measured = measured.dropna(subset=[cost.column, "error", *cost.same])
+    measured = measured.dropna(subset=[cost.column, "value", *cost.same])
     if measured.empty:
         return pd.DataFrame(), ""
     sizes = measured.groupby(cost.same).size()
@@ -99,8 +103,8 @@ def points(runs: pd.DataFrame, measured: pd.DataFrame, cost: Cost) -> tuple[pd.D
     measured = measured[(measured[cost.same] == list(group)).all(axis=1)]
     keys = ["recipe", "modules"]
     table = measured.groupby(keys, sort=False)[cost.column].median().rename("cost").reset_index()
-    errors = runs.dropna(subset=["error"]).groupby(keys)["error"].agg(["mean", "size"])
-    table = table.join(errors.rename(columns={"mean": "error", "size": "n"}), on=keys)
+    values = runs.dropna(subset=["value"]).groupby(keys)["value"].agg(["mean", "size"])
+    table = table.join(values.rename(columns={"mean": "value", "size": "n"}), on=keys)
     return table, str(group[0])
 
 
@@ -110,11 +114,12 @@ def _front(
     table, device = points(runs, measured, cost)
     if len(table) < 2:
         return None
+    metric = frame.metric(runs["dataset"].iloc[0])
     unit, name = next((u for u in cost.units if table["cost"].max() >= u[0]), cost.units[-1])
-    x, y = table["cost"].to_numpy(float) / unit, table["error"].to_numpy(float)
+    x, y = table["cost"].to_numpy(float) / unit, table["value"].to_numpy(float)
     fig = Figure(figsize=(4.6 + LEGEND, 3.4), layout="constrained")
     ax, look = fig.subplots(), looks(frame)
-    front = pareto(list(x), list(y))
+    front = pareto(list(x), [metric.rank(value) for value in y])
     ax.plot(x[front], y[front], drawstyle="steps-post", color=GREY, lw=1, zorder=1)
     names = [
         r
@@ -140,11 +145,11 @@ def _front(
             )
     ax.margins(0.09)
     _cost_axis(ax, x)
-    maybe_log(ax, table["error"], factor=2.5)
-    missing = runs.dropna(subset=["error"]).groupby(["recipe", "modules"]).ngroups - len(table)
+    maybe_log(ax, table["value"], metric, factor=2.5)
+    missing = runs.dropna(subset=["value"]).groupby(["recipe", "modules"]).ngroups - len(table)
     left = f"; {missing} more could not be compared" if missing else ""
     ax.set_xlabel(f"{cost.title}, {name}\n({device}{left})")
-    ax.set_ylabel("test error, %")
+    ax.set_ylabel(axis_label(metric))
     handles = [
         Line2D(
             [], [], ls="", marker=look[r].marker or "*", color=look[r].colour, label=look[r].label

@@ -12,27 +12,40 @@ from modulewise.config.cell import Cell
 from modulewise.config.references import Reference
 from modulewise.config.resolve import Catalog
 from modulewise.report.frame import Frame
+from modulewise.report.naming import digits, of_difference, with_unit
 from modulewise.report.stats import PROVISIONAL, ROW, advantages, mean
-from modulewise.report.tables import BESIDE_K, NONE, Item, Table, beside_k, number
+from modulewise.report.tables import (
+    BESIDE_K,
+    NONE,
+    Item,
+    Table,
+    beside_k,
+    interval,
+    number,
+    plus_minus,
+)
 from modulewise.report.verdicts import (
     LEVEL,
     MOST_SEEDS,
+    Direction,
     Sample,
     holm,
     seeds_needed,
+    side,
     to_std,
     verdict,
     welch,
 )
+from modulewise.runs.result import PrimaryMetric
 
 NUMERICS = {"precision", "tf32", "channels_last", "deterministic"}
 """Settings that say how to compute, not what: runs that differ in them are compared."""
 BUDGET = {"epochs", "flops", "seconds", "step_seconds"}
 UNJUDGED = ("not comparable", "not judged")
-"""What stands in a verdict's place: the runs differ, or nothing is known of the published mean's
-uncertainty."""
-COLUMN = {"last": "error", "unknown": "error", "best_on_test": "error_best"}
-"""How the published epoch was chosen -> our error that is compared with it."""
+"""Labels shown instead of a verdict: the runs differ, or the uncertainty of the published mean is
+unknown."""
+COLUMN = {"last": "value", "unknown": "value", "best_on_test": "value_best"}
+"""How the published epoch was chosen -> our value that is compared with it."""
 
 
 class Match(NamedTuple):
@@ -61,16 +74,17 @@ def compare(
         references: the published numbers.
 
     Returns:
-        Errors in percent, differences in points, NaN where nothing can be said; `reason` says why a
-        number is not comparable or not judged. `verdict` is by our error of the last epoch (of the
-        best on test if the paper chose that); `verdict_best` by our best epoch.
+        Values and differences in the unit of the metric, NaN where nothing can be said; `reason`
+        says why a number is not comparable or not judged. `verdict` is by our value of the last
+        epoch (of the best on test if the paper chose that); `verdict_best` by our best epoch.
     """
     by_path = {cell.path: cell for cell in cells}
     exhibits: dict[tuple[str, str], list[Match]] = {}
     for key in rows[ROW].itertuples(index=False, name=None) if len(rows) else ():
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
         cell = by_path[mine["path"].iloc[0]]
-        for reference in (r for r in references if r.metric == "test_error"):
+        metric = f"test_{frame.metric(cell.dataset).name}"
+        for reference in (r for r in references if r.metric == metric):
             if all(
                 getattr(reference, k) == getattr(cell, k)
                 for k in ("dataset", "network", "recipe", "modules")
@@ -78,9 +92,10 @@ def compare(
                 match = _match(dict(zip(ROW, key, strict=True)), mine, cell, catalog, reference)
                 exhibits.setdefault((cell.dataset, cell.network), []).append(match)
     out = []
-    for matches in exhibits.values():
-        judged = _judge(matches, [COLUMN[m.reference.selection] for m in matches])
-        best = _judge(matches, ["error_best"] * len(matches))
+    for (dataset, _), matches in exhibits.items():
+        direction = frame.metric(dataset).direction
+        judged = _judge(matches, [COLUMN[m.reference.selection] for m in matches], direction)
+        best = _judge(matches, ["value_best"] * len(matches), direction)
         for match, mine_, best_ in zip(matches, judged, best, strict=True):
             out.append(match.facts | mine_ | {f"{k}_best": v for k, v in best_.items()})
     return pd.DataFrame(out)
@@ -92,7 +107,7 @@ def _match(
     done = mine[mine["state"] == "done"]
     facts = key | {"label": mine["label"].iloc[0], "planned": len(mine)}
     facts |= advantages(done)
-    for column in ("error", "error_best"):
+    for column in ("value", "value_best"):
         of = mean(done[column])
         facts |= {f"{column}_mean": of.mean, f"{column}_std": of.std}
     facts["failed"] = int(mine["state"].isin(["diverged", "out_of_memory"]).sum())
@@ -104,7 +119,7 @@ def _match(
     return Match(reference, done, facts)
 
 
-def _judge(matches: list[Match], columns: list[str]) -> list[dict[str, Any]]:
+def _judge(matches: list[Match], columns: list[str], direction: Direction) -> list[dict[str, Any]]:
     """Differences and verdicts of one exhibit, each by a column of our runs."""
     nothing = dict.fromkeys(
         ("difference", "low", "high", "p", "p_holm", "seeds_needed"), math.nan
@@ -120,7 +135,7 @@ def _judge(matches: list[Match], columns: list[str]) -> list[dict[str, Any]]:
     adjusted = holm([d.p for d in tested.values()])
     for (place, difference), p in zip(tested.items(), adjusted, strict=True):
         tolerance, half = matches[place].reference.tolerance, difference.half(1 - 2 * LEVEL)
-        word = verdict(difference, p, tolerance)
+        word = verdict(difference, p, tolerance, direction)
         out[place] |= {
             "low": difference.value - half,
             "high": difference.value + half,
@@ -194,30 +209,35 @@ def _gaps(reference: Reference) -> Iterator[str]:
         )
 
 
-def show(rows: pd.DataFrame) -> Table:
+def show(rows: pd.DataFrame, metric: PrimaryMetric) -> Table:
     """The comparison of one data set and network as people read it.
 
     Args:
         rows: of `compare`, one data set and network.
+        metric: of the data set.
     """
     several, choice = rows["settings"].nunique() > 1, (rows["published_selection"] != "last").any()
     columns = [("Settings", "l")] * several + [
         ("Recipe", "l"),
         *BESIDE_K,
-        ("Ours,\u00a0%", "r"),
+        (with_unit("Ours", metric), "r"),
         ("n", "r"),
     ]
-    columns += [("Ours at best epoch,\u00a0%", "r")] * bool(choice) + [
-        ("Published,\u00a0%", "r"),
+    columns += [(with_unit("Ours at best epoch", metric), "r")] * bool(choice) + [
+        (with_unit("Published", metric), "r"),
         ("n", "r"),
     ]
-    columns += [("Difference, points [90\u00a0%]", "r"), ("Tolerance", "r"), ("Verdict", "l")]
+    columns += [
+        (of_difference("Difference", metric, 90), "r"),
+        ("Tolerance", "r"),
+        ("Verdict", "l"),
+    ]
     open_ = (rows["verdict"] == "inconclusive").any()
     columns += [("Seeds needed", "r")] * bool(open_)
     table = Table(
         columns, [], filters={"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]}
     )
-    before = None
+    before, decimals = None, digits(metric)
     for _, row in rows.iterrows():
         names = [Item(row["settings"] or "recipe’s own")] * several + [Item(row["label"])]
         if (now := (row["settings"], row["recipe"])) == before:
@@ -237,41 +257,45 @@ def show(rows: pd.DataFrame) -> Table:
         items = [
             *names,
             *beside_k(row),
-            Item(_plus_minus(row["error_mean"], row["error_std"]), failed),
+            Item(plus_minus(row["value_mean"], row["value_std"], decimals), failed),
             Item(n),
         ]
-        items += [Item(_plus_minus(row["error_best_mean"], row["error_best_std"]))] * bool(choice)
-        items += _theirs(row)
-        items += [Item(_difference(row)), Item(f"± {row['tolerance']:g}"), _verdict(row)]
+        items += [Item(plus_minus(row["value_best_mean"], row["value_best_std"], decimals))] * bool(
+            choice
+        )
+        items += _theirs(row, decimals)
+        items += [
+            Item(_difference(row, decimals)),
+            Item(f"± {row['tolerance']:g}"),
+            _verdict(row, metric.direction),
+        ]
         items += [Item(_needed(row))] * bool(open_)
         table.rows.append(items)
     return table
 
 
-def _theirs(row: pd.Series) -> list[Item]:
+def _theirs(row: pd.Series, decimals: int) -> list[Item]:
     kind = {"none": "", "unknown": " (?)"}.get(
         row["published_spread_kind"], f" {row['published_spread_kind']}"
     )
     spread = (
-        "" if pd.isna(row["published_spread"]) else f" ± {number(row['published_spread'])}{kind}"
+        ""
+        if pd.isna(row["published_spread"])
+        else f" ± {number(row['published_spread'], decimals)}{kind}"
     )
     source = row["source"] + (f" ({row['note']})" if row["note"] else "")
     n = "?" if pd.isna(row["published_n"]) else f"{row['published_n']:.0f}"
-    return [Item(number(row["published_value"]) + spread, (source,)), Item(n)]
+    return [Item(number(row["published_value"], decimals) + spread, (source,)), Item(n)]
 
 
-def _difference(row: pd.Series) -> str:
+def _difference(row: pd.Series, decimals: int) -> str:
     if pd.isna(row["difference"]):
         return NONE
-    interval = (
-        ""
-        if pd.isna(row["low"])
-        else f" [{number(row['low'], sign=True)}, {number(row['high'], sign=True)}]"
-    )
-    return number(row["difference"], sign=True) + interval
+    ends = "" if pd.isna(row["low"]) else f" {interval(row['low'], row['high'], decimals)}"
+    return number(row["difference"], decimals, sign=True) + ends
 
 
-def _verdict(row: pd.Series) -> Item:
+def _verdict(row: pd.Series, direction: Direction) -> Item:
     """The verdict in words: in parentheses while provisional, with a footnote on the epoch that was
     compared."""
     word, notes = row["verdict"], [row["reason"]] if row["reason"] else []
@@ -291,8 +315,8 @@ def _verdict(row: pd.Series) -> Item:
             )
         if row["verdict"] == "reproduced" and row["p_holm"] < LEVEL:
             notes.append(
-                f"inside the tolerance, yet {'worse' if row['difference'] > 0 else 'better'}: the "
-                f"difference is not zero"
+                f"inside the tolerance, yet {side(row['difference'], direction)}: the difference is "
+                f"not zero"
             )
         word = f"({word})" if row["n"] < PROVISIONAL else word
     return Item(word, tuple(notes))
@@ -302,9 +326,3 @@ def _needed(row: pd.Series) -> str:
     if row["verdict"] != "inconclusive":
         return ""
     return f"> {MOST_SEEDS}" if math.isinf(row["seeds_needed"]) else f"{row['seeds_needed']:.0f}"
-
-
-def _plus_minus(centre: float, std: float) -> str:
-    if math.isnan(centre):
-        return NONE
-    return number(centre) + ("" if math.isnan(std) else f" ± {number(std)}")

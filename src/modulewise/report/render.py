@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from modulewise.config import references
 from modulewise.config.cell import Cell
@@ -26,7 +25,8 @@ from modulewise.report import (
     drawing,
     exhibit,
     figures,
-    fronts,
+    gallery,
+    naming,
     published,
     stats,
     tables,
@@ -34,45 +34,11 @@ from modulewise.report import (
     verdicts,
 )
 from modulewise.report.frame import STATES, Frame, read
+from modulewise.report.naming import named
 from modulewise.runs.provenance import source_hash
+from modulewise.runs.result import PrimaryMetric
 
 TEMPLATES = Path(__file__).parent / "templates"
-FIGURES: dict[str, tuple[Callable[[pd.DataFrame, Frame, list[str]], Figure | None], str]] = {
-    "error-against-modules": (
-        figures.error_against_modules,
-        "Test error of the last epoch against the number of modules K: mean with its 95 % "
-        "t-interval; with fewer than "
-        f"{stats.PROVISIONAL} seeds every seed is an open mark. The baseline is the horizontal "
-        f"line, its interval the band.",
-    ),
-    "error-against-memory": (
-        fronts.error_against_memory,
-        "Test error against peak memory while training; the number beside a mark is K. The grey "
-        "line is the Pareto front: nothing has "
-        f"both less error and less memory. Open marks: fewer than {stats.PROVISIONAL} seeds. Only "
-        f"runs measured the same way.",
-    ),
-    "error-against-time": (
-        fronts.error_against_time,
-        "Test error against the time of a training step; the number beside a mark is K. The grey "
-        "line is the Pareto front. "
-        f"Open marks: fewer than {stats.PROVISIONAL} seeds. Only runs that had a device of one "
-        f"model to themselves.",
-    ),
-    "learning-curves": (
-        figures.learning_curves,
-        "Test error after every epoch, a panel per K: the mean over seeds thick, every seed thin; "
-        "the baseline in every panel.",
-    ),
-    "error-over-depth": (
-        figures.error_over_depth,
-        "Test error of every module’s own head at the last epoch: the mean over seeds with marks, "
-        "every seed thin. "
-        "The baseline’s error is the horizontal line. Heads that give no class scores have no mark.",
-    ),
-}
-"""Name -> what draws it and its caption; one of each per data set, network and settings, more of
-many recipes."""
 OURS = (
     "across",
     "performance-profiles",
@@ -83,10 +49,10 @@ OURS = (
     "trials",
     "tuning",
     "unfinished",
-    *FIGURES,
+    *(kind.name for kind in gallery.KINDS),
 )
-"""How the names of our files in `tables/` and `figures/` begin: what an earlier report left under
-these names is removed."""
+"""Patterns of how the names of our files in `tables/` and `figures/` begin: what an earlier report
+left under these names is removed."""
 
 
 def build(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path, out: Path) -> Path:
@@ -111,7 +77,7 @@ def build(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path, out: Pa
     frame = read(sweep, catalog, cells, runs)
     rows = stats.headline(frame)
     beside = published.compare(frame, rows, cells, catalog, numbers)
-    files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(frame.runs)}
+    files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(named(frame.runs, frame.metric))}
     left = tables.unfinished(frame)
     _add(files, "unfinished", left, tables.to_plain(left))
     page = {
@@ -123,7 +89,7 @@ def build(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path, out: Pa
         "sections": list(_sections(frame, rows, beside, files))
         if (frame.runs["state"] == "done").any()
         else [],
-        "across": _across(frame, files),
+        "across": [_across(frame, metric, files) for metric in frame.primary],
         "exhibit": _exhibit(sweep, frame, rows, beside, numbers, files),
         "tuning": _tuning(sweep, catalog, cells, frame, files),
         "recipes": {name: catalog.recipes.recipes[name] for name in frame.labels},
@@ -131,6 +97,7 @@ def build(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path, out: Pa
         "provisional": stats.PROVISIONAL,
         "references": sorted({f"{r.dataset} {r.network}" for r in numbers}),
         "most_seeds": verdicts.MOST_SEEDS,
+        "naming": naming,
     }
     env = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -151,43 +118,24 @@ def _sections(
     baseline = frame.labels[frame.baseline] if frame.baseline else "baseline"
     for number, ((dataset, network), mine) in enumerate(rows.groupby(stats.SECTION, sort=False)):
         name = f"{dataset}_{network}"
-        table = tables.headline(mine, baseline)
-        _add(files, f"headline_{name}", table, mine)
+        metric = frame.metric(str(dataset))
+        table = tables.headline(mine, baseline, metric)
+        _add(files, f"headline_{name}", table, named(mine, frame.metric))
         theirs = (
             beside[(beside[stats.SECTION] == [dataset, network]).all(axis=1)]
             if len(beside)
             else beside
         )
-        compared = published.show(theirs) if len(theirs) else None
+        compared = published.show(theirs, metric) if len(theirs) else None
         if compared:
-            _add(files, f"published_{name}", compared, theirs)
-        shown = []
-        done = frame.runs.query("state == 'done' and dataset == @dataset and network == @network")
-        for setting, settings in enumerate(mine["settings"].unique()):
-            runs = done[done["settings"] == settings]
-            number_ = str(setting + 1) if mine["settings"].nunique() > 1 else ""
-            parts = figures.parts(runs, frame)
-            for (kind, (draw, caption)), (part, recipes) in product(
-                FIGURES.items(), enumerate(parts, 1)
-            ):
-                made = drawing.files(partial(draw, runs, frame, recipes))
-                if made is None:
-                    continue
-                if len(parts) > 1:
-                    caption = f"Part {part} of {len(parts)}: {', '.join(frame.labels[r] for r in recipes)}. {caption}"
-                stem = "_".join(
-                    t for t in (kind, name, number_, f"part{part}" * (len(parts) > 1)) if t
-                )
-                files |= {f"figures/{stem}.{suffix}": content for suffix, content in made.items()}
-                svg = Markup(drawing.inline(made["svg"], f"s{number}-{setting}-{part}-{kind}"))
-                shown.append({"svg": svg, "caption": caption, "settings": settings, "stem": stem})
+            _add(files, f"published_{name}", compared, named(theirs, frame.metric))
         yield {
             "dataset": dataset,
             "network": network,
             "id": name,
             "table": table,
             "published": compared,
-            "figures": shown,
+            "figures": list(gallery.of_section(frame, mine, number, files)),
         }
 
 
@@ -203,16 +151,17 @@ def _exhibit(
     if sweep.exhibit is None:
         return None
     found = exhibit.numbers(sweep.exhibit, frame, rows, beside, published_)
-    table = exhibit.show(sweep.exhibit, found)
+    table = exhibit.show(sweep.exhibit, found, frame)
     _add(files, "exhibit", table, found)
     sources = exhibit.sources(sweep.exhibit, found)
-    metrics = [exhibit.METRICS[m] for m in sweep.exhibit.metrics]
+    metrics = [exhibit.title(m, frame) for m in sweep.exhibit.metrics]
     kinds = exhibit.spreads(found)
     return {
         "of": sweep.exhibit,
         "table": table,
         "sources": sources,
         "metrics": metrics,
+        "tested": any(map(exhibit.is_test, sweep.exhibit.metrics)),
         "spread": kinds[0] if len(kinds) == 1 else "",
     }
 
@@ -224,33 +173,43 @@ def _tuning(
     table = tuning.show(sweep, catalog, cells, frame)
     _add(files, "tuning", table, tables.to_plain(table))
     if catalog.tuned:
-        files["tables/trials.csv"] = tables.to_csv(tuning.trials(catalog))
+        files["tables/trials.csv"] = tables.to_csv(
+            named(tuning.trials(catalog), frame.metric, "validation_")
+        )
     return table
 
 
-def _across(frame: Frame, files: dict[str, bytes]) -> dict[str, Any]:
-    """What the page shows over all tasks, or why not; adds the files."""
-    found = across.tasks(frame)
+def _across(frame: Frame, metric: PrimaryMetric, files: dict[str, bytes]) -> dict[str, Any]:
+    """What the page shows over all tasks of a metric, or why not; adds the files."""
+    found = across.tasks(frame, metric)
     if reason := across.why_not(found, frame):
-        return {"reason": reason}
+        return {"metric": metric, "reason": reason}
     rows, shown = across.improvement(found), []
     table = across.show(rows, found, frame)
-    _add(files, "across", table, across.ranges(rows, found, frame))
+    of = f"_{metric.name}" if len(frame.primary) > 1 else ""
+    _add(files, f"across{of}", table, across.ranges(rows, found, frame))
     parts = figures.parts(frame.runs[frame.runs["state"] == "done"], frame)
     for part, recipes in enumerate(parts, 1):
         drawn = drawing.files(partial(across.performance_profiles, found, frame, recipes))
         if drawn is None:
             continue
-        stem = "performance-profiles_all" + (f"_part{part}" if len(parts) > 1 else "")
+        stem = f"performance-profiles{of or '_all'}" + (f"_part{part}" if len(parts) > 1 else "")
         files |= {f"figures/{stem}.{suffix}": content for suffix, content in drawn.items()}
         shown.append(
             {
-                "svg": Markup(drawing.inline(drawn["svg"], f"a{part}")),
+                "svg": Markup(drawing.inline(drawn["svg"], f"a{part}{of}")),
                 "stem": stem,
                 "tasks": len(across.common(found, recipes)[1]),
             }
         )
-    return {"reason": "", "table": table, "figures": shown, "resamples": across.RESAMPLES}
+    return {
+        "metric": metric,
+        "reason": "",
+        "stem": f"across{of}",
+        "table": table,
+        "figures": shown,
+        "resamples": across.RESAMPLES,
+    }
 
 
 def _add(files: dict[str, bytes], stem: str, table: tables.Table, numbers: pd.DataFrame) -> None:
@@ -317,8 +276,9 @@ def _publish(out: Path, files: dict[str, bytes]) -> None:
     for folder in (out / "tables", out / "figures"):
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
-            ours = (
-                path.suffix in (".csv", ".tex", ".svg", ".pdf") and path.stem.split("_")[0] in OURS
+            begin = path.stem.split("_")[0]
+            ours = path.suffix in (".csv", ".tex", ".svg", ".pdf") and any(
+                fnmatchcase(begin, pattern) for pattern in OURS
             )
             if ours and f"{folder.name}/{path.name}" not in files:
                 path.unlink()

@@ -63,14 +63,14 @@ def mean(values: pd.Series, level: float = 0.95) -> Mean:
 
 
 def paired(mine: pd.DataFrame, base: pd.DataFrame, level: float = 0.95) -> Mean:
-    """Differences of error (mine - base) over the seeds that both have, summarised.
+    """Differences of the primary metric (mine - base) over the seeds that both have, summarised.
 
     Args:
-        mine: runs with columns `seed` and `error`, one per seed.
+        mine: runs with columns `seed` and `value`, one per seed.
         base: the runs to compare with.
         level: of the interval.
     """
-    a, b = (f.dropna(subset=["error"]).set_index("seed")["error"] for f in (mine, base))
+    a, b = (f.dropna(subset=["value"]).set_index("seed")["value"] for f in (mine, base))
     return mean((a - b).dropna(), level)
 
 
@@ -101,8 +101,8 @@ def headline(frame: Frame) -> pd.DataFrame:
     """One row per data set, network, settings, recipe and K: the baseline first, then the sweep's
     order, K rising.
 
-    Errors are percentages, gaps percentage points, memory bytes; ratios are to the baseline; NaN
-    where nothing can be said, with the reason in `*_reason`.
+    `value_*` are of the data set's primary metric, gaps are ours minus the baseline's, memory is in
+    bytes; ratios are to the baseline; NaN where nothing can be said, with the reason in `*_reason`.
     """
     runs = frame.runs
     if runs.empty:
@@ -136,14 +136,14 @@ def _row(mine: pd.DataFrame, base: pd.DataFrame, is_baseline: bool) -> dict[str,
     }
     out |= {state: int(states.get(state, 0)) for state in STATES}
     mine, base = mine[mine["state"] == "done"], base[base["state"] == "done"]
-    error, gap = (
-        mean(mine["error"]),
+    value, gap = (
+        mean(mine["value"]),
         mean(pd.Series(dtype=float)) if is_baseline else paired(mine, base),
     )
-    out |= {"stale": int(mine["stale"].sum()), "n": error.n, "provisional": error.n < PROVISIONAL}
-    out |= {f"error_{k}": v for k, v in error._asdict().items() if k != "n"}
+    out |= {"stale": int(mine["stale"].sum()), "n": value.n, "provisional": value.n < PROVISIONAL}
+    out |= {f"value_{k}": v for k, v in value._asdict().items() if k != "n"}
     out |= {f"gap_{k}": v for k, v in gap._asdict().items()}
-    out["gap_reason"] = _gap_reason(error.n, gap.n, base) if not is_baseline else ""
+    out["gap_reason"] = _gap_reason(value.n, gap.n, base) if not is_baseline else ""
     exclusive = mine[mine["exclusive"]], base[base["exclusive"]]
     costs = {
         "memory": relative(

@@ -12,6 +12,8 @@ import pandas as pd
 
 from modulewise import units
 from modulewise.report.frame import Frame
+from modulewise.report.naming import digits, of_difference, title, with_unit
+from modulewise.runs.result import PrimaryMetric
 
 NONE = "–"
 OTHERS = {
@@ -72,20 +74,21 @@ class Table:
         return {note: _letter(n) for n, note in enumerate(found)}
 
 
-def headline(rows: pd.DataFrame, baseline: str) -> Table:
+def headline(rows: pd.DataFrame, baseline: str, metric: PrimaryMetric) -> Table:
     """The headline table of one data set and network.
 
     Args:
         rows: of `stats.headline`, one data set and network.
         baseline: the baseline's label.
+        metric: of the data set.
     """
     several = rows["settings"].nunique() > 1
     columns = [
         ("Recipe", "l"),
         *BESIDE_K,
-        ("Test error,\u00a0%", "r"),
+        (with_unit(title(metric), metric), "r"),
         ("n", "r"),
-        (f"Gap to {baseline}, points [95\u00a0%]", "r"),
+        (of_difference(f"Gap to {baseline}", metric, 95), "r"),
     ]
     columns += [
         ("Memory", "r"),
@@ -106,20 +109,18 @@ def headline(rows: pd.DataFrame, baseline: str) -> Table:
         names.append(Item(row["label"]))
         if not begins:
             names = [Item("", again=name.text) for name in names]
-        table.rows.append([*names, *_figures(row)])
+        table.rows.append([*names, *_figures(row, digits(metric))])
     return table
 
 
-def _figures(row: pd.Series) -> list[Item]:
-    error = NONE if row["n"] == 0 else number(row["error_mean"])
-    if row["n"] > 1:
-        error += f" ± {number(row['error_std'])}"
+def _figures(row: pd.Series, decimals: int) -> list[Item]:
+    value = plus_minus(row["value_mean"], row["value_std"], decimals)
     n = str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}"
     return [
         *beside_k(row),
-        Item(error),
+        Item(value),
         Item(n),
-        _gap(row),
+        _gap(row, decimals),
         _cost(row, "memory", _measured(row["memory_bytes"], units.memory)),
         _cost(row, "time", _measured(row["step_seconds"], units.time)),
         Item(count(row["macs"]) if row["is_baseline"] else times(row["macs_ratio"])),
@@ -153,17 +154,17 @@ def beside_ks(rows: pd.DataFrame) -> list[Item]:
     return out
 
 
-def _gap(row: pd.Series) -> Item:
+def _gap(row: pd.Series, decimals: int) -> Item:
     notes = (row["gap_reason"],) if row["gap_reason"] else ()
     if row["is_baseline"] or row["n"] == 0:
         return Item(NONE)
     if row["gap_n"] == 0:
         return Item(NONE, notes)
-    text = number(row["gap_mean"], sign=True)
+    text = number(row["gap_mean"], decimals, sign=True)
     if row["gap_n"] > 1 and row["gap_std"] == 0:
         return Item(text, (*notes, "all seeds differ by the same amount: no interval can be given"))
     if row["gap_n"] > 1:
-        text += f" [{number(row['gap_low'], sign=True)}, {number(row['gap_high'], sign=True)}]"
+        text += f" {interval(row['gap_low'], row['gap_high'], decimals)}"
     return Item(text, notes)
 
 
@@ -228,7 +229,7 @@ def to_csv(frame: pd.DataFrame) -> bytes:
 def to_plain(table: Table) -> pd.DataFrame:
     """A table of text without its footnotes."""
     return pd.DataFrame(
-        [[i.text for i in row] for row in table.rows], columns=[title for title, _ in table.columns]
+        [[i.text for i in row] for row in table.rows], columns=[name for name, _ in table.columns]
     )
 
 
@@ -240,7 +241,7 @@ def to_latex(table: Table) -> bytes:
         f"\\begin{{tabular}}{{{''.join(a for _, a in table.columns)}}}",
         "\\toprule",
     ]
-    lines += [" & ".join(escape(title) for title, _ in table.columns) + r" \\", "\\midrule"]
+    lines += [" & ".join(escape(name) for name, _ in table.columns) + r" \\", "\\midrule"]
     for number_, row in enumerate(table.rows):
         if number_ in table.starts[1:]:
             lines.append("\\addlinespace")
@@ -271,6 +272,18 @@ def escape(text: str) -> str:
 def number(value: float, digits: int = 2, sign: bool = False) -> str:
     """A number with a true minus sign."""
     return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+
+
+def plus_minus(centre: float, std: float, decimals: int = 2) -> str:
+    """A mean with its standard deviation, as far as there are any."""
+    if math.isnan(centre):
+        return NONE
+    return number(centre, decimals) + ("" if math.isnan(std) else f" ± {number(std, decimals)}")
+
+
+def interval(low: float, high: float, decimals: int = 2) -> str:
+    """An interval of differences, with signs."""
+    return f"[{number(low, decimals, sign=True)}, {number(high, decimals, sign=True)}]"
 
 
 def times(ratio: float) -> str:

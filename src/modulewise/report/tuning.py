@@ -11,6 +11,7 @@ from modulewise.config.resolve import Catalog
 from modulewise.config.sweep import Sweep
 from modulewise.config.trials import Trial
 from modulewise.report.frame import Frame
+from modulewise.report.naming import digits, with_unit, without_test
 from modulewise.report.tables import NONE, Item, Table, number
 
 PUBLISHED = "published weights"
@@ -25,7 +26,8 @@ class Origin(NamedTuple):
     mark: str
     trials: int
     chosen: str
-    error: float | None
+    value: float | None
+    """Primary metric on the held-out images."""
 
 
 def show(sweep: Sweep, catalog: Catalog, cells: list[Cell], frame: Frame) -> Table:
@@ -49,7 +51,7 @@ def show(sweep: Sweep, catalog: Catalog, cells: list[Cell], frame: Frame) -> Tab
         ("Settings", "l"),
         ("Trials", "r"),
     ]
-    titles += [("Chosen", "l"), ("Validation error,\u00a0%", "r")] * (sweep.tune is not None)
+    titles += [("Chosen", "l"), (_validation(frame), "r")] * (sweep.tune is not None)
     table = Table(titles, [])
     for origin, modules in found.items():
         words = (
@@ -71,10 +73,20 @@ def show(sweep: Sweep, catalog: Catalog, cells: list[Cell], frame: Frame) -> Tab
         if sweep.tune:
             items += [
                 Item(origin.chosen),
-                Item(NONE if origin.error is None else number(origin.error)),
+                Item(
+                    NONE
+                    if origin.value is None
+                    else number(origin.value, digits(frame.metric(origin.dataset)))
+                ),
             ]
         table.rows.append(items)
     return table
+
+
+def _validation(frame: Frame) -> str:
+    """The title of the column of what the chosen trials reached."""
+    first, *others = frame.primary
+    return "Validation" if others else with_unit(f"Validation {without_test(first)}", first)
 
 
 def _origins(catalog: Catalog, cell: Cell) -> list[Origin]:
@@ -105,7 +117,7 @@ def trials(catalog: Catalog) -> pd.DataFrame:
             row = choice.place._asdict() | {
                 "trial": n,
                 "settings": _changes(trial),
-                "validation_error": trial.validation,
+                "validation_value": trial.validation,
             }
             rows.append(row | {"chosen": n == choice.chosen, "runs": " ".join(trial.cells)})
     return pd.DataFrame(rows)

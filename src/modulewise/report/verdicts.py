@@ -19,6 +19,7 @@ LEVEL = 0.05
 """Of every test; the interval that must lie inside the tolerance has level 1 - 2 * LEVEL."""
 MOST_SEEDS = 100
 """Larger numbers of seeds are not worked out."""
+Direction = Literal["lower", "higher"]
 Verdict = Literal["reproduced", "better", "worse", "inconclusive"]
 
 
@@ -99,13 +100,16 @@ def inside(difference: Difference, tolerance: float) -> bool:
     return abs(difference.value) + difference.half(1 - 2 * LEVEL) < tolerance
 
 
-def verdict(difference: Difference, adjusted_p: float, tolerance: float) -> Verdict:
+def verdict(
+    difference: Difference, adjusted_p: float, tolerance: float, direction: Direction = "lower"
+) -> Verdict:
     """The rule.
 
     Args:
-        difference: ours minus the published value, of an error: below zero is better.
+        difference: ours minus the published value.
         adjusted_p: its p-value after Holm's correction.
         tolerance: of the published number.
+        direction: of better values.
 
     Example:
         >>> verdict(welch(Sample(5, 8.0, 0.3), Sample(5, 7.0, 0.3)), 0.001, 0.5)
@@ -114,8 +118,13 @@ def verdict(difference: Difference, adjusted_p: float, tolerance: float) -> Verd
     if inside(difference, tolerance):
         return "reproduced"
     if adjusted_p < LEVEL:
-        return "worse" if difference.value > 0 else "better"
+        return side(difference.value, direction)
     return "inconclusive"
+
+
+def side(difference: float, direction: Direction) -> Literal["better", "worse"]:
+    """What a difference other than zero says of ours."""
+    return "better" if (difference < 0) == (direction == "lower") else "worse"
 
 
 def seeds_needed(

@@ -4,7 +4,7 @@ trust."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -12,6 +12,8 @@ from modulewise.config.cell import Cell
 from modulewise.files import write_atomic
 
 FILE = "result.json"
+METRIC_NAME = r"^[A-Za-z][A-Za-z0-9-]*$"
+"""Names of metrics stand in names of files and columns."""
 Status = Literal["done", "diverged", "out_of_memory"]
 
 
@@ -24,7 +26,7 @@ class Frozen(BaseModel):
 class PrimaryMetric(Frozen):
     """The number that runs of a task are compared by."""
 
-    name: str = "error"
+    name: Annotated[str, Field(pattern=METRIC_NAME)] = "error"
     """Name in the run's records (`test_<name>/overall`) and in `references.csv` (`test_<name>`)."""
     label: str = "test error"
     """Name on pages and axes."""
