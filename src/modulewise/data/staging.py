@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 from pathlib import Path
+
+from filelock import FileLock
 
 from modulewise.config.dataset import Dataset
 from modulewise.errors import InvalidInput
@@ -44,8 +45,7 @@ def staged(config: Dataset, root: Path) -> tuple[Dataset, Path]:
     copy = home / source.name
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with (home / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(home / "lock"):
             if not copy.exists():
                 aside = home / "copying"
                 shutil.rmtree(aside, ignore_errors=True)

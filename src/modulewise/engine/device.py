@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import os
 import platform
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from modulewise.errors import InvalidInput
 
@@ -78,8 +78,9 @@ def claim(device: torch.device) -> Iterator[Callable[[], bool]]:
     """Hold the device, or on a CPU as many cores as there are threads; gives what says whether
     nobody else held or wanted it since.
 
-    Runs of this package on one host see one another through lock files: who finds one held leaves a
-    byte in it, which tells its holder. On a GPU, memory that others occupy at the start counts too.
+    Runs of this package on one host see one another through lock files: who finds one held appends
+    a byte to the file beside it, which tells its holder. On a GPU, memory that others occupy at the
+    start counts too.
     """
     folder = Path(tempfile.gettempdir()) / f"modulewise-devices-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -92,25 +93,21 @@ def claim(device: torch.device) -> Iterator[Callable[[], bool]]:
         slots = [f"core-{i}" for i in range(len(os.sched_getaffinity(0)))]
     held: dict[int, int] = {}
     others: list[int] = []
-    for slot in slots:
-        if len(held) == wanted:
-            break
-        fd = os.open(folder / slot, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held[fd] = os.fstat(fd).st_size
-        except OSError:
-            others.append(fd)
-    alone = len(held) == wanted and not busy and pack() == 1
-    for fd in others:
+    with ExitStack() as open_files:
+        for slot in slots:
+            if len(held) == wanted:
+                break
+            calls = open_files.enter_context((folder / f"{slot}.calls").open("ab")).fileno()
+            try:
+                open_files.enter_context(FileLock(folder / slot, blocking=False))
+                held[calls] = os.fstat(calls).st_size
+            except Timeout:
+                others.append(calls)
+        alone = len(held) == wanted and not busy and pack() == 1
         if len(held) < wanted:
-            os.write(fd, b".")
-        os.close(fd)
-    try:
+            for calls in others:
+                os.write(calls, b".")
         yield lambda: alone and all(os.fstat(fd).st_size == size for fd, size in held.items())
-    finally:
-        for fd in held:
-            os.close(fd)
 
 
 def set_numerics(tf32: bool, deterministic: bool) -> None:

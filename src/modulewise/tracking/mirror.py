@@ -8,7 +8,6 @@ its record all the same (trained again after it had ended) is deleted there and 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -18,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from modulewise.errors import InvalidInput
 from modulewise.runs import record, result
@@ -330,10 +331,13 @@ def _sizes(folder: Path) -> list[int]:
 @contextmanager
 def _alone(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
     """One pass at a time on this host; a second one waits."""
-    with (runs / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another mirror of {runs} is at work; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = FileLock(runs / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        say(f"another mirror of {runs} is at work; waiting for it")
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
