@@ -28,4 +28,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        [TUNED] if TUNING else [REPORT, TRACKED],
+        [TUNED] if PLAN.tuning else [REPORT, TRACKED],

@@ -283,7 +283,6 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "broken YAML": (text("recipes.yaml", lambda t: t[:200] + "]"), CHECK),
     "a file that is no text": (text("datasets.yaml", lambda t: b"\xff\xfe" + t.encode()), CHECK),
     "no such file": (nothing, CHECK.replace("sweep.yaml", "swep.yaml")),
-    "broken JSON": (nothing, "check --sweep {"),
     "npz: no such file": (both(npz(), lambda f: f.pop("mine.npz")), CHECK),
     "npz: damaged": (raw(b"PK\x03\x04 torn"), CHECK),
     "npz: an array is missing": (npz(y_test=None), CHECK),

@@ -3,7 +3,6 @@ the place and the choices."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import yaml
 
 from modulewise.cli.check import check
 from modulewise.config.cell import Cell
+from modulewise.config.plan import load_plan
 from modulewise.config.recipes import When
-from modulewise.config.resolve import Catalog, load_sweep
+from modulewise.config.resolve import Catalog
 from modulewise.config.sweep import Sweep
 from modulewise.errors import InvalidInput
 
@@ -199,16 +199,19 @@ def sweep(*grids: dict[str, Any]) -> Sweep:
     return Sweep.model_validate({"sweep": "s", "grids": [base | g for g in grids]})
 
 
+def cells(folder: Path, *grids: dict[str, Any]) -> list[Cell]:
+    return [cell for _, cell in write(folder).cells(sweep(*grids))]
+
+
 def test_a_grid_is_a_product(tmp_path: Path) -> None:
-    made = write(tmp_path).cells(
-        sweep(
-            {
-                "datasets": ["red", "blue"],
-                "networks": ["resnet8", "resnet14"],
-                "modules": [2, 3],
-                "seeds": 3,
-            }
-        )
+    made = cells(
+        tmp_path,
+        {
+            "datasets": ["red", "blue"],
+            "networks": ["resnet8", "resnet14"],
+            "modules": [2, 3],
+            "seeds": 3,
+        },
     )
     places = [(c.dataset, c.network, c.modules, c.seed) for c in made]
     assert len(places) == len(set(places)) == 24
@@ -219,13 +222,11 @@ def test_a_grid_is_a_product(tmp_path: Path) -> None:
 def test_seeds_are_a_number_or_a_list(
     seeds: int | list[int], expected: list[int], tmp_path: Path
 ) -> None:
-    assert [c.seed for c in write(tmp_path).cells(sweep({"seeds": seeds}))] == expected
+    assert [c.seed for c in cells(tmp_path, {"seeds": seeds})] == expected
 
 
 def test_a_recipe_that_does_not_cut_has_one_cell_beside_all_k(tmp_path: Path) -> None:
-    made = write(tmp_path).cells(
-        sweep({"recipes": ["plain", "local"], "modules": [2, 3, 4], "seeds": 2})
-    )
+    made = cells(tmp_path, {"recipes": ["plain", "local"], "modules": [2, 3, 4], "seeds": 2})
     assert [(c.recipe, c.modules) for c in made if c.seed == 0] == [
         ("plain", 1),
         ("local", 2),
@@ -248,13 +249,13 @@ def test_a_recipe_that_does_not_cut_has_one_cell_beside_all_k(tmp_path: Path) ->
 def test_the_same_cell_twice_is_refused(grids: list[dict[str, Any]], tmp_path: Path) -> None:
     last = len(grids) - 1
     with pytest.raises(
-        InvalidInput, match=rf"file: grids\[{last}\]: .* stands in grids\[0\] already"
+        InvalidInput, match=rf"^sweep: grids\[{last}\]: duplicate cell .*, already in grids\[0\]"
     ):
-        write(tmp_path).cells(sweep(*grids), "file")
+        cells(tmp_path, *grids)
 
 
 def test_settings_of_a_grid_make_other_cells(tmp_path: Path) -> None:
-    made = write(tmp_path).cells(sweep({}, {"training": {"lr": 0.1}}))
+    made = cells(tmp_path, {}, {"training": {"lr": 0.1}})
     assert [c.training.lr for c in made] == [0.5, 0.1]
 
 
@@ -348,12 +349,12 @@ def test_a_sweep_is_read_with_its_files(tmp_path: Path) -> None:
         "datasets": "datasets.yaml",
     }
     path.write_text(yaml.safe_dump(content))
-    made, _, cells = load_sweep(path, tmp_path)
-    assert (made.sweep, len(cells)) == ("s", 2)
+    plan = load_plan(path, tmp_path)
+    assert (plan.sweep.sweep, len(plan.cells)) == ("s", 2)
     content["grids"][0]["recipes"] = ["dlg"]
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(InvalidInput, match=r"sweep.yaml: grids\[0\]: unknown recipe 'dlg'"):
-        load_sweep(path, tmp_path)
+        load_plan(path, tmp_path)
 
 
 @pytest.mark.parametrize(("text", "message"), [(": [", "no valid YAML"), (None, "No such file")])
@@ -364,7 +365,7 @@ def test_an_unreadable_file_is_refused_in_one_line(
     if text is not None:
         path.write_text(text)
     with pytest.raises(InvalidInput, match=message) as error:
-        load_sweep(path, tmp_path)
+        load_plan(path, tmp_path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -372,7 +373,7 @@ def test_an_unreadable_file_is_refused_in_one_line(
 def test_the_repositorys_own_sweeps_are_valid() -> None:
     root = Path(__file__).parents[2]
     for path in sorted((root / "config").glob("papers/*.yaml")):
-        assert load_sweep(path, root)[2], path
+        assert load_plan(path, root).cells, path
 
 
 def test_a_wrong_published_number_is_found_before_the_first_job(
@@ -388,9 +389,11 @@ def test_a_wrong_published_number_is_found_before_the_first_job(
         "seeds": 1,
     }
     sweep = {"sweep": "s", "recipes": "recipes.yaml", "datasets": "datasets.yaml", "grids": [grid]}
-    check(json.dumps(sweep), tmp_path)
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(sweep))
+    check(path, tmp_path)
     assert "1 cells" in capsys.readouterr().out
     text = (tmp_path / "references.csv").read_text().replace(",sd,", ",stdev,", 1)
     (tmp_path / "references.csv").write_text(text)
     with pytest.raises(InvalidInput, match=r"references\.csv: line \d+: spread_kind"):
-        check(json.dumps(sweep), tmp_path)
+        check(path, tmp_path)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from modulewise.config import trials
 from modulewise.config.cell import Cell
-from modulewise.config.resolve import Catalog, load_sweep
-from modulewise.config.sweep import Sweep
+from modulewise.config.plan import Plan, load_plan
 from modulewise.errors import InvalidInput
 from modulewise.planning import choose
 from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result
@@ -43,8 +43,11 @@ ERROR = PrimaryMetric()
 MIOU = PrimaryMetric(name="mIoU", label="mIoU", direction="higher")
 
 
-def load(folder: Path, **tune: Any) -> tuple[Sweep, Catalog, list[Cell]]:
-    return load_sweep(SWEEP | {"tune": TUNE | tune}, ROOT, "x.yaml", folder)
+def load(folder: Path, **tune: Any) -> Plan:
+    """The plan of the sweep; what was chosen lies beside it."""
+    path = folder / "x.yaml"
+    path.write_text(yaml.safe_dump(SWEEP | {"tune": TUNE | tune}))
+    return load_plan(path, ROOT, folder)
 
 
 def finish(
@@ -79,9 +82,10 @@ def finish(
 def test_every_recipe_and_k_has_as_many_trials_and_the_first_is_the_recipe_as_it_stands(
     tmp_path: Path,
 ) -> None:
-    _, catalog, cells = load(tmp_path)
-    assert [len(tried) for tried in catalog.trials.values()] == [4] * 5
-    assert {place[3:] for place in catalog.trials} == {
+    plan = load(tmp_path)
+    cells = plan.cells
+    assert [len(tried) for tried in plan.trials.values()] == [4] * 5
+    assert {point[3:] for point in plan.trials} == {
         ("backprop", 1),
         ("dgl", 2),
         ("dgl", 3),
@@ -89,17 +93,17 @@ def test_every_recipe_and_k_has_as_many_trials_and_the_first_is_the_recipe_as_it
         ("infopro", 3),
     }
     assert len(cells) == len({c.path for c in cells}) == 5 * 4 * 2
-    for place, tried in catalog.trials.items():
+    for point, tried in plan.trials.items():
         first, (own, _) = tried[0]
         assert (first.training, first.options) == ({}, {})
-        plain = catalog.cell(*place[1:], 100)
+        plain = plan.catalog.cell(*point[1:], 100)
         assert own.training == plain.training and own.options == plain.options
         assert len({cells[0].id for _, cells in tried}) == 4
-        assert any("lambda1" in t.options for t, _ in tried) == (place.recipe == "infopro")
+        assert any("lambda1" in t.options for t, _ in tried) == (point.recipe == "infopro")
 
 
 def test_trials_hold_images_out_and_use_seeds_that_are_not_reported(tmp_path: Path) -> None:
-    _, _, cells = load(tmp_path)
+    cells = load(tmp_path).cells
     assert {c.seed for c in cells} == {100, 101}
     assert {c.data.validation for c in cells} == {32}
     with pytest.raises(
@@ -110,9 +114,9 @@ def test_trials_hold_images_out_and_use_seeds_that_are_not_reported(tmp_path: Pa
 
 
 def test_the_draw_is_named_by_its_seed(tmp_path: Path) -> None:
-    assert load(tmp_path)[2] == load(tmp_path)[2]
+    assert load(tmp_path).cells == load(tmp_path).cells
     many = {"training": {"lr": [0.01 * n for n in range(1, 40)]}}
-    assert load(tmp_path, **many)[2] != load(tmp_path, **many, draw=1)[2]
+    assert load(tmp_path, **many).cells != load(tmp_path, **many, draw=1).cells
 
 
 @pytest.mark.parametrize(
@@ -140,8 +144,8 @@ def test_a_wrong_search_is_told_in_one_line(
 def test_the_best_on_validation_is_chosen_whatever_the_test_set_says(
     tmp_path: Path, metric: PrimaryMetric, best: int
 ) -> None:
-    _, catalog, _ = load(tmp_path)
-    for tried in catalog.trials.values():
+    plan = load(tmp_path)
+    for tried in plan.trials.values():
         for n, (_, cells) in enumerate(tried):
             for cell in cells:
                 finish(
@@ -151,31 +155,31 @@ def test_the_best_on_validation_is_chosen_whatever_the_test_set_says(
                     test=[1.0, 95.0, 90.0, 3.0][n],
                     metric=metric,
                 )
-    tuned = choose.judge(catalog.trials, tmp_path)
+    tuned = choose.judge(plan.trials, tmp_path)
     assert [c.chosen for c in tuned.choices] == [best] * 5
     choose.write(tuned, tmp_path / "tuned.json")
-    sweep, after, cells = load(tmp_path)
-    assert after.tuned == tuned
+    after = load(tmp_path)
+    cells = after.cells
+    assert after.tuned == tuned and not after.tuning
     assert (
         len(cells) == 5 * 3
         and {c.seed for c in cells} == {0, 1, 2}
         and {c.data.validation for c in cells} == {0}
     )
     for cell in cells:
-        (place,) = [
+        (point,) = [
             p
-            for p in catalog.trials
+            for p in plan.trials
             if p[1:] == (cell.dataset, cell.network, cell.recipe, cell.modules)
         ]
-        trial, (tried, _) = catalog.trials[place][best]
+        trial, (tried, _) = plan.trials[point][best]
         assert cell.training == tried.training and cell.options == tried.options
         assert trial.training or trial.options
-    assert sweep.tune is not None
 
 
 def test_a_trial_that_failed_is_spent_and_not_chosen(tmp_path: Path) -> None:
-    _, catalog, _ = load(tmp_path)
-    for tried in catalog.trials.values():
+    plan = load(tmp_path)
+    for tried in plan.trials.values():
         for n, (_, cells) in enumerate(tried):
             for seed, cell in enumerate(cells):
                 failed = n == 1 and seed == 1
@@ -185,29 +189,31 @@ def test_a_trial_that_failed_is_spent_and_not_chosen(tmp_path: Path) -> None:
                     5.0 if n == 1 else 20.0 + n,
                     status="diverged" if failed else "done",
                 )
-    tuned = choose.judge(catalog.trials, tmp_path)
+    tuned = choose.judge(plan.trials, tmp_path)
     assert [c.chosen for c in tuned.choices] == [0] * 5
     assert all(len(c.trials) == 4 and c.trials[1].validation is None for c in tuned.choices)
 
 
 def test_no_choice_before_all_trials_are_there_or_when_none_finished(tmp_path: Path) -> None:
-    _, catalog, cells = load(tmp_path)
+    plan = load(tmp_path)
+    cells = plan.cells
     for cell in cells[1:]:
         finish(cell, tmp_path, None, status="diverged")
     with pytest.raises(InvalidInput, match="has no result; train the trials first"):
-        choose.judge(catalog.trials, tmp_path)
+        choose.judge(plan.trials, tmp_path)
     finish(cells[0], tmp_path, None, status="diverged")
     with pytest.raises(InvalidInput, match="no trial of fake resnet8 backprop 1 finished"):
-        choose.judge(catalog.trials, tmp_path)
+        choose.judge(plan.trials, tmp_path)
 
 
 def test_other_trials_void_an_earlier_choice(tmp_path: Path) -> None:
-    _, catalog, cells = load(tmp_path)
+    plan = load(tmp_path)
+    cells = plan.cells
     for cell in cells:
         finish(cell, tmp_path, 10.0)
-    choose.write(choose.judge(catalog.trials, tmp_path), tmp_path / "tuned.json")
-    assert load(tmp_path)[1].tuned is not None
-    assert load(tmp_path, validation=64)[1].tuned is None
-    assert load(tmp_path, draw=3, training={"lr": [0.1, 0.2, 0.3, 0.4, 0.5]})[1].tuned is None
+    choose.write(choose.judge(plan.trials, tmp_path), tmp_path / "tuned.json")
+    assert not load(tmp_path).tuning
+    assert load(tmp_path, validation=64).tuning
+    assert load(tmp_path, draw=3, training={"lr": [0.1, 0.2, 0.3, 0.4, 0.5]}).tuning
     (tmp_path / "tuned.json").write_text("{")
-    assert trials.read(tmp_path / "tuned.json", trials.plan(catalog.trials)) is None
+    assert trials.read(tmp_path / "tuned.json", trials.digest(plan.trials)) is None

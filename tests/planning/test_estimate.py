@@ -17,7 +17,7 @@ from modulewise.cli import app
 from modulewise.config.cell import Cell, configurations
 from modulewise.config.dataset import Dataset
 from modulewise.config.limits import Limits
-from modulewise.config.resolve import load_sweep
+from modulewise.config.plan import load_plan
 from modulewise.config.sweep import Sweep
 from modulewise.data import batches, sources
 from modulewise.engine import flops
@@ -44,7 +44,7 @@ def sweep(
     path.write_text(
         yaml.safe_dump({"sweep": "s", "grids": [GRID | {"training": training or TRAINING}], **more})
     )
-    return path, load_sweep(path, ROOT)[2]
+    return path, list(load_plan(path, ROOT).cells)
 
 
 def check(
@@ -244,7 +244,7 @@ def test_limits_and_weights_to_keep_are_no_part_of_a_cell(tmp_path: Path) -> Non
 
 def test_ids_of_cells_are_what_they_have_always_been() -> None:
     """Finished work is found by its id."""
-    cells = load_sweep(ROOT / "config" / "demo.yaml", ROOT)[2]
+    cells = load_plan(ROOT / "config" / "demo.yaml", ROOT).cells
     assert [c.id for c in cells[:4]] == ["759120be", "4467e85c", "103ccb3f", "d9d0b791"]
     assert BACKPROP.cell().id == "00bb4e9f"
 

@@ -16,7 +16,7 @@ import yaml
 from cases import Case, Row, images, rows
 from modulewise.cli import app
 from modulewise.config.cell import configurations
-from modulewise.config.resolve import load_sweep
+from modulewise.config.plan import load_plan
 from modulewise.engine.trainer import Trainer
 from modulewise.planning import profile
 
@@ -125,7 +125,7 @@ def test_images_are_as_many_as_the_cell_trains_on() -> None:
 def test_a_sweep_is_measured_once_a_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = load_sweep(sweep(tmp_path), ROOT)[2]
+    cells = load_plan(sweep(tmp_path), ROOT).cells
     code, said = run(tmp_path, capsys, monkeypatch)
     assert code == 0 and "6 runs to do" in said
     found = json.loads((tmp_path / "profile/x.json").read_text())
@@ -167,7 +167,7 @@ def test_steps_are_measured_once_for_all_budgets(
     assert run(tmp_path, capsys, monkeypatch)[0] == 0
     assert sorted(c.recipe for c in counted) == ["backprop", "dgl"]
     found = json.loads((tmp_path / "profile/x.json").read_text())["cells"]
-    for cell in configurations(load_sweep(tmp_path / "s.yaml", ROOT)[2]).values():
+    for cell in configurations(load_plan(tmp_path / "s.yaml", ROOT).cells).values():
         f = found[cell.configuration]
         wanted = cell.training.epochs if not (cell.training.flops or cell.training.seconds) else 1
         if cell.training.seconds:
@@ -189,7 +189,7 @@ def test_other_code_or_another_device_measures_anew(
 def test_too_little_memory_is_a_finding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = load_sweep(sweep(tmp_path), ROOT)[2]
+    cells = load_plan(sweep(tmp_path), ROOT).cells
 
     def short(cell: Any, *_: Any) -> Any:
         if cell.recipe == "dgl":

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from modulewise.config.cell import Cell
-from modulewise.config.resolve import load_sweep
+from modulewise.config.plan import Plan, load_plan
 from modulewise.errors import InvalidInput
 
 ROOT = Path(__file__).parents[2]
@@ -27,23 +28,28 @@ SWEEP: dict[str, Any] = {
 }
 
 
-def measured(path: Path, **seconds: float) -> dict[str, Any]:
-    """A sweep with a profile file of these step times."""
-    cells = load_sweep(SWEEP, ROOT)[2]
+def load(folder: Path, **changes: Any) -> Plan:
+    path = folder / "x.yaml"
+    path.write_text(yaml.safe_dump(SWEEP | changes))
+    return load_plan(path, ROOT)
+
+
+def measured(folder: Path, **seconds: float) -> Plan:
+    """The sweep with a profile file of these step times."""
+    cells, path = load(folder).cells, folder / "profile.json"
     found = {
         c.id: {"steps": c.steps, "step_seconds": seconds[c.recipe], "seconds": 1.0}
         for c in cells
         if c.seed == 0 and c.recipe in seconds
     }
     path.write_text(json.dumps({"device": "GPU A", "versions": {}, "cells": found}))
-    return SWEEP | {"profile": str(path)}
+    return load(folder, profile=str(path))
 
 
 def test_step_times_become_part_of_cells_with_a_budget_in_seconds(tmp_path: Path) -> None:
-    _, catalog, cells = load_sweep(
-        measured(tmp_path / "profile.json", backprop=0.5, dgl=0.25), ROOT
-    )
-    assert catalog.profile is not None and catalog.profile.device == "GPU A"
+    plan = measured(tmp_path, backprop=0.5, dgl=0.25)
+    assert plan.times is not None and plan.times.device == "GPU A"
+    cells = plan.cells
     times = {(c.recipe, c.seed): c.training.step_seconds for c in cells if c.training.seconds}
     assert times == {("backprop", 0): 0.5, ("backprop", 1): 0.5, ("dgl", 0): 0.25, ("dgl", 1): 0.25}
     assert all(c.training.step_seconds is None for c in cells if not c.training.seconds)
@@ -53,9 +59,9 @@ def test_step_times_become_part_of_cells_with_a_budget_in_seconds(tmp_path: Path
 def test_a_cell_that_was_not_measured_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         InvalidInput,
-        match=r"grids\[0\]: fake resnet8 dgl K=2 s0: the profile file has no step time of it",
+        match=r"grids\[0\]: fake resnet8 dgl K=2 s0: no step time in the profile file",
     ):
-        load_sweep(measured(tmp_path / "profile.json", backprop=0.5), ROOT)
+        measured(tmp_path, backprop=0.5)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +75,10 @@ def test_a_wrong_profile_file_is_told_in_one_line(
     if content is not None:
         path.write_text(content)
     with pytest.raises(InvalidInput) as caught:
-        load_sweep(SWEEP | {"profile": str(path)}, ROOT)
+        load(tmp_path, profile=str(path))
     assert message in str(caught.value) and str(path) in str(caught.value)
 
 
-def test_a_step_time_alone_is_no_budget() -> None:
+def test_a_step_time_alone_is_no_budget(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"step_seconds needs a budget in seconds"):
-        load_sweep(SWEEP | {"grids": [GRID | {"training": {"step_seconds": 1.0}}]}, ROOT)
+        load(tmp_path, grids=[GRID | {"training": {"step_seconds": 1.0}}])

@@ -12,10 +12,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.figure import Figure
 
 from modulewise.config.cell import Cell
-from modulewise.config.resolve import Catalog, load_sweep
+from modulewise.config.plan import Plan, load_plan, make_plan
+from modulewise.config.resolve import Catalog
 from modulewise.config.sweep import Sweep
 from modulewise.report import build
 from modulewise.runs.provenance import source_hash
@@ -46,9 +48,25 @@ class Site:
     """A sweep, its cells and a folder of runs, with what a test does to them."""
 
     root: Path
-    sweep: Sweep
-    catalog: Catalog
-    cells: list[Cell]
+    plan: Plan
+
+    @property
+    def sweep(self) -> Sweep:
+        return self.plan.sweep
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.plan.catalog
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return self.plan.cells
+
+    def other(self, **changes: Any) -> Site:
+        """The same folder and catalog; these keys of the sweep's first grid are other ones."""
+        grid = self.sweep.grids[0].model_copy(update=changes)
+        sweep = self.sweep.model_copy(update={"grids": [grid]})
+        return Site(self.root, make_plan(sweep, self.catalog))
 
     @property
     def runs(self) -> Path:
@@ -123,7 +141,7 @@ class Site:
 
     def report(self) -> str:
         """Build the report and return the page."""
-        return build(self.sweep, self.catalog, self.cells, self.runs, self.root / "out").read_text()
+        return build(self.plan, self.runs, self.root / "out").read_text()
 
     def words(self) -> str:
         """Build the report and return its words, without tags."""
@@ -166,9 +184,11 @@ def site(tmp_path: Path) -> Callable[..., Site]:
     """Make a `Site`, of `SWEEP` or another sweep."""
 
     def make(sweep: dict[str, Any] | None = None) -> Site:
-        (tmp_path / "config").mkdir()
+        (tmp_path / "config").mkdir(exist_ok=True)
         (tmp_path / "config/recipes.yaml").write_text(RECIPES)
         (tmp_path / "config/datasets.yaml").write_text(DATASETS)
-        return Site(tmp_path, *load_sweep(sweep or SWEEP, tmp_path))
+        path = tmp_path / "sweep.yaml"
+        path.write_text(yaml.safe_dump(sweep or SWEEP))
+        return Site(tmp_path, load_plan(path, tmp_path))
 
     return make

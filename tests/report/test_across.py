@@ -99,7 +99,7 @@ def test_enough_tasks_are_shown(site: Any) -> None:
     )
     assert (row["helper_parameters_min"], row["helper_parameters_max"]) == (10, 70)
     assert (row["helper_flops_share_min"], row["helper_flops_share_max"]) == (0.25, 0.7)
-    f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
+    f = frame.read(s.plan, s.runs)
     fig = across.performance_profiles(across.tasks(f, PrimaryMetric()), f, ["dgl", "greedy"])
     assert fig
     assert [t.get_text() for t in fig.legends[0].get_texts()] == ["DGL & co_1"]
@@ -130,5 +130,5 @@ def test_other_settings_are_other_tasks(site: Any) -> None:
             s.run(s.cell("dgl", 2, seed, epochs=n), 9.0)
             if n > 3:
                 s.run(s.cell("backprop", 1, seed, epochs=n), 10.0)
-    found = across.tasks(frame.read(s.sweep, s.catalog, s.cells, s.runs), PrimaryMetric())
+    found = across.tasks(frame.read(s.plan, s.runs), PrimaryMetric())
     assert [place[2] for place, _ in found.own["dgl"]] == ["epochs=4", "epochs=5"]

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from modulewise.config.resolve import load_sweep
 from modulewise.errors import InvalidInput
 
 GRID: dict[str, Any] = {"datasets": ["fake"], "networks": ["resnet8"]}
@@ -157,18 +156,13 @@ def test_grids_that_differ_in_the_budget_stand_side_by_side(site: Any) -> None:
 def test_grids_that_differ_in_settings_do_not_share_a_place(site: Any) -> None:
     grid = GRID | {"recipes": ["backprop"], "modules": [1], "seeds": 2}
     sweep = {"sweep": "x", "grids": [grid | {"training": {"epochs": n, "lr": 0.1}} for n in (3, 4)]}
-    root = site().root
     with pytest.raises(InvalidInput) as caught:
-        load_sweep(
-            sweep | {"exhibit": EXHIBIT | {"rows": ["recipe"], "columns": []}}, root, "x.yaml"
-        )
+        site(sweep | {"exhibit": EXHIBIT | {"rows": ["recipe"], "columns": []}})
     assert (
         "K=1 of different epochs would stand in one place; name settings in rows or columns"
         in str(caught.value)
     )
-    load_sweep(
-        sweep | {"exhibit": EXHIBIT | {"rows": ["recipe"], "columns": ["settings"]}}, root, "x.yaml"
-    )
+    site(sweep | {"exhibit": EXHIBIT | {"rows": ["recipe"], "columns": ["settings"]}})
 
 
 @pytest.mark.parametrize(
@@ -190,11 +184,9 @@ def test_grids_that_differ_in_settings_do_not_share_a_place(site: Any) -> None:
 def test_a_wrong_layout_is_told_in_one_line(
     site: Any, change: dict[str, Any], message: str
 ) -> None:
-    root = site().root
     with pytest.raises(InvalidInput) as caught:
-        load_sweep(SWEEP | {"exhibit": EXHIBIT | change}, root, "x.yaml")
-    assert message in str(caught.value)
-    assert str(caught.value).startswith("x.yaml")
+        site(SWEEP | {"exhibit": EXHIBIT | change})
+    assert message in str(caught.value).partition("sweep.yaml: ")[2]
 
 
 def test_a_page_without_an_exhibit_has_none(site: Any) -> None:

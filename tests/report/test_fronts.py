@@ -29,7 +29,7 @@ def test_pareto_against_the_definition() -> None:
 
 
 def read(s: Any) -> tuple[Any, Any]:
-    f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
+    f = frame.read(s.plan, s.runs)
     return f, f.runs[f.runs["state"] == "done"]
 
 
@@ -92,11 +92,7 @@ def test_many_recipes_share_several_figures(site: Any) -> None:
         for name, method in MANY.items()
     }
     s.catalog.recipes.recipes.update(twins)
-    grid = s.sweep.grids[0].model_copy(
-        update={"recipes": ["backprop", *MANY], "modules": [2], "seeds": 1}
-    )
-    sweep = s.sweep.model_copy(update={"grids": [grid]})
-    s = type(s)(s.root, sweep, s.catalog, s.catalog.cells(sweep))
+    s = s.other(recipes=["backprop", *MANY], modules=[2], seeds=1)
     for n, name in enumerate(MANY):
         s.fill(name, 2, [10.0 + n], peak_memory_bytes=1000 + n)
     s.fill("backprop", 1, [9.0], peak_memory_bytes=2000)

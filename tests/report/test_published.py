@@ -83,7 +83,7 @@ def test_the_command_line_tells_it_too(site: Any) -> None:
         [
             "report",
             "--sweep",
-            s.sweep.model_dump_json(),
+            str(s.root / "sweep.yaml"),
             "--root",
             str(s.root),
             "--out",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from modulewise.cli.app import app
@@ -187,7 +185,7 @@ def test_figures_show_the_seeds_until_there_are_three(site: Any) -> None:
     fill(s, "dgl", 2, [11.0, 12.0, 16.0])
     fill(s, "dgl", 4, [15.0, 17.0])
     s.run(s.cell("dgl", 4, 2), 80.0, status="diverged")
-    f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
+    f = frame.read(s.plan, s.runs)
     done = f.runs[f.runs["state"] == "done"]
     fig = figures.against_modules(done, f)
     assert fig
@@ -222,7 +220,7 @@ def test_curves_are_of_done_runs_and_means_of_epochs_that_all_seeds_have(site: A
     longer.metrics(4, {"test_error/overall": 1.0})
     longer.write("end", status="done")
     longer.close()
-    f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
+    f = frame.read(s.plan, s.runs)
     assert (
         set(f.curves["path"])
         == set(f.depth["path"])
@@ -241,9 +239,7 @@ def test_the_baseline_is_the_recipe_that_does_not_cut(site: Any) -> None:
     s.catalog.recipes.recipes["first"] = s.catalog.recipes.recipes["backprop"]
 
     def baseline(*names: str) -> str | None:
-        grid = s.sweep.grids[0].model_copy(update={"recipes": list(names)})
-        sweep = s.sweep.model_copy(update={"grids": [grid]})
-        return frame.read(sweep, s.catalog, s.catalog.cells(sweep), s.runs).baseline
+        return frame.read(s.other(recipes=list(names)).plan, s.runs).baseline
 
     assert baseline("dgl", "first", "backprop") == "backprop"
     assert baseline("dgl", "first") == "first"
@@ -268,7 +264,7 @@ def test_equal_labels_are_told_apart(site: Any) -> None:
     s = site()
     twin = s.catalog.recipes.recipes["greedy"].model_copy(update={"label": "DGL & co_1"})
     s.catalog.recipes.recipes["greedy"] = twin
-    f = frame.read(s.sweep, s.catalog, s.cells, s.runs)
+    f = frame.read(s.plan, s.runs)
     assert f.labels == {
         "backprop": "Backprop",
         "dgl": "DGL & co_1 (dgl)",
@@ -295,13 +291,6 @@ def test_signed_numbers(number: float, shown: str) -> None:
     assert tables.number(number, sign=True) == shown
 
 
-def test_a_cell_of_another_sweep_is_refused(site: Any) -> None:
-    s = site()
-    stranger = s.catalog.cell("fake", "resnet8", "dgl", 3, 0)
-    with pytest.raises(ValueError, match="no cell of sweep small"):
-        frame.read(s.sweep, s.catalog, [stranger], s.runs)
-
-
 def test_how_to_train_a_cell_again(site: Any) -> None:
     s = site()
     plain = text(s.report())
@@ -309,11 +298,7 @@ def test_how_to_train_a_cell_again(site: Any) -> None:
         "modulewise train --dataset fake --network resnet8 --recipe backprop --modules 1 --seed 0"
         in plain
     )
-    grids = [g.model_copy(update={"training": {"epochs": 9}}) for g in s.sweep.grids]
-    sweep = s.sweep.model_copy(update={"grids": grids})
-    from modulewise.report import build
-
-    page = build(sweep, s.catalog, s.catalog.cells(sweep), s.runs, s.root / "out").read_text()
+    page = s.other(training={"epochs": 9}).report()
     assert "modulewise train" not in page
     assert "Settings recipes’ own with epochs=9 " in text(page)
     assert "Settings recipes’ own Results" in plain
@@ -328,13 +313,11 @@ def test_command_line(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     s = site()
     fill(s, "backprop", 1, [10.0])
     monkeypatch.chdir(s.root)
-    content = s.sweep.model_dump(mode="json")
-    Path("sweep.yaml").write_text(yaml.safe_dump(content))
     answer = invoke("--sweep", "sweep.yaml", "--runs", "runs")
     assert answer.exit_code == 0, answer.output
     assert answer.output == "results/reports/small/report.html\n"
     answer = invoke(
-        "--sweep", json.dumps(content), "--runs", s.runs, "--out", "there", "--root", s.root
+        "--sweep", s.root / "sweep.yaml", "--runs", s.runs, "--out", "there", "--root", s.root
     )
     assert answer.output == "there/report.html\n"
     pd.testing.assert_frame_equal(
@@ -346,12 +329,10 @@ def test_command_line(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_command_line_errors_are_one_line(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     s = site()
     monkeypatch.chdir(s.root)
-    content = json.dumps(s.sweep.model_dump(mode="json"))
     Path("file").write_text("in the way")
     for words, message in (
-        (("--sweep", "{no"), "--sweep: no valid JSON"),
         (("--sweep", "none.yaml"), "none.yaml: No such file"),
-        (("--sweep", content, "--out", "file"), "file"),
+        (("--sweep", "sweep.yaml", "--out", "file"), "file"),
     ):
         error = invoke(*words).exception
         assert isinstance(error, InvalidInput)

@@ -32,7 +32,7 @@ def begin(folder: Path, **start: Any) -> Record:
 
 
 def state(s: Any, seed: int) -> tuple[str, str]:
-    runs = frame.read(s.sweep, s.catalog, s.cells, s.runs).runs
+    runs = frame.read(s.plan, s.runs).runs
     row = runs[runs["path"] == s.cell("dgl", 2, seed).path].iloc[0]
     return row["state"], row["reason"]
 
@@ -90,9 +90,7 @@ def test_long_tables_offer_a_choice_of_rows(site: Any) -> None:
     s = site()
     s.fill("backprop", 1, [10.0])
     assert "<details class=" not in s.report()
-    grid = s.sweep.grids[0].model_copy(update={"modules": [1, 2, 3, 4, 5], "seeds": 1})
-    sweep = s.sweep.model_copy(update={"grids": [grid]})
-    s = type(s)(s.root, sweep, s.catalog, s.catalog.cells(sweep))
+    s = s.other(modules=[1, 2, 3, 4, 5], seeds=1)
     page = s.report()
     assert page.count('<details class="filter" hidden>') == 1
     assert re.findall(r'checked value="([^"]+)"', page) == [

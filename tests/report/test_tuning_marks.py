@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from modulewise.config import trials
-from modulewise.config.resolve import load_sweep
+from modulewise.config.plan import Plan, load_plan
 from modulewise.config.trials import Choice, Trial, Tuned
 from modulewise.report import build
 
@@ -23,6 +24,13 @@ GRID: dict[str, Any] = {
 }
 
 
+def load(folder: Path, **config: Any) -> Plan:
+    """The plan of a sweep; what was chosen lies beside it."""
+    path = folder / "x.yaml"
+    path.write_text(yaml.safe_dump({"sweep": "x"} | config))
+    return load_plan(path, ROOT, folder)
+
+
 def marks(out: Path) -> list[list[str]]:
     """The tuning table, as text."""
     return [
@@ -34,8 +42,7 @@ def marks(out: Path) -> list[list[str]]:
 
 
 def test_published_weights_and_untuned_settings_are_marked(tmp_path: Path) -> None:
-    sweep, catalog, cells = load_sweep({"sweep": "x", "grids": [GRID]}, ROOT)
-    page = build(sweep, catalog, cells, tmp_path, tmp_path / "out").read_text()
+    page = build(load(tmp_path, grids=[GRID]), tmp_path, tmp_path / "out").read_text()
     assert marks(tmp_path / "out") == [
         ["cifar10", "resnet32", "Backprop", "1", "untuned", "0"],
         [
@@ -61,10 +68,8 @@ def test_published_weights_and_untuned_settings_are_marked(tmp_path: Path) -> No
 
 def test_weights_published_for_something_else_say_so(tmp_path: Path) -> None:
     """InfoPro's softmax mode has the contrast mode's weights: its own were never released."""
-    sweep, catalog, cells = load_sweep(
-        {"sweep": "x", "grids": [GRID | {"recipes": ["infopro-softmax"], "modules": [2]}]}, ROOT
-    )
-    build(sweep, catalog, cells, tmp_path, tmp_path / "out")
+    plan = load(tmp_path, grids=[GRID | {"recipes": ["infopro-softmax"], "modules": [2]}])
+    build(plan, tmp_path, tmp_path / "out")
     latex = (tmp_path / "out/tables/tuning.tex").read_text()
     assert "published weights: InfoPro, released code$^{a}$" in latex
     assert "$^{a}$ the softmax weights were never released; these are the contrast mode's" in latex
@@ -72,24 +77,22 @@ def test_weights_published_for_something_else_say_so(tmp_path: Path) -> None:
 
 def test_trials_are_counted_and_every_one_is_listed(tmp_path: Path) -> None:
     tune = {"trials": 3, "validation": 5000, "seeds": [50], "training": {"lr": [0.1, 0.2]}}
-    config = {"sweep": "x", "grids": [GRID | {"modules": [2]}], "tune": tune}
-    _, catalog, _ = load_sweep(config, ROOT, "x", tmp_path)
+    config = {"grids": [GRID | {"modules": [2]}], "tune": tune}
+    plan = load(tmp_path, **config)
     choices = []
-    for place, tried in catalog.trials.items():
+    for point, tried in plan.trials.items():
         spent = tuple(
             Trial(**t.model_dump(exclude={"validation"}), validation=9.0 - n)
             for n, (t, _) in enumerate(tried)
         )
-        choices.append(Choice(place=place, trials=spent, chosen=2))
+        choices.append(Choice(point=point, trials=spent, chosen=2))
     (tmp_path / "x.json").write_text(
-        Tuned(plan=trials.plan(catalog.trials), choices=tuple(choices)).model_dump_json()
+        Tuned(search=trials.digest(plan.trials), choices=tuple(choices)).model_dump_json()
     )
-    sweep, catalog, cells = load_sweep(config, ROOT, "x", tmp_path)
-    page = build(sweep, catalog, cells, tmp_path, tmp_path / "out").read_text()
+    page = build(load(tmp_path, **config), tmp_path, tmp_path / "out").read_text()
     assert "Every recipe had 3 trials per data set, network and K" in page
     last = {
-        place.recipe: json.dumps(tried[2][0].training["lr"])
-        for place, tried in catalog.trials.items()
+        point.recipe: json.dumps(tried[2][0].training["lr"]) for point, tried in plan.trials.items()
     }
     assert marks(tmp_path / "out") == [
         ["cifar10", "resnet32", "Backprop", "1", "tuned", "3", f"lr={last['backprop']}", "7.00"],

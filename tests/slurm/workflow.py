@@ -22,7 +22,7 @@ import pytest
 import forked
 from cluster import Cluster
 from modulewise.config.cell import Cell
-from modulewise.config.resolve import load_sweep
+from modulewise.config.plan import load_plan
 from modulewise.runs import record
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ class Workflow:
         (folder / "sweep.yaml").write_text(
             SWEEP.format(recipes=recipes, seeds=seeds, epochs=epochs)
         )
-        self.cells: list[Cell] = load_sweep(_yaml(folder / "sweep.yaml"), ROOT, "sweep")[2]
+        self.cells: list[Cell] = list(load_plan(folder / "sweep.yaml", ROOT).cells)
         self.log = folder / "controller.log"
         self.name = f"t{next(_NUMBER)}"
 
@@ -308,9 +308,3 @@ def undisturbed(cell: str) -> dict[str, Any]:
             if not k[0].startswith(CLOCKS)
         }
         return {"metrics": metrics, "result": json.loads((Path(name) / "result.json").read_text())}
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    return dict(yaml.safe_load(path.read_text()))

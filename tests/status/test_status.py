@@ -19,7 +19,7 @@ import yaml
 
 from modulewise.cli import app
 from modulewise.config.cell import Cell
-from modulewise.config.resolve import load_sweep
+from modulewise.config.plan import load_plan
 from modulewise.runs.state import RunState, run_state
 from modulewise.status.tables import screen
 
@@ -39,7 +39,7 @@ def sweep(folder: Path, **changes: Any) -> tuple[Path, list[Cell]]:
     """A sweep's file and its cells."""
     path = folder / "sweep.yaml"
     path.write_text(yaml.safe_dump({"sweep": "s", "grids": [GRID | changes]}))
-    return path, load_sweep(path, ROOT)[2]
+    return path, list(load_plan(path, ROOT).cells)
 
 
 def start(cell: Cell, t: float = NOW, **changes: Any) -> dict[str, Any]:

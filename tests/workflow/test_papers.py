@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from modulewise.config import references
-from modulewise.config.resolve import load_sweep
+from modulewise.config.plan import load_plan
 
 REPO = Path(__file__).parents[2]
 PAPERS = sorted((REPO / "config/papers").glob("*.yaml"))
@@ -44,7 +44,8 @@ def test_every_exhibit_has_a_sweep() -> None:
 
 @pytest.mark.parametrize("path", PAPERS, ids=lambda p: p.stem)
 def test_a_sweep_has_the_cells_of_its_exhibit(path: Path) -> None:
-    sweep, _, cells = load_sweep(path, REPO)
+    plan = load_plan(path, REPO)
+    sweep, cells = plan.sweep, plan.cells
     assert sweep.sweep == path.stem
     if sweep.tune:  # its cells are trials until they are judged
         assert len(cells) == sweep.tune.trials * len(sweep.tune.seeds) * CELLS[path.stem] == 8 * 7
@@ -85,7 +86,7 @@ def test_a_sweep_says_what_it_is_expected_to_cost(path: Path, tmp_path: Path) ->
 def test_the_budget_in_seconds_is_backprops_160_epochs_on_the_named_device() -> None:
     path = REPO / "config/papers/budgets.yaml"
     epochs = {}
-    for cell in load_sweep(path, REPO)[2]:
+    for cell in load_plan(path, REPO).cells:
         t = cell.training
         if t.seconds:
             assert t.step_seconds
@@ -98,7 +99,8 @@ def test_the_budget_in_seconds_is_backprops_160_epochs_on_the_named_device() -> 
 
 @pytest.mark.parametrize("path", [p for p in PAPERS if p.stem in PUBLISHED], ids=lambda p: p.stem)
 def test_published_numbers_meet_the_cells_of_their_exhibit(path: Path) -> None:
-    sweep, _, cells = load_sweep(path, REPO)
+    plan = load_plan(path, REPO)
+    sweep, cells = plan.sweep, plan.cells
     assert sweep.exhibit is not None
     have = {(c.dataset, c.network, c.recipe, c.modules) for c in cells}
     met = [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from modulewise.config.resolve import load_sweep
+from modulewise.config.plan import load_plan
 from modulewise.runs import result
 from modulewise.runs.result import Cost, Origin, Result
 
@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     origin = Origin(
         device="cpu", exclusive=True, host="h", starts=1, commit=None, source="s", versions={}
     )
-    for cell in load_sweep(folder / "sweep.yaml", REPO, tuned=folder)[2]:
+    for cell in load_plan(folder / "sweep.yaml", REPO, tuned=folder).cells:
         small = cell.training.lr == 1e-6
         where = folder / "results/runs" / cell.path
         where.mkdir(parents=True)
@@ -101,7 +101,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_choice_is_by_validation_and_no_report_is_made_of_trials(folder: Path) -> None:
     chosen = json.loads((folder / "results/tuned/tuned.json").read_text())["choices"]
     assert [
-        (c["place"][3], c["chosen"], [t["validation"] for t in c["trials"]]) for c in chosen
+        (c["point"][3], c["chosen"], [t["validation"] for t in c["trials"]]) for c in chosen
     ] == [
         ("backprop", 1, [40.0, 30.0]),
         ("dgl", 1, [40.0, 30.0]),
@@ -114,7 +114,7 @@ def test_then_the_same_command_trains_the_reported_cells(folder: Path) -> None:
     assert jobs(dry.stdout)["train"] == 2 and "tune" not in jobs(dry.stdout), dry.stdout
     assert {
         c.training.lr
-        for c in load_sweep(folder / "sweep.yaml", REPO, tuned=folder / "results/tuned")[2]
+        for c in load_plan(folder / "sweep.yaml", REPO, folder / "results/tuned").cells
     } == {1e-6}
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import forked
-from modulewise.config.resolve import load_sweep
+from modulewise.config.plan import load_plan
 from modulewise.runs import record, result
 
 REPO = Path(__file__).parents[2]
@@ -199,7 +199,7 @@ def test_interrupted_and_continued(tmp_path: Path) -> None:
     )
     again = snakemake(tmp_path, "--configfile", str(path), "--until", "train", "--no-hooks")
     assert again.returncode == 0, again.stdout + again.stderr
-    for cell in load_sweep(path, REPO)[2]:
+    for cell in load_plan(path, REPO).cells:
         mine, whole = tmp_path / "results/runs" / cell.path, tmp_path / "whole" / cell.path
         assert (
             forked.run(

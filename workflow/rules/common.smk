@@ -1,6 +1,5 @@
 # Configuration -> cells -> Paramspace: one path per cell. Nothing else.
 import errno
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -9,18 +8,20 @@ import pandas as pd
 from snakemake.io import IOFile
 from snakemake.utils import Paramspace
 
-from modulewise.planning import timings
-from modulewise.config.resolve import load_sweep
+from modulewise.config.merged import sweep_file
+from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput
+from modulewise.planning import timings
 
 # Jobs find `modulewise` beside `snakemake`. A prefix takes the place of Snakemake's own, strict mode included.
 shell.prefix(f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 ROOT = str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1])
-CONFIG = json.dumps(config, sort_keys=True, separators=(",", ":"))
 try:
-    SWEEP, CATALOG, CELLS = load_sweep(dict(config), Path(ROOT), "configuration")
+    SWEEP_FILE = str(sweep_file([Path(f) for f in workflow.configfiles], config, Path("results/sweeps")))
+    PLAN = load_plan(Path(SWEEP_FILE), Path(ROOT))
 except InvalidInput as error:
     sys.exit(f"error: {error}")
+SWEEP, CELLS = PLAN.sweep, PLAN.cells
 
 AXES = ["dataset", "network", "recipe", "modules", "seed"]
 TABLE = pd.DataFrame([{**{a: getattr(c, a) for a in AXES}, "cell": c.id} for c in CELLS])
@@ -30,7 +31,6 @@ RESULTS = [f"results/runs/{path}/result.json" for path in SPACE.instance_pattern
 REPORT = f"results/reports/{SWEEP.sweep}/report.html"
 TRACKED = f"results/reports/{SWEEP.sweep}/tracked.txt"
 TUNED = f"results/tuned/{SWEEP.sweep}.json"
-TUNING = SWEEP.tune is not None and CATALOG.tuned is None  # these cells are trials; the reported ones are known when they are judged
 DATASETS = sorted({c.dataset for c in CELLS})
 
 
@@ -78,15 +78,15 @@ def minutes_of(wildcards, input, attempt):
 
 def entry_of(wildcards):
     """The data set's entry, as JSON."""
-    return CATALOG.datasets[wildcards.dataset].model_dump_json(exclude_defaults=True)
+    return PLAN.catalog.datasets[wildcards.dataset].model_dump_json(exclude_defaults=True)
 
 
 onstart:
-    shell("modulewise check --sweep {CONFIG:q} --root {ROOT:q}")
+    shell("modulewise check --sweep {SWEEP_FILE:q} --root {ROOT:q}")
 
 
 onsuccess:
-    if TUNING:
+    if PLAN.tuning:  # these cells are trials; the reported ones are known when they are judged
         print(f"tuned   {TUNED}   the same command again trains the reported cells", file=sys.stderr)
     else:
         print(f"report  {REPORT}", file=sys.stderr)
@@ -95,4 +95,4 @@ onsuccess:
 
 
 onerror:  # what exists is still shown; that it cannot be is no second error
-    shell("modulewise report --sweep {CONFIG:q} --root {ROOT:q} || true; modulewise track --sweep {SWEEP.sweep} || true")
+    shell("modulewise report --sweep {SWEEP_FILE:q} --root {ROOT:q} || true; modulewise track --sweep {SWEEP.sweep} || true")

@@ -8,9 +8,8 @@ rule profile:
         "results/benchmarks/profile/{cells}.tsv"
     threads: 1
     params:
-        sweep=CONFIG,
         root=ROOT,
     message:
         "profile: measure {output}"
     shell:
-        "modulewise profile --sweep {params.sweep:q} --root {params.root:q} --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
+        "modulewise profile --sweep {SWEEP_FILE:q} --root {params.root:q} --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -7,6 +7,7 @@ rule report:
     input:
         RESULTS,
         [TUNED] if SWEEP.tune else [],
+        sweep=SWEEP_FILE,
     output:
         page=report(
             REPORT,
@@ -27,9 +28,8 @@ rule report:
     benchmark:
         f"results/benchmarks/report/{SWEEP.sweep}.tsv"
     params:
-        sweep=CONFIG,
         root=ROOT,
     message:
         "report: {output.page}"
     shell:
-        "modulewise report --sweep {params.sweep:q} --root {params.root:q} 2>&1 | tee -i {log}"
+        "modulewise report --sweep {input.sweep:q} --root {params.root:q} 2>&1 | tee -i {log}"

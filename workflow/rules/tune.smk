@@ -1,9 +1,10 @@
 # Choose every recipe's settings by the validation errors of its trials. In the run after it, the cells are the reported ones.
-if TUNING:
+if PLAN.tuning:
 
     rule tune:
         input:
             RESULTS,
+            sweep=SWEEP_FILE,
         output:
             TUNED,
         log:
@@ -12,9 +13,8 @@ if TUNING:
             f"results/benchmarks/tune/{SWEEP.sweep}.tsv"
         localrule: True
         params:
-            sweep=CONFIG,
             root=ROOT,
         message:
             "tune: {output}"
         shell:
-            "modulewise tune --sweep {params.sweep:q} --root {params.root:q} --out {output} 2>&1 | tee -i {log}"
+            "modulewise tune --sweep {input.sweep:q} --root {params.root:q} --out {output} 2>&1 | tee -i {log}"

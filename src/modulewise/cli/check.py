@@ -13,7 +13,7 @@ import typer
 
 from modulewise.config import references
 from modulewise.config.cell import Cell
-from modulewise.config.resolve import load_sweep, sweep_argument
+from modulewise.config.plan import load_plan
 from modulewise.data import sources
 from modulewise.errors import InvalidInput, choose
 from modulewise.planning import estimate, timings
@@ -22,9 +22,7 @@ Key = tuple[str, str, str, int, str, int | None]
 
 
 def check(
-    sweep: Annotated[
-        str, typer.Option(help="path of a sweep, or its JSON text")
-    ] = "config/sweep.yaml",
+    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/sweep.yaml"),
     root: Annotated[
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),
@@ -46,8 +44,8 @@ def check(
 ) -> None:
     """Build every distinct net and method of a sweep without data, and say what its runs will cost:
     mistakes die in seconds."""
-    config, where = sweep_argument(sweep)
-    made, catalog, cells = load_sweep(config, root, where)
+    plan = load_plan(sweep, root)
+    made, catalog, cells, where = plan.sweep, plan.catalog, plan.cells, plan.where
     published = {r.source for r in references.load(catalog.recipes_file.with_name(references.FILE))}
     named = made.exhibit.sources if made.exhibit else ()
     if named and published and published.isdisjoint(named):
@@ -81,14 +79,12 @@ def check(
         counts = Counter(str(getattr(c, axis)) for c in cells)
         print("\n".join(_wrapped(axis, ", ".join(f"{name} ({n})" for name, n in counts.items()))))
     if made.tune:
-        after = f"these are trials; the {len(catalog.cells(made, where))} reported cells are for the second run of the same command"
+        after = f"these are trials; the {len(plan.reported)} reported cells are for the second run of the same command"
         print(
             "\n".join(
                 _wrapped(
                     "tuning",
-                    after
-                    if catalog.tuned is None
-                    else "done: these are the reported cells, as tuned",
+                    after if plan.tuning else "done: these are the reported cells, as tuned",
                 )
             )
         )

@@ -10,15 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from modulewise.config.cell import Cell, configurations
-from modulewise.config.resolve import load_sweep, sweep_argument
+from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput, memory_short
 from modulewise.units import memory, time
 
 
 def profile(
-    sweep: Annotated[
-        str, typer.Option(help="path of a sweep, or its JSON text")
-    ] = "config/sweep.yaml",
+    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/sweep.yaml"),
     root: Annotated[
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),
@@ -34,10 +32,9 @@ def profile(
 ) -> None:
     """Train every configuration of a sweep for a few steps on images of noise, and say what the
     runs still to do will take."""
-    config, where = sweep_argument(sweep)
-    made, _, cells = load_sweep(config, root, where)
-    distinct = configurations(cells)
-    out = out or Path("results/profile") / f"{made.sweep}.json"
+    plan = load_plan(sweep, root)
+    distinct = configurations(plan.cells)
+    out = out or Path("results/profile") / f"{plan.sweep.sweep}.json"
     import torch
 
     from modulewise.engine import device as device_module
@@ -65,14 +62,14 @@ def profile(
             )
             timings.write(out.parent / timings.MEASURED, found | {"cells": known})
     timings.write(out, found | {"cells": {name: known[name] for name in distinct}})
-    todo = [c for c in cells if not (runs / c.path / "result.json").exists()]
+    todo = [c for c in plan.cells if not (runs / c.path / "result.json").exists()]
     print("\n".join(timings.table(todo, known)))
     hours, unknown = timings.total_hours(todo, known)
     print(
         f"{len(todo)} runs to do: {time(3600 * hours)} of {found['device']}"
         + (f"; {unknown} run out of memory" if unknown else "")
     )
-    made.limits.hold("gpu_hours", hours, where, f"measured on {found['device']}")
+    plan.sweep.limits.hold("gpu_hours", hours, plan.where, f"measured on {found['device']}")
 
 
 def _measured(cell: Cell, data: Path, on: Any, alike: dict[str, Any] | None) -> dict[str, Any]:

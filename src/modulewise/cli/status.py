@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from modulewise.config.resolve import load_sweep, sweep_argument
+from modulewise.config.plan import load_plan
 from modulewise.runs import jobs as slurm_jobs
 from modulewise.runs.state import run_state
 from modulewise.status.jobs import jobs as jobs_table
@@ -19,9 +19,7 @@ from modulewise.status.tables import screen
 
 
 def status(
-    sweep: Annotated[
-        str, typer.Option(help="path of a sweep, or its JSON text")
-    ] = "config/sweep.yaml",
+    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/sweep.yaml"),
     root: Annotated[
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),
@@ -44,16 +42,15 @@ def status(
 ) -> None:
     """Say which cells are done, running (epoch, error, time left), queued, waiting, stopped or
     failed and why: one screen for 1,000."""
-    config, where = sweep_argument(sweep)
-    made, _, cells = load_sweep(config, root, where)
+    plan = load_plan(sweep, root)
 
     def look(width: int) -> list[str]:
         known = slurm_jobs.read(submitted)
-        found = [run_state(c, runs, job=known.get(c.path)) for c in cells]
+        found = [run_state(c, runs, job=known.get(c.path)) for c in plan.cells]
         return (
             jobs_table(found, width)
             if jobs
-            else screen(made.sweep, found, width, None if everything else 4)
+            else screen(plan.sweep.sweep, found, width, None if everything else 4)
         )
 
     if not watch:

@@ -8,15 +8,13 @@ from typing import Annotated
 import typer
 
 from modulewise.config import trials
-from modulewise.config.resolve import load_sweep, sweep_argument
+from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput
 from modulewise.planning import choose
 
 
 def tune(
-    sweep: Annotated[
-        str, typer.Option(help="path of a sweep, or its JSON text")
-    ] = "config/sweep.yaml",
+    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/sweep.yaml"),
     runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
     out: Annotated[
         Path | None, typer.Option(help="file to write; results/tuned/SWEEP.json if not given")
@@ -26,12 +24,11 @@ def tune(
     ] = Path(),
 ) -> None:
     """Read the results of a sweep's trials and write what each recipe is to be trained with."""
-    config, where = sweep_argument(sweep)
-    what, catalog, _ = load_sweep(config, root, where)
-    if what.tune is None:
-        raise InvalidInput(f"{where}: has no tune")
-    target = out or trials.FOLDER / f"{what.sweep}.json"
-    tuned = choose.judge(catalog.trials, runs)
+    plan = load_plan(sweep, root)
+    if plan.sweep.tune is None:
+        raise InvalidInput(f"{plan.where}: has no key tune")
+    target = out or trials.FOLDER / f"{plan.sweep.sweep}.json"
+    tuned = choose.judge(plan.trials, runs)
     choose.write(tuned, target)
     for choice in tuned.choices:
         best = choice.trials[choice.chosen]
@@ -40,8 +37,8 @@ def tune(
             or "the recipe as it stands"
         )
         print(
-            f"{choice.place.dataset} {choice.place.network} {choice.place.recipe} "
-            f"K={choice.place.modules}: {changes}"
+            f"{choice.point.dataset} {choice.point.network} {choice.point.recipe} "
+            f"K={choice.point.modules}: {changes}"
         )
         print(f"  validation {best.validation:.2f}, the best of {len(choice.trials)} trials")
     print(target)

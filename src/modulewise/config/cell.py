@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import model_validator
@@ -106,7 +107,7 @@ class Cell(Frozen):
         return f"{self.dataset} {self.network} {self.recipe} K={self.modules} s{self.seed}"
 
 
-def configurations(cells: list[Cell]) -> dict[str, Cell]:
+def configurations(cells: Iterable[Cell]) -> dict[str, Cell]:
     """The first cell of each configuration, by its id."""
     out: dict[str, Cell] = {}
     for cell in cells:

@@ -4,15 +4,13 @@ columns, which numbers stand beside ours."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from modulewise.config.cell import Cell
 from modulewise.config.types import Frozen
 from modulewise.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from modulewise.config.cell import Cell
 
 Axis = Literal["dataset", "network", "recipe", "modules", "settings"]
 """`settings` are those that a sweep's grids add."""

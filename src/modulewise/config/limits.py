@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from modulewise.config.types import NUMBER, Positive
+from modulewise.config.types import NUMBER, Frozen, Positive
 from modulewise.errors import InvalidInput
 
 
-class Limits(BaseModel):
-    """Above one of these, a sweep stops before its first job; `None` allows anything."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Limits(Frozen):
+    """Limits above which a sweep stops before its first job; `None` allows anything."""
 
     gpu_hours: Positive | None = None
     """Hours of all runs that are still to do, each on one device: a GPU, or the CPU where there is
     none."""
     disk_gb: Positive | None = None
-    """Of all that the runs leave and hold at most, in 10^9 bytes."""
+    """Disk space of all that the runs leave and hold at most, in 10^9 bytes."""
     files: Annotated[int, Field(ge=1), NUMBER] | None = None
+    """Number of files that the runs leave and hold at most."""
 
     def hold(self, key: str, expected: float, where: str, basis: str = "") -> None:
         """Refuse an expectation above the limit of that key.

@@ -25,8 +25,8 @@ class _Strict(yaml.SafeLoader):
                 line = key.start_mark.line + 1
                 if key.value in seen:
                     raise InvalidInput(
-                        f"line {line}: key {key.value!r} stands in line {seen[key.value]} already; "
-                        f"give it once"
+                        f"line {line}: duplicate key {key.value!r} (first on line "
+                        f"{seen[key.value]})"
                     )
                 seen[key.value] = line
         return super().construct_mapping(node, deep)
@@ -77,7 +77,7 @@ def read_json(text: str, where: str) -> Any:
         made = dict(pairs)
         if len(made) < len(pairs):
             twice = next(k for i, (k, _) in enumerate(pairs) if k in dict(pairs[:i]))
-            raise InvalidInput(f"key {twice!r} is given twice; give it once")
+            raise InvalidInput(f"duplicate key {twice!r}")
         return made
 
     try:

@@ -1,36 +1,34 @@
-"""What to run and how: sweeps, recipes and data sets become cells, each the full definition of one
-run.
-
-A cell's identity is a hash of its canonical JSON without the values that are at their default, so
-that a new option with a default keeps all finished work. Where the data lie on disk is no part of
-it.
-"""
+"""What to run: the content of `sweep.yaml`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from modulewise.config.exhibit import Exhibit
 from modulewise.config.limits import Limits
-from modulewise.config.trials import Tune
+from modulewise.config.tune import Tune
 from modulewise.config.types import NUMBER, Count, Frozen, Name, Seed
 
 
 class Grid(Frozen):
-    """A product of data sets, networks, recipes, K and seeds."""
+    """Product of data sets, networks, recipes, K and seeds."""
 
     datasets: Annotated[list[str], Field(min_length=1)]
+    """Names in the data-sets file."""
     networks: Annotated[list[str], Field(min_length=1)]
+    """Names of networks."""
     recipes: Annotated[list[str], Field(min_length=1)]
+    """Names in the recipes file."""
     modules: Annotated[list[Count], Field(min_length=1)]
+    """Values of K, the number of modules; a recipe with `modules: one` has K = 1 instead."""
     seeds: (
         Annotated[int, Field(ge=1, le=10_000), NUMBER] | Annotated[list[Seed], Field(min_length=1)]
     )
-    """Their number, or a list."""
+    """Number of seeds (0, 1, ...), or a list of them."""
     training: dict[str, Any] = {}
-    """Settings of this grid; they win over the recipe's."""
+    """Training settings of this grid; they win over the recipe's."""
 
     @property
     def numbers(self) -> list[int]:
@@ -38,22 +36,38 @@ class Grid(Frozen):
         return list(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
 
 
+class GridPoint(NamedTuple):
+    """A grid's number, and what its cells are but for the seed; each is tuned by itself."""
+
+    grid: int
+    dataset: str
+    network: str
+    recipe: str
+    modules: int
+
+
 class Sweep(Frozen):
     """What to run: the content of `sweep.yaml`."""
 
     sweep: Name
+    """Name; the report goes to `results/reports/<sweep>/`."""
     title: str = ""
+    """Heading of the report."""
     grids: Annotated[list[Grid], Field(min_length=1)]
+    """Grids of cells; the same cell in two of them is an error."""
     exhibit: Exhibit | None = None
-    """The published table that the report lays these cells out as."""
+    """Published table that the report lays these cells out as."""
     tune: Tune | None = None
     """Trials that choose every recipe's settings before these cells are trained."""
     profile: str | None = None
     """File of `modulewise profile`: its step times turn budgets in seconds into epochs, the same
     wherever the runs are made."""
     recipes: str = "config/recipes.yaml"
+    """Recipes file; relative to the repository."""
     datasets: str = "config/datasets.yaml"
+    """Data-sets file; relative to the repository."""
     limits: Limits = Limits()
+    """Limits on what the runs still to do may be expected to take."""
     keep_weights: Literal["none", "last"] = "none"
-    """`last`: every run leaves the weights of its last epoch beside its result. No part of a
-    cell."""
+    """Weights that a run leaves beside its result: `none`, or those of its `last` epoch. No part
+    of a cell."""

@@ -12,60 +12,33 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Any
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field
 
-from modulewise.config.types import NUMBER, Frozen
-from modulewise.errors import InvalidInput, choose
-
-if TYPE_CHECKING:
-    from modulewise.config.cell import Cell
-    from modulewise.config.resolve import Catalog
-    from modulewise.config.sweep import Grid, Sweep
+from modulewise.config.cell import Cell
+from modulewise.config.loading import read_json
+from modulewise.config.recipes import Change
+from modulewise.config.resolve import Catalog
+from modulewise.config.sweep import Grid, GridPoint, Sweep
+from modulewise.config.tune import Tune
+from modulewise.config.types import Frozen
+from modulewise.errors import InvalidInput, choose, parse
 
 FOLDER = Path("results/tuned")
-Values = Annotated[list[Any], Field(min_length=1)]
 Settings = dict[str, Any]
-
-
-class Tune(Frozen):
-    """What is searched before the reported cells are trained, for every data set, network, recipe
-    and K by itself."""
-
-    trials: Annotated[int, Field(ge=1, le=10_000), NUMBER]
-    """Of every recipe; the first is the recipe as it stands."""
-    validation: Annotated[int, Field(ge=1), NUMBER]
-    """Hold out so many training images; the reported cells train on them again."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63), NUMBER]], Field(min_length=1)]
-    """Of every trial; none of those that are reported."""
-    draw: Annotated[int, Field(ge=0), NUMBER] = 0
-    """Seed of the random draw of trials."""
-    training: dict[str, Values] = {}
-    """Training setting -> values, for every recipe."""
-    options: dict[str, dict[str, Values]] = {}
-    """Recipe -> option of its method -> values."""
-
-
-class GridPoint(NamedTuple):
-    """What is tuned by itself: the number of a grid, and what its cells but for the seed are."""
-
-    grid: int
-    dataset: str
-    network: str
-    recipe: str
-    modules: int
 
 
 class Trial(Frozen):
     """One trial: what it changes, and what came of it."""
 
     training: Settings = {}
+    """Training settings that it changes."""
     options: Settings = {}
+    """Options of the method that it changes."""
     cells: tuple[str, ...]
     """Paths of its runs."""
     validation: float | None = Field(
@@ -75,100 +48,109 @@ class Trial(Frozen):
     seed did not finish. Called `validation_error` in older files."""
 
 
-Trials = dict[GridPoint, list[tuple[Trial, "list[Cell]"]]]
-"""The trials of every place, with their cells."""
+Trials = dict[GridPoint, list[tuple[Trial, list[Cell]]]]
+"""Trials of every point, each with its cells."""
 
 
 class Choice(Frozen):
-    """The trials of one place and the number of the one that won."""
+    """The trials of one point and the number of the one that won."""
 
-    place: GridPoint
+    point: GridPoint = Field(validation_alias=AliasChoices("point", "place"))
+    """Point that they are of; older files call it `place`."""
     trials: tuple[Trial, ...]
+    """Trials that were spent."""
     chosen: int
+    """Number of the trial that won."""
+
+    @property
+    def change(self) -> Change:
+        """What the trial that won changes."""
+        best = self.trials[self.chosen]
+        return Change(options=best.options, training=best.training)
 
 
 class Tuned(Frozen):
     """What tuning a sweep came to: `results/tuned/<sweep>.json`."""
 
-    plan: str
-    """Hash of the trials' runs: choices of other trials do not count."""
+    search: str = Field(validation_alias=AliasChoices("search", "plan"))
+    """Hash of the trials' runs: choices of another search do not count. Older files call it
+    `plan`."""
     choices: tuple[Choice, ...]
+    """Choices, one a point."""
 
 
 def trials(sweep: Sweep, catalog: Catalog, where: str) -> Trials:
-    """The trials of a sweep with their cells, one list per place.
+    """The trials of a sweep with their cells, one list per point; none if the sweep does not tune.
 
     Raises:
         InvalidInput: a seed that is reported too, an unknown recipe or setting, or too few values
             for that many trials.
     """
-    tune = sweep.tune
-    assert tune is not None
-    where = f"{where}: tune"
+    if sweep.tune is None:
+        return {}
+    tune, where = sweep.tune, f"{where}: tune"
     for name in tune.options:
         if name not in (names := {r for grid in sweep.grids for r in grid.recipes}):
             raise choose(name, names, "recipe of the sweep", f"{where}.options")
-    out: Trials = {}
     for n, grid in enumerate(sweep.grids):
         if both := sorted(set(tune.seeds) & set(grid.numbers)):
             raise InvalidInput(
                 f"{where}.seeds: {', '.join(map(str, both))} of grids[{n}] too; tune with seeds "
                 f"that are not reported"
             )
-        for dataset, network, recipe, k in catalog.places(grid):
-            place = GridPoint(n, dataset, network, recipe, k)
-            out[place] = list(
-                itertools.islice(_draw(tune, grid, place, catalog, where), tune.trials)
+    out: Trials = {}
+    for point in catalog.points(sweep):
+        drawn = _draw(tune, sweep.grids[point.grid], point, catalog, where)
+        out[point] = list(itertools.islice(drawn, tune.trials))
+        if len(out[point]) < tune.trials:
+            raise InvalidInput(
+                f"{where}: {point.recipe} has {len(out[point])} different settings, {tune.trials} "
+                f"trials need as many"
             )
-            if len(out[place]) < tune.trials:
-                raise InvalidInput(
-                    f"{where}: {recipe} has {len(out[place])} different settings, {tune.trials} "
-                    f"trials need as many"
-                )
     return out
 
 
 def _draw(
-    tune: Tune, grid: Grid, place: GridPoint, catalog: Catalog, where: str
+    tune: Tune, grid: Grid, point: GridPoint, catalog: Catalog, where: str
 ) -> Iterator[tuple[Trial, list[Cell]]]:
     """Trials that differ: the recipe as it stands, then all combinations in random order."""
-    lists: list[tuple[str | None, str, list[Any]]] = [
-        (None, k, v) for k, v in tune.training.items()
-    ]
-    lists += [(place.recipe, k, v) for k, v in tune.options.get(place.recipe, {}).items()]
-    every = list(itertools.product(*(values for _, _, values in lists)))
-    random.Random(f"{tune.draw} {place.recipe}").shuffle(every)
     seen = set()
-    for values in [None, *every]:
-        named = [] if values is None else list(zip(lists, values, strict=True))
-        training = {k: v for (recipe, k, _), v in named if recipe is None}
-        options = {k: v for (recipe, k, _), v in named if recipe is not None}
+    for training, options in _combinations(tune, point.recipe):
         cells = []
         for seed in tune.seeds:
-            cell = catalog.cell(*place[1:], seed, grid.training | training, where, options)
-            cells.append(
-                cell.model_copy(
-                    update={"data": cell.data.model_copy(update={"validation": tune.validation})}
-                )
-            )
+            cell = catalog.cell(*point[1:], seed, grid.training | training, where, options)
+            data = cell.data.model_copy(update={"validation": tune.validation})
+            cells.append(cell.model_copy(update={"data": data}))
         if cells[0].id not in seen:
             seen.add(cells[0].id)
-            yield (
-                Trial(training=training, options=options, cells=tuple(c.path for c in cells)),
-                cells,
-            )
+            paths = tuple(c.path for c in cells)
+            yield Trial(training=training, options=options, cells=paths), cells
 
 
-def plan(found: Trials) -> str:
-    """Hash of the trials."""
+def _combinations(tune: Tune, recipe: str) -> Iterator[tuple[Settings, Settings]]:
+    """Training settings and options to try: none, then every combination in random order."""
+    own = tune.options.get(recipe, {})
+    every = list(itertools.product(*tune.training.values(), *own.values()))
+    random.Random(f"{tune.draw} {recipe}").shuffle(every)
+    yield {}, {}
+    for values in every:
+        split = len(tune.training)
+        yield (
+            dict(zip(tune.training, values[:split], strict=True)),
+            dict(zip(own, values[split:], strict=True)),
+        )
+
+
+def digest(found: Trials) -> str:
+    """Hash of the trials' runs."""
     paths = [path for tried in found.values() for trial, _ in tried for path in trial.cells]
     return hashlib.sha256("\n".join(paths).encode()).hexdigest()[:16]
 
 
-def read(path: Path, wanted: str) -> Tuned | None:
-    """What was chosen; `None` if it was not, or among other trials than those of this plan."""
+def read(path: Path, search: str) -> Tuned | None:
+    """What was chosen; `None` if nothing was, or it was in another search than this one."""
     try:
-        tuned = Tuned.model_validate(json.loads(path.read_bytes()))
-    except (OSError, ValueError, ValidationError):
+        tuned = parse(Tuned, read_json(path.read_text(), str(path)), str(path))
+    except (OSError, ValueError):
         return None
-    return tuned if tuned.plan == wanted else None
+    return tuned if tuned.search == search else None

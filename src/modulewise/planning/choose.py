@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modulewise.config.trials import Choice, Trials, Tuned, plan
+from modulewise.config.trials import Choice, Trials, Tuned, digest
 from modulewise.errors import InvalidInput
 from modulewise.files import write_atomic
 from modulewise.runs import result
@@ -18,10 +18,10 @@ def judge(found: Trials, runs: Path) -> Tuned:
         runs: folder that the cells' paths start from.
 
     Raises:
-        InvalidInput: a trial has no result yet, or no trial of a place finished.
+        InvalidInput: a trial has no result yet, or no trial of a point finished.
     """
     choices = []
-    for place, tried in found.items():
+    for point, tried in found.items():
         ended = [[_result(path, runs) for path in trial.cells] for trial, _ in tried]
         done = [
             trial.model_copy(update={"validation": _validation(results)})
@@ -33,10 +33,10 @@ def judge(found: Trials, runs: Path) -> Tuned:
         ]
         if not ranks:
             raise InvalidInput(
-                f"tune: no trial of {' '.join(map(str, place[1:]))} finished; widen the search"
+                f"tune: no trial of {' '.join(map(str, point[1:]))} finished; widen the search"
             )
-        choices.append(Choice(place=place, trials=tuple(done), chosen=min(ranks)[1]))
-    return Tuned(plan=plan(found), choices=tuple(choices))
+        choices.append(Choice(point=point, trials=tuple(done), chosen=min(ranks)[1]))
+    return Tuned(search=digest(found), choices=tuple(choices))
 
 
 def _result(path: str, runs: Path) -> result.Result:

@@ -60,7 +60,7 @@ def minutes(path: Path, cell: Cell) -> int | None:
     return max(LEAST, math.ceil((MARGIN * found["seconds"] + START) / 60))
 
 
-def name(cells: list[Cell]) -> str:
+def name(cells: Iterable[Cell]) -> str:
     """Name of the profile file of these cells: a hash of their distinct configurations."""
     return (
         hashlib.sha256(" ".join(sorted(configurations(cells))).encode()).hexdigest()[:12] + ".json"

@@ -18,8 +18,8 @@ import pandas as pd
 from pydantic import ValidationError
 
 from modulewise.config.cell import Cell
+from modulewise.config.plan import Plan
 from modulewise.config.resolve import Catalog
-from modulewise.config.sweep import Sweep
 from modulewise.runs import record, result
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.result import PrimaryMetric
@@ -90,25 +90,18 @@ class Frame:
         return self.metrics.get(dataset, PrimaryMetric())
 
 
-def read(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path) -> Frame:
-    """Read what exists of every cell; nothing on disk makes this fail.
+def read(plan: Plan, runs: Path) -> Frame:
+    """Read what exists of every reported cell; nothing on disk makes this fail.
 
     Args:
-        sweep: the sweep the cells are of.
-        catalog: its recipes and data sets.
-        cells: all cells, or some.
+        plan: the sweep.
         runs: folder that the cells' paths start from.
-
-    Raises:
-        ValueError: a cell that the sweep does not make.
     """
-    settings = _settings(sweep, catalog)
-    labels = _labels(catalog, dict.fromkeys(c.recipe for c in cells))
+    settings = _settings(plan)
+    labels = _labels(plan.catalog, dict.fromkeys(cell.recipe for _, cell in plan.reported))
     rows, curves, depth = [], [], []
     metrics: dict[str, PrimaryMetric] = {}
-    for cell in cells:
-        if cell.path not in settings:
-            raise ValueError(f"{cell.path}: no cell of sweep {sweep.sweep}")
+    for grid, cell in plan.reported:
         state, long_reason, found = _state(cell, runs / cell.path)
         if found and found.metric != (known := metrics.setdefault(cell.dataset, found.metric)):
             long_reason = f"{result.FILE}: metric {found.metric.name}, others have {known.name}"
@@ -120,7 +113,7 @@ def read(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path) -> Frame
         }
         row |= {
             "label": labels[cell.recipe],
-            "settings": settings[cell.path],
+            "settings": settings[grid],
             "batch_size": cell.training.batch_size,
         }
         row |= {"state": state, "reason": reason} | {
@@ -144,24 +137,24 @@ def read(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path) -> Frame
         table,
         pd.DataFrame(curves, columns=["path", "epoch", "value"]).astype({"value": float}),
         pd.DataFrame(depth, columns=["path", "module", "value"]).astype({"value": float}),
-        _baseline(catalog, labels),
+        _baseline(plan.catalog, labels),
         labels,
         metrics,
     )
 
 
-def _settings(sweep: Sweep, catalog: Catalog) -> dict[str, str]:
-    """Cell path -> the training settings its grid adds, as text: only cells for which they are
-    equal are compared."""
-    on = f" on {catalog.profile.device}" if catalog.profile else ""
+def _settings(plan: Plan) -> list[str]:
+    """The training settings that every grid adds, as text: only cells for which they are equal are
+    compared."""
+    on = f" on {plan.times.device}" if plan.times else ""
     texts = []
-    for grid in sweep.grids:
+    for grid in plan.sweep.grids:
         values = {
             k: f"{v:g}" if isinstance(v, float) else str(v)
             for k, v in sorted(grid.training.items())
         }
         texts.append(", ".join(f"{k}={v}{on * (k == 'seconds')}" for k, v in values.items()))
-    return {cell.path: texts[n] for n, cell in catalog.numbered(sweep)}
+    return texts
 
 
 def _labels(catalog: Catalog, names: Iterable[str]) -> dict[str, str]:

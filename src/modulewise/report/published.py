@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from modulewise.config.cell import Cell
+from modulewise.config.plan import Plan
 from modulewise.config.references import Reference
 from modulewise.config.resolve import Catalog
 from modulewise.report.frame import Frame
@@ -60,8 +61,7 @@ class Match(NamedTuple):
 def compare(
     frame: Frame,
     rows: pd.DataFrame,
-    cells: list[Cell],
-    catalog: Catalog,
+    plan: Plan,
     references: list[Reference],
 ) -> pd.DataFrame:
     """One row per published number that cells of the sweep meet, in the headline's order.
@@ -69,8 +69,7 @@ def compare(
     Args:
         frame: the runs.
         rows: of `stats.headline`.
-        cells: the sweep's cells.
-        catalog: the recipes they are made of.
+        plan: the sweep.
         references: the published numbers.
 
     Returns:
@@ -78,7 +77,7 @@ def compare(
         says why a number is not comparable or not judged. `verdict` is by our value of the last
         epoch (of the best on test if the paper chose that); `verdict_best` by our best epoch.
     """
-    by_path = {cell.path: cell for cell in cells}
+    by_path = {cell.path: cell for _, cell in plan.reported}
     exhibits: dict[tuple[str, str], list[Match]] = {}
     for key in rows[ROW].itertuples(index=False, name=None) if len(rows) else ():
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
@@ -89,7 +88,9 @@ def compare(
                 getattr(reference, k) == getattr(cell, k)
                 for k in ("dataset", "network", "recipe", "modules")
             ):
-                match = _match(dict(zip(ROW, key, strict=True)), mine, cell, catalog, reference)
+                match = _match(
+                    dict(zip(ROW, key, strict=True)), mine, cell, plan.catalog, reference
+                )
                 exhibits.setdefault((cell.dataset, cell.network), []).append(match)
     out = []
     for (dataset, _), matches in exhibits.items():

@@ -16,8 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from modulewise.config import references
-from modulewise.config.cell import Cell
-from modulewise.config.resolve import Catalog
+from modulewise.config.plan import Plan
 from modulewise.config.sweep import Sweep
 from modulewise.files import write_atomic
 from modulewise.report import (
@@ -55,13 +54,11 @@ OURS = (
 left under these names is removed."""
 
 
-def build(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path, out: Path) -> Path:
+def build(plan: Plan, runs: Path, out: Path) -> Path:
     """Write the report of whatever runs exist.
 
     Args:
-        sweep: the sweep.
-        catalog: its recipes and data sets.
-        cells: all its cells.
+        plan: the sweep.
         runs: folder that the cells' paths start from.
         out: where `report.html`, `tables/` and `figures/` go; files of an earlier report are
             replaced one by one.
@@ -73,15 +70,15 @@ def build(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path, out: Pa
         InvalidInput: the published numbers beside the recipes are not as they must be.
         OSError: the folder cannot be written.
     """
-    numbers = references.load(catalog.recipes_file.with_name(references.FILE))
-    frame = read(sweep, catalog, cells, runs)
+    numbers = references.load(plan.catalog.recipes_file.with_name(references.FILE))
+    frame = read(plan, runs)
     rows = stats.headline(frame)
-    beside = published.compare(frame, rows, cells, catalog, numbers)
+    beside = published.compare(frame, rows, plan, numbers)
     files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(named(frame.runs, frame.metric))}
     left = tables.unfinished(frame)
     _add(files, "unfinished", left, tables.to_plain(left))
     page = {
-        "sweep": sweep,
+        "sweep": plan.sweep,
         "frame": frame,
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "facts": _facts(frame),
@@ -90,10 +87,10 @@ def build(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path, out: Pa
         if (frame.runs["state"] == "done").any()
         else [],
         "across": [_across(frame, metric, files) for metric in frame.primary],
-        "exhibit": _exhibit(sweep, frame, rows, beside, numbers, files),
-        "tuning": _tuning(sweep, catalog, cells, frame, files),
-        "recipes": {name: catalog.recipes.recipes[name] for name in frame.labels},
-        "rerun": _rerun(sweep, catalog, cells, runs),
+        "exhibit": _exhibit(plan.sweep, frame, rows, beside, numbers, files),
+        "tuning": _tuning(plan, frame, files),
+        "recipes": {name: plan.catalog.recipes.recipes[name] for name in frame.labels},
+        "rerun": _rerun(plan, runs),
         "provisional": stats.PROVISIONAL,
         "references": sorted({f"{r.dataset} {r.network}" for r in numbers}),
         "most_seeds": verdicts.MOST_SEEDS,
@@ -166,15 +163,13 @@ def _exhibit(
     }
 
 
-def _tuning(
-    sweep: Sweep, catalog: Catalog, cells: list[Cell], frame: Frame, files: dict[str, bytes]
-) -> tables.Table:
+def _tuning(plan: Plan, frame: Frame, files: dict[str, bytes]) -> tables.Table:
     """Where the recipes' settings come from; adds the files."""
-    table = tuning.show(sweep, catalog, cells, frame)
+    table = tuning.show(plan, frame)
     _add(files, "tuning", table, tables.to_plain(table))
-    if catalog.tuned:
+    if plan.tuned:
         files["tables/trials.csv"] = tables.to_csv(
-            named(tuning.trials(catalog), frame.metric, "validation_")
+            named(tuning.trials(plan), frame.metric, "validation_")
         )
     return table
 
@@ -250,13 +245,13 @@ def _counted(values: pd.Series) -> str:
     return ", ".join(f"{v} ({n} runs)" if len(counts) > 1 else str(v) for v, n in counts.items())
 
 
-def _rerun(sweep: Sweep, catalog: Catalog, cells: list[Cell], runs: Path) -> str:
+def _rerun(plan: Plan, runs: Path) -> str:
     """Commands that train one cell again."""
-    if not cells:
+    if not plan.reported:
         return ""
-    cell = cells[0]
+    cell, sweep = plan.reported[0].cell, plan.sweep
     target = shlex.quote(str(runs / cell.path / "result.json"))
-    recipes, datasets = catalog.recipes_file, catalog.datasets_file
+    recipes, datasets = plan.catalog.recipes_file, plan.catalog.datasets_file
     plain = recipes.parent == datasets.parent and (recipes.name, datasets.name) == (
         "recipes.yaml",
         "datasets.yaml",

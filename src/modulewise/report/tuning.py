@@ -7,8 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from modulewise.config.cell import Cell
-from modulewise.config.resolve import Catalog
-from modulewise.config.sweep import Sweep
+from modulewise.config.plan import Plan
 from modulewise.config.trials import Trial
 from modulewise.report.frame import Frame
 from modulewise.report.naming import digits, with_unit, without_test
@@ -30,18 +29,16 @@ class Origin(NamedTuple):
     """Primary metric on the held-out images."""
 
 
-def show(sweep: Sweep, catalog: Catalog, cells: list[Cell], frame: Frame) -> Table:
+def show(plan: Plan, frame: Frame) -> Table:
     """Recipes with their trials; values of K that agree share a row.
 
     Args:
-        sweep: the sweep.
-        catalog: its recipes, and what tuning chose.
-        cells: the reported cells.
-        frame: their runs, for labels.
+        plan: the sweep.
+        frame: its runs, for labels.
     """
     found: dict[Origin, dict[int, None]] = {}
-    for cell in cells:
-        for origin in _origins(catalog, cell):
+    for _, cell in plan.reported:
+        for origin in _origins(plan, cell):
             found.setdefault(origin, {})[cell.modules] = None
     titles = [
         ("Data set", "l"),
@@ -51,7 +48,7 @@ def show(sweep: Sweep, catalog: Catalog, cells: list[Cell], frame: Frame) -> Tab
         ("Settings", "l"),
         ("Trials", "r"),
     ]
-    titles += [("Chosen", "l"), (_validation(frame), "r")] * (sweep.tune is not None)
+    titles += [("Chosen", "l"), (_validation(frame), "r")] * (plan.sweep.tune is not None)
     table = Table(titles, [])
     for origin, modules in found.items():
         words = (
@@ -61,7 +58,7 @@ def show(sweep: Sweep, catalog: Catalog, cells: list[Cell], frame: Frame) -> Tab
             ", ".join(map(str, modules)),
         )
         note = (
-            catalog.recipes.recipes[origin.recipe].note
+            plan.catalog.recipes.recipes[origin.recipe].note
             if origin.mark.startswith(PUBLISHED)
             else None
         )
@@ -70,7 +67,7 @@ def show(sweep: Sweep, catalog: Catalog, cells: list[Cell], frame: Frame) -> Tab
             Item(origin.mark, (note,) if note else ()),
             Item(str(origin.trials)),
         ]
-        if sweep.tune:
+        if plan.sweep.tune:
             items += [
                 Item(origin.chosen),
                 Item(
@@ -89,10 +86,10 @@ def _validation(frame: Frame) -> str:
     return "Validation" if others else with_unit(f"Validation {without_test(first)}", first)
 
 
-def _origins(catalog: Catalog, cell: Cell) -> list[Origin]:
+def _origins(plan: Plan, cell: Cell) -> list[Origin]:
     place = (cell.dataset, cell.network, cell.recipe)
-    if catalog.tuned:
-        mine = [c for c in catalog.tuned.choices if c.place[1:] == (*place, cell.modules)]
+    if plan.tuned:
+        mine = [c for c in plan.tuned.choices if c.point[1:] == (*place, cell.modules)]
         return [
             Origin(
                 *place,
@@ -103,18 +100,18 @@ def _origins(catalog: Catalog, cell: Cell) -> list[Origin]:
             )
             for c in mine
         ]
-    sources = catalog.weights(cell)
+    sources = plan.catalog.weights(cell)
     return [
         Origin(*place, f"{PUBLISHED}: {'; '.join(sources)}" if sources else "untuned", 0, "", None)
     ]
 
 
-def trials(catalog: Catalog) -> pd.DataFrame:
+def trials(plan: Plan) -> pd.DataFrame:
     """Every trial that was spent, one per row."""
     rows = []
-    for choice in catalog.tuned.choices if catalog.tuned else ():
+    for choice in plan.tuned.choices if plan.tuned else ():
         for n, trial in enumerate(choice.trials):
-            row = choice.place._asdict() | {
+            row = choice.point._asdict() | {
                 "trial": n,
                 "settings": _changes(trial),
                 "validation_value": trial.validation,

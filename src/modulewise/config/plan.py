@@ -1,0 +1,94 @@
+"""A sweep with everything that its files say of it, resolved once: what every verb starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from modulewise.config import exhibit, steptimes
+from modulewise.config.cell import Cell
+from modulewise.config.loading import read_yaml
+from modulewise.config.resolve import Catalog, GridCell
+from modulewise.config.steptimes import StepTimes
+from modulewise.config.sweep import Sweep
+from modulewise.config.trials import FOLDER, Trials, Tuned, digest, read, trials
+from modulewise.errors import parse
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep runs and reports."""
+
+    sweep: Sweep
+    catalog: Catalog
+    """Recipes and data sets that the cells are made of."""
+    reported: tuple[GridCell, ...]
+    """Cells that the report is made of; as tuned, if tuning has chosen."""
+    trials: Trials = field(default_factory=dict)
+    """Trials with their cells; none if the sweep does not tune."""
+    tuned: Tuned | None = None
+    """Choice among the trials, if it was made."""
+    times: StepTimes | None = None
+    """Step times of the device that the sweep names."""
+    where: str = "sweep"
+    """Name of the sweep's file, for messages."""
+
+    @property
+    def tuning(self) -> bool:
+        """Whether the cells to run are trials, because nothing is chosen yet."""
+        return self.sweep.tune is not None and self.tuned is None
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Cells to run: the trials as long as nothing is chosen, else the reported ones."""
+        if self.tuning:
+            return tuple(c for tried in self.trials.values() for _, mine in tried for c in mine)
+        return tuple(cell for _, cell in self.reported)
+
+
+def load_plan(path: Path, root: Path = Path(), tuned: Path = FOLDER) -> Plan:
+    """Read a sweep and resolve all its cells.
+
+    Args:
+        path: of the sweep.
+        root: folder that relative paths in it start from.
+        tuned: folder of what earlier trials chose.
+
+    Raises:
+        InvalidInput: anything wrong in the sweep, the recipes or the data sets.
+    """
+    sweep = parse(Sweep, read_yaml(path), str(path))
+    catalog = Catalog(root / sweep.recipes, root / sweep.datasets)
+    return make_plan(sweep, catalog, root, tuned, str(path))
+
+
+def make_plan(
+    sweep: Sweep,
+    catalog: Catalog,
+    root: Path = Path(),
+    tuned: Path = FOLDER,
+    where: str = "sweep",
+) -> Plan:
+    """Resolve all cells of a sweep.
+
+    Args:
+        sweep: the sweep.
+        catalog: recipes and data sets.
+        root: folder that the path of a profile file starts from.
+        tuned: folder of what earlier trials chose.
+        where: name of the sweep's file, for messages.
+
+    Raises:
+        InvalidInput: something unknown or out of range, or the same cell twice.
+    """
+    times = steptimes.load(root / sweep.profile, where) if sweep.profile else None
+    cells = catalog.cells(sweep, where, times=times)
+    if sweep.exhibit:
+        exhibit.check(sweep.exhibit, (cell for _, cell in cells), where)
+    tried = trials(sweep, catalog, where)
+    choice = read(tuned / f"{sweep.sweep}.json", digest(tried)) if tried else None
+    if choice:
+        chosen = {c.point: c.change for c in choice.choices}
+        cells = catalog.cells(sweep, where, chosen, times)
+    return Plan(sweep, catalog, cells, tried, choice, times, where)
