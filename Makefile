@@ -10,6 +10,8 @@ BASE   ?= python3
 USED   := $(if $(findstring /,$(PYTHON)),$(PYTHON),$(shell command -v $(PYTHON)))
 READY  := $(if $(filter .venv/bin/python,$(USED)),.venv/ready,.ready-$(subst /,_,$(USED)))
 RUN    := PATH="$(abspath $(dir $(USED))):$$PATH"
+# Three workers for two cores: those that test Slurm and servers mostly wait.
+PYTEST := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all check ui cluster new schemas readme lock help clean
 
@@ -17,10 +19,10 @@ demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, 
 	@$(RUN) snakemake --profile profiles/local --configfile config/demo.yaml
 
 test: $(READY)  ## all tests but the slow ones
-	@$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
+	@$(RUN) $(PYTEST) -m "not slow and not gpu"
 
 test-all: $(READY)  ## the slow ones too
-	@$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(RUN) $(PYTEST)
 
 check: $(READY)  ## lint, format, types, import rules, spelling, workflow lint
 	@$(RUN) sh -e tests/check.sh

@@ -37,6 +37,8 @@ FAST = [
     "6",
 ]
 TRAIN_ONLY = ["--until", "train", "--no-hooks"]
+LONG = 300
+"""Epochs of a training to which something happens."""
 SWEEP = """
 sweep: tiny
 grids:
