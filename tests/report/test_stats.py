@@ -71,7 +71,7 @@ def test_headline(site: Any) -> None:
         )
     s.report()
     row = s.row("dgl", 2)
-    assert (row["n"], row["planned"], row["missing"], row["provisional"]) == (3, 4, 1, False)
+    assert (row["n"], row["planned"], row["waiting"], row["provisional"]) == (3, 4, 1, False)
     assert (row["error_mean"], row["error_std"]) == (
         pytest.approx(13.0),
         pytest.approx(math.sqrt(3)),

@@ -17,6 +17,7 @@ from modulewise.config.plan import load_plan
 from modulewise.data import sources
 from modulewise.errors import InvalidInput, choose
 from modulewise.planning import estimate, timings
+from modulewise.runs import result
 
 Key = tuple[str, str, str, int, str, int | None]
 
@@ -70,7 +71,7 @@ def check(
             methods[key] = preflight.build(cell, *shapes[cell.dataset], networks)
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}") from None
-    done = [c for c in cells if (runs / c.path / "result.json").exists()]
+    done = [c for c in cells if result.exists(runs / c.path)]
     print(
         f"sweep {made.sweep}: {len(cells)} cells, {len(done)} finished, {len(distinct)} distinct "
         f"configurations checked"

@@ -12,6 +12,7 @@ import typer
 from modulewise.config.cell import Cell, configurations
 from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput, memory_short
+from modulewise.runs import result
 from modulewise.units import memory, time
 
 
@@ -62,7 +63,7 @@ def profile(
             )
             timings.write(out.parent / timings.MEASURED, found | {"cells": known})
     timings.write(out, found | {"cells": {name: known[name] for name in distinct}})
-    todo = [c for c in plan.cells if not (runs / c.path / "result.json").exists()]
+    todo = [c for c in plan.cells if not result.exists(runs / c.path)]
     print("\n".join(timings.table(todo, known)))
     hours, unknown = timings.total_hours(todo, known)
     print(

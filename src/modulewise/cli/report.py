@@ -9,6 +9,7 @@ import typer
 
 from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput
+from modulewise.runs import result
 
 
 def report(
@@ -25,7 +26,7 @@ def report(
     as such."""
     plan = load_plan(sweep, root)
     if plan.tuning:
-        done = sum((runs / c.path / "result.json").exists() for c in plan.cells)
+        done = sum(result.exists(runs / c.path) for c in plan.cells)
         print(
             f"{done} of {len(plan.cells)} runs of trials done; the report is made of what they "
             f"choose"

@@ -1,4 +1,4 @@
-"""`modulewise status`: how a sweep stands."""
+"""`modulewise status`: states of the runs of a sweep."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Annotated
 import typer
 
 from modulewise.config.plan import load_plan
-from modulewise.runs import jobs as slurm_jobs
-from modulewise.runs.state import run_state
+from modulewise.runs.state import run_states
 from modulewise.status.jobs import jobs as jobs_table
 from modulewise.status.tables import screen
 
@@ -24,29 +23,29 @@ def status(
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),
     runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
-    watch: Annotated[bool, typer.Option("--watch", help="look again until Ctrl-C")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="repeat until Ctrl-C")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="seconds between two looks")] = 5.0,
-    submitted: Annotated[
-        Path, typer.Option("--ledger", help="what the Slurm executor wrote of its jobs")
-    ] = slurm_jobs.FILE,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(help="the executor's ledger of jobs; logs/slurm/jobs.jsonl beside RUNS"),
+    ] = None,
     jobs: Annotated[
         bool,
         typer.Option(
             "--jobs",
-            help="a line a cell: Slurm's number, starts, waiting and running time, GPU-hours",
+            help="list jobs: Slurm's number, starts, waiting and running time, GPU-hours",
         ),
     ] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="list every cell that runs or needs a look, in full")
     ] = False,
 ) -> None:
-    """Say which cells are done, running (epoch, error, time left), queued, waiting, stopped or
-    failed and why: one screen for 1,000."""
+    """Show the states of a sweep's cells on one screen: progress and time left of those that run,
+    and why others failed or stopped."""
     plan = load_plan(sweep, root)
 
     def look(width: int) -> list[str]:
-        known = slurm_jobs.read(submitted)
-        found = [run_state(c, runs, job=known.get(c.path)) for c in plan.cells]
+        found = list(zip(plan.cells, run_states(plan.cells, runs, ledger), strict=True))
         return (
             jobs_table(found, width)
             if jobs
@@ -67,8 +66,7 @@ def status(
 
 
 def _watch(look: Callable[[int], list[str]], every: float) -> None:
-    """On a terminal, one screen that is redrawn; elsewhere, the first line whenever it has
-    changed."""
+    """Redraw the screen on a terminal; elsewhere print its first line whenever that changes."""
     if not sys.stdout.isatty():
         last = ""
         while True:

@@ -14,6 +14,7 @@ from modulewise.config.cell import Cell
 from modulewise.config.loading import read_json
 from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput, memory_short, parse, resource
+from modulewise.runs.result import FILE, exists
 from modulewise.units import duration
 
 RESUME_LATER = 75
@@ -51,11 +52,9 @@ def train(
     """Train one cell; interrupted by SIGTERM, SIGINT or SIGUSR2 it saves, leaves with status 75 and
     resumes when started again."""
     what = _cell(cell, config, dataset, network, recipe, modules, seed, epochs)
-    folder = (
-        out.parent if out and out.name == "result.json" else out or results / "runs" / what.path
-    )
-    if (folder / "result.json").exists():
-        print(f"{what}  finished already: {folder / 'result.json'}; remove it to train again")
+    folder = out.parent if out and out.name == FILE else out or results / "runs" / what.path
+    if exists(folder):
+        print(f"{what}  finished already: {folder / FILE}; remove it to train again")
         return
     from modulewise.engine import device as device_module
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import textwrap
-import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,22 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
-from modulewise.config.cell import Cell
 from modulewise.config.plan import Plan
 from modulewise.config.resolve import Catalog
-from modulewise.runs import record, result
+from modulewise.runs import result
 from modulewise.runs.provenance import source_hash
+from modulewise.runs.record import RunHistory
 from modulewise.runs.result import PrimaryMetric
-
-STATES = ("done", "running", "cut_off", "missing", "diverged", "out_of_memory", "damaged")
-"""What a cell can be. Only `done` counts in means. `running` and `cut_off` have begun and left no
-result; `cut_off` is known to have ended: it says so, or its process was on this host and is gone.
-On another host nobody can tell: it counts as `running`."""
-LOG = "train.log"
-STARTING = 120
-"""Seconds after its last line that a log without a record is taken for a run that is starting."""
+from modulewise.runs.state import RunState, run_states
 
 NUMBERS = {
     "value": "test_last",
@@ -101,8 +90,9 @@ def read(plan: Plan, runs: Path) -> Frame:
     labels = _labels(plan.catalog, dict.fromkeys(cell.recipe for _, cell in plan.reported))
     rows, curves, depth = [], [], []
     metrics: dict[str, PrimaryMetric] = {}
-    for grid, cell in plan.reported:
-        state, long_reason, found = _state(cell, runs / cell.path)
+    states = run_states((cell for _, cell in plan.reported), runs)
+    for (grid, cell), run in zip(plan.reported, states, strict=True):
+        state, long_reason, found = run.state, _reason(run), run.result
         if found and found.metric != (known := metrics.setdefault(cell.dataset, found.metric)):
             long_reason = f"{result.FILE}: metric {found.metric.name}, others have {known.name}"
             state, found = "damaged", None
@@ -124,7 +114,7 @@ def read(plan: Plan, runs: Path) -> Frame:
         row["versions"] = json.dumps(found.origin.versions, sort_keys=True) if found else None
         rows.append(row)
         if found and state == "done":
-            curves += [(cell.path, *point) for point in _curve(runs / cell.path, found.metric)]
+            curves += [(cell.path, *point) for point in _curve(run.history, found.metric)]
             depth += [
                 (cell.path, k, v) for k, v in enumerate(found.module_metrics, 1) if v is not None
             ]
@@ -170,91 +160,26 @@ def _baseline(catalog: Catalog, names: Iterable[str]) -> str | None:
     return "backprop" if "backprop" in uncut else next(iter(uncut), None)
 
 
-def _state(cell: Cell, folder: Path) -> tuple[str, str, result.Result | None]:
-    """State, the reason if it is not `done`, and the result if there is one."""
-    path = folder / result.FILE
-    try:
-        found = result.load(path)
-    except FileNotFoundError:
-        return _unfinished(folder)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(p) for p in first["loc"])
-        return "damaged", f"{result.FILE}: {place + ': ' if place else ''}{first['msg']}", None
-    except (OSError, ValueError) as error:
-        return "damaged", f"{result.FILE}: {error}", None
-    if found.cell.id != cell.id:
-        return "damaged", f"{result.FILE} is of another cell, {found.cell.id}", None
-    reason = f"{found.reason or 'no reason given'} (after {found.epochs} of {found.planned_epochs} epochs)"
-    return found.status, "" if found.status == "done" else reason, found
+def _reason(found: RunState) -> str:
+    """Reason of a state, with what is known of the progress of a run that has none."""
+    if found.result:
+        trained = f"(after {found.epoch} of {found.epochs} epochs)"
+        return "" if found.state == "done" else f"{found.why or 'no reason given'} {trained}"
+    if found.state in ("running", "stopped") and found.history.starts:
+        return "; ".join(filter(None, [_progress(found), found.why]))
+    return found.why or {"waiting": "not begun", "queued": "in Slurm's queue"}.get(found.state, "")
 
 
-def _unfinished(folder: Path) -> tuple[str, str, None]:
-    if not (folder / record.FILE).exists():
-        return _unrecorded(folder / LOG)
-    folded = _record(folder)
-    epoch = max((epoch for _, epoch in folded.metrics), default=0)
-    start: dict[str, Any] = folded.starts[-1] if folded.starts else {}
-    last = max(
-        [t for _, t in folded.metrics.values()] + [e["t"] for e in folded.starts], default=None
-    )
-    text = f"epoch {epoch}" + (f" of {start['epochs']}" if start.get("epochs") else "")
-    when = (
-        f", last entry {datetime.fromtimestamp(last / 1000, UTC):%Y-%m-%d %H:%M} UTC"
-        if last
-        else ""
-    )
-    if folded.end:
-        return (
-            "cut_off",
-            f"{text}{when}; its record ends with status {folded.end.get('status')} and there is no "
-            f"result",
-            None,
-        )
-    if _gone(start.get("host"), start.get("pid")):
-        return "cut_off", f"{text}{when}; its process is gone; the same command continues it", None
-    return "running", text + when, None
+def _progress(found: RunState) -> str:
+    last = datetime.fromtimestamp(found.history.spans[-1][1] / 1000, UTC)
+    of = f" of {found.epochs}" if found.epochs else ""
+    return f"epoch {found.epoch}{of}, last entry {last:%Y-%m-%d %H:%M} UTC"
 
 
-def _unrecorded(log: Path) -> tuple[str, str, None]:
-    """A run without a record: not begun, about to begin, or ended before it could."""
-    try:
-        idle = time.time() - log.stat().st_mtime
-        lines = log.read_text(errors="replace").split("\n")
-    except OSError:
-        return "missing", "not begun", None
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    if idle < STARTING:
-        return "running", "starting" + (f": {last}" if last else ""), None
-    return "cut_off", f"ended before its first epoch; {LOG} ends: {last or 'empty'}", None
-
-
-def _gone(host: Any, pid: Any) -> bool:
-    """Whether a process is known to have ended: only of this host can we tell."""
-    if host != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _record(folder: Path) -> record.RunHistory:
-    """The run's record; an empty one if it cannot be read."""
-    try:
-        return record.read(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return record.RunHistory()
-
-
-def _curve(folder: Path, metric: PrimaryMetric) -> list[tuple[int, float]]:
-    settled = _record(folder).settled()
+def _curve(history: RunHistory, metric: PrimaryMetric) -> list[tuple[int, float]]:
     return sorted(
         (epoch, value)
-        for (name, epoch), (value, _) in settled.items()
+        for (name, epoch), (value, _) in history.settled().items()
         if name == f"test_{metric.name}/overall"
     )
 

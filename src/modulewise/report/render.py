@@ -32,10 +32,11 @@ from modulewise.report import (
     tuning,
     verdicts,
 )
-from modulewise.report.frame import STATES, Frame, read
+from modulewise.report.frame import Frame, read
 from modulewise.report.naming import named
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.result import PrimaryMetric
+from modulewise.runs.state import STATES, words
 
 TEMPLATES = Path(__file__).parent / "templates"
 OURS = (
@@ -216,7 +217,7 @@ def _facts(frame: Frame) -> dict[str, Any]:
     """What the page's head says about all runs together."""
     runs = frame.runs
     states = runs["state"].value_counts()
-    counts = {tables.STATE_NAMES.get(s, s): int(states.get(s, 0)) for s in STATES}
+    counts = {words(s): int(states.get(s, 0)) for s in STATES}
     have = runs[runs["versions"].notna()]
     versions: dict[str, list[str]] = {}
     for text in sorted(have["versions"].unique()):

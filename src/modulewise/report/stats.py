@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from modulewise.report.frame import STATES, Frame
+from modulewise.report.frame import Frame
+from modulewise.runs.state import STATES
 
 PROVISIONAL = 3
 """Fewer seeds than this are provisional: shown one by one, without an interval in figures."""

@@ -14,6 +14,7 @@ from modulewise import units
 from modulewise.report.frame import Frame
 from modulewise.report.naming import digits, of_difference, title, with_unit
 from modulewise.runs.result import PrimaryMetric
+from modulewise.runs.state import STATES, words
 
 NONE = "–"
 OTHERS = {
@@ -25,7 +26,6 @@ BESIDE_K = [("K", "r"), ("Horizon", "r"), ("Helpers’ parameters", "r"), ("Help
 """Columns that no comparison goes without."""
 BESIDE_K_NAMES = ("modules", "horizon", "helper_parameters", "helper_flops_share")
 """The numbers in them."""
-STATE_NAMES = {"out_of_memory": "out of memory", "cut_off": "cut off"}
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {c: f"\\{c}" for c in "{}$&#_%"} | {
     "±": r"$\pm$",
@@ -183,10 +183,9 @@ def _cost(row: pd.Series, name: str, absolute: str) -> Item:
 
 def _remarks(row: pd.Series) -> str:
     found = ["provisional"] if row["provisional"] and row["n"] else []
-    states = ("diverged", "out_of_memory", "damaged", "cut_off", "running", "missing", "stale")
+    states = (*(s for s in reversed(STATES) if s != "done"), "stale")
     return ", ".join(
-        found
-        + [f"{row[s]} {STATE_NAMES.get(s, s)}".replace(" ", "\u00a0") for s in states if row[s]]
+        found + [f"{row[s]} {words(s)}".replace(" ", "\u00a0") for s in states if row[s]]
     )
 
 
@@ -213,7 +212,7 @@ def unfinished(frame: Frame) -> Table:
                     name,
                     modules,
                     seeds,
-                    STATE_NAMES.get(state, state),
+                    words(state),
                     reason,
                 )
             ]

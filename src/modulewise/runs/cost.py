@@ -1,5 +1,5 @@
-"""What a run has cost so far: starts, waiting, running time and device-hours, from its record and
-the executor's ledger."""
+"""Cost of a run so far: starts, waiting time, running time and device-hours, from its record and
+the executor's ledger of jobs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,31 @@ from modulewise.runs.record import RunHistory
 
 @dataclass(frozen=True)
 class RunCost:
-    """Of one run."""
+    """Cost of one run so far."""
 
     job: str = ""
-    """Slurm's number of the last job."""
+    """Slurm's number of the last job; empty if there is none."""
     starts: int = 0
-    """Processes that began the run or resumed it."""
+    """Number of processes that began or resumed the run."""
     waited: float | None = None
-    """Seconds from the last submission to the start that followed, or to now."""
+    """Seconds from the last submission to the start that followed it, or to now."""
     ran: float = 0.0
-    """Seconds of all starts, each from its first word in the record to its last, or to now while it
-    goes on."""
+    """Wall time in seconds, summed over starts."""
     device_hours: float = 0.0
-    """Running time x GPUs the run saw (a run on a CPU counts as one device) / runs that share the
-    allocation.
+    """Hours of wall time, multiplied by the number of GPUs the run saw (a run on a CPU counts as
+    one device) and divided by the number of runs that share the allocation.
 
-    What a job spends before the first and after the last word of its run (imports, Snakemake) is
-    not in it.
+    The time before a run's first and after its last event (imports, Snakemake) is not included.
     """
 
 
 def run_cost(said: RunHistory, job: Job | None, running: bool, queued: bool, now: float) -> RunCost:
-    """Add up what a run has cost.
+    """Sum the cost of a run over its starts.
 
     Args:
-        said: its record.
-        job: its last job, if the ledger knows one.
-        running: whether the last start goes on.
+        said: the run's record.
+        job: the run's last job, if the ledger has one.
+        running: whether the last start is still running.
         queued: whether the job waits in Slurm's queue.
         now: seconds since 1970.
     """
@@ -61,5 +59,5 @@ def run_cost(said: RunHistory, job: Job | None, running: bool, queued: bool, now
 
 
 def _count(value: Any) -> int:
-    """A number of devices or runs, as a record says it; 1 in records that do not."""
+    """A number of devices or runs from a record; 1 if the record has none."""
     return value if isinstance(value, int) and value > 0 else 1

@@ -1,10 +1,13 @@
-"""What the executor wrote of its Slurm jobs: `jobs.jsonl`, one JSON object a line, appended to; a
-torn line is passed over.
+"""The executor's ledger of its Slurm jobs: `jobs.jsonl`, append-only, one JSON object a line;
+incomplete lines are skipped.
 
-Events (`ev`), each with `t` in milliseconds since 1970: `submitting` (a batch with its `token`;
-each of its `jobs` with its `key` and `output` files), `submitted` (Slurm's `ids` of that batch, one
-for each of its jobs, in order; packed jobs share one), `refused` (Slurm did not take that batch),
-`ended` (`key`, `id`, `state`, `why`, `log`).
+Events (`ev`), each with `t` in milliseconds since 1970:
+
+- `submitting`: a batch with its `token`; each of its `jobs` has a `key` and `output` files.
+- `submitted`: Slurm accepted that batch; `ids` has one number for each job, in order; packed jobs
+  share one.
+- `refused`: Slurm did not accept that batch.
+- `ended`: a job ended: `key`, `id`, `state`, `why`, `log`.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-FILE = Path("results/logs/slurm/jobs.jsonl")
+FILE = Path("logs/slurm/jobs.jsonl")
+"""Path of the ledger, from the folder that the runs' folder lies in."""
 
 
 @dataclass(frozen=True)
@@ -23,25 +27,27 @@ class Job:
     """The last submission of a run."""
 
     submitted: int
-    """Milliseconds since 1970."""
+    """Time of the submission, in milliseconds since 1970."""
     id: str = ""
-    """Slurm's number, `12_0` of an array; empty until Slurm has taken the job."""
+    """Slurm's number, such as `12_0` in an array; empty until Slurm has accepted the job."""
     pack: int = 1
     """Number of runs in the allocation."""
     submissions: int = 1
-    """Including the earlier ones."""
+    """Number of submissions of this run, this one included."""
     state: str = ""
-    """How it ended, `success` or Slurm's word; empty as long as it has not."""
+    """Final state: `success` or Slurm's name of it; empty while the job has not ended."""
     why: str = ""
+    """Reason of a failure; empty if none is known."""
     log: str = ""
+    """Path of the job's log; empty if none is known."""
 
 
 Batch = dict[str, Job | None]
-"""Runs that were submitted together, each with its job before that, if it had one."""
+"""Runs that were submitted together, each with its previous job, if it had one."""
 
 
 def read(path: Path) -> dict[str, Job]:
-    """The last job of every run, by the run's path below `results/runs`; none if there is no
+    """The last job of every run, by the run's path below the runs' folder; none if there is no
     ledger."""
     try:
         lines = path.read_bytes().split(b"\n")
@@ -61,7 +67,7 @@ def read(path: Path) -> dict[str, Job]:
 def _take(
     event: dict[str, Any], jobs: dict[str, Job], batches: dict[str, Batch], runs: dict[str, str]
 ) -> None:
-    """Fold one event in: the `jobs` by run, the batches by token, and the run of every key."""
+    """Apply one event to the `jobs` by run, the `batches` by token and the `runs` by key."""
     kind, at = event["ev"], int(event["t"])
     if kind == "submitting":
         asked = {str(j["key"]): _run(j["output"]) for j in event["jobs"]}
@@ -87,8 +93,8 @@ def _take(
 
 
 def _run(outputs: list[str]) -> str:
-    """A run's path below `results/runs`, from its result; of a job without one, its first
-    output."""
+    """The run's path below the runs' folder, from the path of its result; of a job without a
+    result, its first output."""
     for path in outputs:
         if path.endswith("/result.json"):
             return "/".join(Path(path).parent.parts[-6:])

@@ -1,10 +1,18 @@
-"""The append-only record of a run: one JSON object a line, one `write` a line, torn lines
-tolerated.
+"""The append-only record of a run: one JSON object a line, one `write` a line. Incomplete lines,
+which a killed process leaves, are skipped.
 
-Events (`ev`): `start` (a process begins the run, or resumes it in `epoch`: what was said of that
-epoch and later ones is void), `metrics` (values at an epoch), `commit` (a checkpoint that holds
-everything up to that epoch is in place), `end` (final status). Every event carries `t`,
-milliseconds since 1970.
+Events (`ev`):
+
+- `start`: a process begins the run, or resumes it in `epoch`; earlier metrics of that epoch and
+  later ones no longer count. `metric` describes the task's primary metric (see `PrimaryMetric`);
+  without it, that is the test error in percent.
+- `metrics`: values at an epoch. The primary metric `NAME` on test images is `test_NAME/overall`,
+  of a module's own head `test_NAME/module_K`, its best value so far `test_NAME/best`; on held-out
+  training images it is `val_NAME/overall`.
+- `commit`: a checkpoint is in place that holds everything up to that epoch.
+- `end`: the final status.
+
+Every event carries `t`, milliseconds since 1970.
 """
 
 from __future__ import annotations
@@ -17,12 +25,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from modulewise.runs.result import PrimaryMetric
+
 FILE = "record.jsonl"
 
 
 class Record:
-    """Appends events to `<folder>/record.jsonl`; a torn last line left by a killed process is
-    closed off first."""
+    """Appends events to `<folder>/record.jsonl`; an incomplete last line left by a killed process
+    is ended first."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +48,7 @@ class Record:
         """Append one event.
 
         Raises:
-            OSError: the disk is full; a line that was cut short is torn and read as such.
+            OSError: the disk is full; the line may be incomplete and is then skipped by `read`.
         """
         line = (
             json.dumps({"ev": ev, "t": int(time.time() * 1000), **values}, separators=(",", ":"))
@@ -50,7 +62,7 @@ class Record:
         self.write("metrics", epoch=epoch, values=values)
 
     def commit(self, epoch: int) -> None:
-        """Say that a checkpoint holding all epochs up to `epoch` has been renamed into place."""
+        """Record that a checkpoint holding all epochs up to `epoch` is in place."""
         os.fsync(self._fd)
         self.write("commit", epoch=epoch)
 
@@ -62,32 +74,52 @@ class Record:
 
 @dataclass
 class RunHistory:
-    """What a record says once resumed epochs are counted once."""
+    """What a record says, with every epoch counted once however often it was trained."""
 
     starts: list[dict[str, Any]] = field(default_factory=list)
+    """Events of the processes that began or resumed the run, in order."""
     metrics: dict[tuple[str, int], tuple[float, int]] = field(default_factory=dict)
-    """(metric, epoch) -> (value, time in ms); of a repeated epoch the last word counts."""
+    """Map of (metric, epoch) to (value, time in ms); the latest value of a repeated epoch."""
     committed: int = 0
+    """Last epoch that a checkpoint holds."""
     end: dict[str, Any] | None = None
+    """Event that ended the run; `None` if it has not ended, or was started again since."""
     torn: int = 0
+    """Number of lines that could not be read."""
     spans: list[tuple[int, int]] = field(default_factory=list)
-    """Of every start: its time and that of the last word before the next, in ms."""
+    """Times of the first and the last event of every start, in ms."""
+
+    @property
+    def metric(self) -> PrimaryMetric:
+        """The primary metric of the run's task; test error in percent if the record names none."""
+        given = self.starts[-1].get("metric") if self.starts else None
+        try:
+            return PrimaryMetric.model_validate(given or {})
+        except ValidationError:
+            return PrimaryMetric()
+
+    @property
+    def points(self) -> dict[int, tuple[float, int]]:
+        """The primary metric on test images: (value, time in ms) by epoch."""
+        name = f"test_{self.metric.name}/overall"
+        return {epoch: point for (n, epoch), point in self.metrics.items() if n == name}
 
     def settled(self) -> dict[tuple[str, int], tuple[float, int]]:
-        """The metrics that can no longer change: all of them after the end, else those a checkpoint
-        holds."""
+        """Metrics that can no longer change: all of them after the end, else those that a
+        checkpoint holds."""
         if self.end:
             return self.metrics
         return {k: v for k, v in self.metrics.items() if k[1] <= self.committed}
 
 
 def read(folder: Path) -> RunHistory:
-    """Read a run's record; an empty one if there is none yet."""
+    """Read a run's record; an empty one if there is none that can be read."""
     out = RunHistory()
-    path = folder / FILE
-    if not path.exists():
+    try:
+        lines = (folder / FILE).read_bytes().split(b"\n")
+    except OSError:
         return out
-    for line in path.read_bytes().split(b"\n"):
+    for line in lines:
         if not line.strip():
             continue
         try:
@@ -98,24 +130,22 @@ def read(folder: Path) -> RunHistory:
 
 
 def _take(out: RunHistory, event: dict[str, Any]) -> None:
-    """Fold one event in."""
-    kind, at = event["ev"], event["t"]
-    if kind == "start":
-        out.spans.append((at, at))
-    elif out.spans:
+    """Apply one event."""
+    kind, at = event["ev"], int(event["t"])
+    if out.spans and kind != "start":
         out.spans[-1] = (out.spans[-1][0], max(at, out.spans[-1][1]))
     if kind == "start":
         first = event.get("epoch")
         if first is not None:
             out.metrics = {k: v for k, v in out.metrics.items() if k[1] < first}
             out.committed = min(out.committed, first - 1)
-        out.starts.append(event)
+        out.spans.append((at, at))
+        out.starts.append(event | {"t": at})
         out.end = None
     elif kind == "metrics":
-        out.metrics.update(
-            {(n, event["epoch"]): (float(v), at) for n, v in event["values"].items()}
-        )
+        epoch = int(event["epoch"])
+        out.metrics.update({(n, epoch): (float(v), at) for n, v in event["values"].items()})
     elif kind == "commit":
-        out.committed = max(out.committed, event["epoch"])
+        out.committed = max(out.committed, int(event["epoch"]))
     elif kind == "end":
         out.end = event

@@ -39,6 +39,18 @@ class PrimaryMetric(Frozen):
         """Sort key of a value: the best comes first."""
         return value if self.direction == "lower" else -value
 
+    def text(self, value: float) -> str:
+        """A value for people.
+
+        Example:
+            >>> PrimaryMetric().text(12.3)
+            'error 12.30 %'
+            >>> PrimaryMetric(name="perplexity", label="test perplexity", unit="").text(23.4567)
+            'perplexity 23.4567'
+        """
+        number = f"{value:.2f} {self.unit}" if self.unit else f"{value:.4f}"
+        return f"{self.label.removeprefix('test ')} {number}"
+
 
 class Cost(Frozen):
     """What the run cost; `None` where it could not be measured."""
@@ -122,6 +134,11 @@ class Result(Frozen):
         path = folder / FILE
         write_atomic(path, self.model_dump_json(indent=1) + "\n")
         return path
+
+
+def exists(folder: Path) -> bool:
+    """Whether a run's folder holds a result, readable or not: such a run is not trained again."""
+    return (folder / FILE).exists()
 
 
 def load(path: Path) -> Result:

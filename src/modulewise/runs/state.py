@@ -1,152 +1,235 @@
-"""How a sweep stands, read from its run folders: what is done, running, waiting, failed and why. No
-torch: seconds for 1,000 runs."""
+"""State of a run, read from its folder, the workflow's log and the executor's ledger of jobs.
+
+The only place that decides it: `modulewise status`, the report and the MLflow mirror show what is
+found here. The states are explained in `docs/states.md`.
+"""
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import re
-import socket
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from pydantic import ValidationError
 
 from modulewise.config.cell import Cell
-from modulewise.runs import record, result
+from modulewise.runs import jobs, process, record, result
 from modulewise.runs.cost import RunCost, run_cost
 from modulewise.runs.jobs import Job
+from modulewise.runs.logs import TRAIN_LOG, failure, last_line
+from modulewise.runs.process import written
+from modulewise.runs.record import RunHistory
+from modulewise.runs.result import PrimaryMetric, Result
 
 State = Literal[
-    "done", "running", "queued", "waiting", "stopped", "failed", "diverged", "out_of_memory"
-]
-ORDER: tuple[State, ...] = (
     "done",
     "running",
     "queued",
     "waiting",
     "stopped",
     "failed",
+    "damaged",
     "diverged",
     "out_of_memory",
-)
+]
+STATES: tuple[State, ...] = get_args(State)
+"""All states, in the order in which tables list them."""
 ENDED: tuple[State, ...] = ("done", "diverged", "out_of_memory")
-REQUEUED = "asked to stop; resumes when started again"
-LATEST = 600.0
-"""Seconds without a word after which a run on another host counts as cut off; or five epochs, if
-that is longer."""
+"""States of a run whose result can be read. It is not trained again."""
+STARTING = 120.0
+"""Seconds for which a training log without a record counts as a run that is starting."""
+ASKED_TO_STOP = "asked to stop; resumes when started again"
+CUT_OFF = "cut off; resumes from its last checkpoint when started again"
 
 
 @dataclass(frozen=True)
 class RunState:
-    """How one cell stands."""
+    """State of one run."""
 
-    cell: Cell
     state: State
     epoch: int = 0
+    """Number of epochs trained and recorded."""
     epochs: int | None = None
-    """Of the whole run; `None` as long as its budget is not resolved to epochs."""
-    error: float | None = None
-    """Last test error in percent."""
+    """Number of epochs of the whole run; `None` until its budget is resolved to epochs."""
+    value: float | None = None
+    """Primary metric on test images after the last recorded epoch."""
     left: float | None = None
-    """Seconds, if the epochs to come take as long as those before."""
+    """Seconds to go, if later epochs take as long as earlier ones; `None` unless running."""
     why: str = ""
+    """Reason of the state; empty where the state says everything."""
+    metric: PrimaryMetric = field(default_factory=PrimaryMetric)
+    """Metric that `value` is of."""
     cost: RunCost = field(default=RunCost(), compare=False)
-    """What it has cost so far."""
+    """Cost of the run so far."""
+    result: Result | None = field(default=None, compare=False, repr=False)
+    """Result, in the states of `ENDED`."""
+    history: RunHistory = field(default_factory=RunHistory, compare=False, repr=False)
+    """Content of the run's record."""
 
 
-def run_state(
-    cell: Cell,
-    runs: Path,
-    logs: Path | None = None,
-    now: float | None = None,
-    job: Job | None = None,
-) -> RunState:
-    """How a cell stands.
+def words(state: str) -> str:
+    """A state as it is written for people: `out_of_memory` is "out of memory"."""
+    return state.replace("_", " ")
+
+
+def run_states(
+    cells: Iterable[Cell], runs: Path, ledger: Path | None = None, now: float | None = None
+) -> list[RunState]:
+    """States of the runs of several cells.
+
+    Args:
+        cells: cells of a sweep.
+        runs: folder of the runs; the workflow's logs and the ledger lie beside it.
+        ledger: the executor's ledger of jobs, if it lies elsewhere.
+        now: seconds since 1970; the present if not given.
+    """
+    known = jobs.read(ledger or runs.parent / jobs.FILE)
+    return [run_state(cell, runs, known.get(cell.path), now) for cell in cells]
+
+
+def run_state(cell: Cell, runs: Path, job: Job | None = None, now: float | None = None) -> RunState:
+    """State of a cell's run.
 
     Args:
         cell: the cell.
-        runs: folder of the runs.
-        logs: folder of the workflow's logs of them; `logs/runs` beside `runs` if not given.
-        now: seconds since 1970.
-        job: its last one, if the executor's ledger knows one.
+        runs: folder of the runs; the workflow's logs lie beside it.
+        job: the run's last job, if the executor's ledger has one.
+        now: seconds since 1970; the present if not given.
     """
-    folder, now = runs / cell.path, time.time() if now is None else now
-    log = (logs or runs.parent / "logs" / "runs") / f"{cell.path}.log"
-    said = record.read(folder)
-    found = _run_state(cell, folder, log, said, now)
-    if job:
-        found = _queued(found, job, said)
-    return replace(
-        found, cost=run_cost(said, job, found.state == "running", found.state == "queued", now)
-    )
+    return path_state(runs, cell.path, cell.id, job, now)
 
 
-def _run_state(
-    cell: Cell, folder: Path, log: Path, said: record.RunHistory, now: float
+def path_state(
+    runs: Path,
+    path: str,
+    cell: str | None = None,
+    job: Job | None = None,
+    now: float | None = None,
 ) -> RunState:
-    """How a cell stands by its own files."""
+    """State of a run of which only the place is known.
+
+    Args:
+        runs: folder of the runs.
+        path: the run's path below it.
+        cell: id of the cell that the result must be of; not checked if not given.
+        job: as in `run_state`.
+        now: as in `run_state`.
+    """
+    folder, log = runs / path, runs.parent / "logs" / "runs" / f"{path}.log"
+    now = time.time() if now is None else now
+    said = record.read(folder)
+    found = _finished(folder, cell, said) or _queued(_unfinished(folder, log, said, now), said, job)
+    cost = run_cost(said, job, found.state == "running", found.state == "queued", now)
+    return replace(found, cost=cost, history=said)
+
+
+def _finished(folder: Path, cell: str | None, said: RunHistory) -> RunState | None:
+    """State of a run that left a result; `None` without one."""
     try:
-        return _ended(cell, json.loads((folder / result.FILE).read_bytes()))
+        made = result.load(folder / result.FILE)
     except FileNotFoundError:
-        pass
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return RunState(
-            cell, "failed", why=f"{folder / result.FILE}: damaged; remove it to train again"
-        )
-    if not said.starts:
-        complaint = _complaint(log)
-        return RunState(cell, "failed", why=complaint) if complaint else RunState(cell, "waiting")
-    start = said.starts[-1]
-    seen = {e: (v, t) for (name, e), (v, t) in said.metrics.items() if name == "test_error/overall"}
-    epoch = max(seen, default=0)
-    profile = _pace(
-        [(start.get("t", 0), start.get("epoch", 1) - 1)] + [(t, e) for e, (_, t) in seen.items()]
+        return None
+    except (OSError, ValueError) as error:
+        return _damaged(folder, said, _detail(error))
+    if cell and made.cell.id != cell:
+        return _damaged(folder, said, f"result of another cell, {made.cell.id}")
+    return RunState(
+        made.status,
+        made.epochs,
+        made.planned_epochs,
+        made.test_last,
+        why=made.reason or "",
+        metric=made.metric,
+        result=made,
     )
-    epochs, left = _planned(start), None
-    if epochs and profile:
-        left = (epochs - epoch) * profile
-    elif (budget := _training(start).get("seconds")) and ("time/train_s", epoch) in said.metrics:
-        left = max(0.0, budget - said.metrics["time/train_s", epoch][0])
-    error = seen[epoch][0] if epoch else None
-    if _alive(start, folder, now, profile):
-        return RunState(cell, "running", epoch, epochs, error, left)
-    last = _last_line(folder / "train.log")
-    complaint = _complaint(log)
-    if complaint and _written(log) >= _written(folder / "train.log"):
-        return RunState(cell, "failed", epoch, epochs, error, None, complaint)
-    return RunState(cell, "stopped", epoch, epochs, error, None, _reason(last))
 
 
-def _queued(found: RunState, job: Job, said: record.RunHistory) -> RunState:
-    """What the executor knows besides: a job that waits in Slurm's queue, and why one has
-    failed."""
-    if found.state in (*ENDED, "running"):
+def _damaged(folder: Path, said: RunHistory, detail: str) -> RunState:
+    why = f"{detail}; remove {folder / result.FILE} to train again"
+    return replace(_progress(said), state="damaged", why=why)
+
+
+def _detail(error: Exception) -> str:
+    """What is wrong with a result, in one line."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(p) for p in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def _unfinished(folder: Path, log: Path, said: RunHistory, now: float) -> RunState:
+    """State of a run without a result, by its own files."""
+    found = _progress(said)
+    epoch_seconds = _epoch_seconds(said)
+    if (
+        said.starts
+        and not said.end
+        and process.running(said.starts[-1], folder, now, epoch_seconds)
+    ):
+        return replace(found, state="running", left=_left(found, said, epoch_seconds))
+    if (why := failure(log)) and written(log) >= written(folder / TRAIN_LOG):
+        return replace(found, state="failed", why=why)
+    if said.starts:
+        return replace(found, state="stopped", why=_stopped(folder, said))
+    return _unrecorded(folder, now)
+
+
+def _unrecorded(folder: Path, now: float) -> RunState:
+    """State of a run whose record has no start: not begun, starting, or ended at once."""
+    touched = max(written(folder / TRAIN_LOG), written(folder / record.FILE))
+    if not touched:
+        return RunState("waiting")
+    if now - touched < STARTING:
+        return RunState("running", why="starting")
+    last = last_line(folder / TRAIN_LOG) or "empty"
+    return RunState("stopped", why=f"ended before its first epoch; {TRAIN_LOG} ends: {last}")
+
+
+def _queued(found: RunState, said: RunHistory, job: Job | None) -> RunState:
+    """The state, corrected by what the ledger knows of the run's job: that it waits in Slurm's
+    queue, or why it failed."""
+    if job is None or found.state == "running":
         return found
     if job.state not in ("", "success"):
         why = job.why or found.why or job.state
         return replace(found, state="failed", why=f"{why}  {job.log}".strip())
-    begun = said.spans[-1][0] >= job.submitted if said.spans else False
-    if not job.state and (not begun or found.why == REQUEUED):
+    begun = bool(said.spans) and said.spans[-1][0] >= job.submitted
+    if not job.state and (not begun or found.why == ASKED_TO_STOP):
         return replace(found, state="queued", why="")
     return found
 
 
-def _ended(cell: Cell, made: dict[str, Any]) -> RunState:
-    if made["status"] not in ENDED:
-        raise ValueError
-    return RunState(
-        cell,
-        made["status"],
-        made["epochs"],
-        made["planned_epochs"],
-        made.get("test_last"),
-        None,
-        made.get("reason") or "",
-    )
+def _stopped(folder: Path, said: RunHistory) -> str:
+    """Why a run that has begun is not going on."""
+    if said.end:
+        return (
+            f"its record ends with status {said.end.get('status')}, but there is no {result.FILE}; "
+            f"resumes when started again"
+        )
+    return ASKED_TO_STOP if "asked to stop" in last_line(folder / TRAIN_LOG) else CUT_OFF
+
+
+def _progress(said: RunHistory) -> RunState:
+    """How far a run has come by its record; the state is for the caller to set."""
+    points = said.points
+    epoch = max(points, default=0)
+    epochs = _planned(said.starts[-1]) if said.starts else None
+    value = points[epoch][0] if points else None
+    return RunState("waiting", epoch, epochs, value, metric=said.metric)
+
+
+def _left(found: RunState, said: RunHistory, epoch_seconds: float | None) -> float | None:
+    """Seconds to go: of the epochs planned, or of a budget of seconds."""
+    if found.epochs and epoch_seconds:
+        return (found.epochs - found.epoch) * epoch_seconds
+    budget = _training(said.starts[-1]).get("seconds")
+    spent = said.metrics.get(("time/train_s", found.epoch))
+    return max(0.0, budget - spent[0]) if budget and spent else None
 
 
 def _training(start: dict[str, Any]) -> dict[str, Any]:
@@ -156,88 +239,17 @@ def _training(start: dict[str, Any]) -> dict[str, Any]:
 
 
 def _planned(start: dict[str, Any]) -> int | None:
-    """Epochs of the whole run: what the start says, but for a budget that was still to be
-    resolved."""
-    training = _training(start)
+    """Number of epochs of the whole run, unless its budget was still to be resolved to epochs."""
+    training, epochs = _training(start), start.get("epochs")
     unresolved = start.get("epoch", 1) == 1 and (training.get("flops") or training.get("seconds"))
-    return None if unresolved else start.get("epochs")
+    return None if unresolved or not isinstance(epochs, int) else epochs
 
 
-def _pace(points: Sequence[tuple[int, int]]) -> float | None:
-    """Seconds an epoch takes: the median over the last ten of this start, evaluation included, of
-    (milliseconds, epoch)."""
-    points = sorted(points)
-    took = [(b[0] - a[0]) / 1000 for a, b in itertools.pairwise(points) if b[1] == a[1] + 1]
+def _epoch_seconds(said: RunHistory) -> float | None:
+    """Seconds an epoch takes, evaluation included: the median over the last ten of this start."""
+    if not said.starts:
+        return None
+    first = (said.spans[-1][0], (said.starts[-1].get("epoch") or 1) - 1)
+    ends = sorted([first, *((at, epoch) for epoch, (_, at) in said.points.items())])
+    took = [(b[0] - a[0]) / 1000 for a, b in itertools.pairwise(ends) if b[1] == a[1] + 1]
     return statistics.median(took[-10:]) if took else None
-
-
-def _alive(start: dict[str, Any], folder: Path, now: float, profile: float | None) -> bool:
-    """Whether the process that began the run goes on: on this host by its number, on another by
-    when the record last grew."""
-    if start.get("host") != socket.gethostname():
-        return now - _written(folder / record.FILE) < max(LATEST, 5 * (profile or 0))
-    pid = start.get("pid")
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        began = float(Path("/proc/stat").read_text().split("btime ")[1].split()[0]) + int(
-            numbers[18]
-        ) / os.sysconf("SC_CLK_TCK")
-        return (
-            state not in "ZX" and began <= start.get("t", 0) / 1000 + 5
-        )  # a later process of that number is another one
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return False
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _written(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _lines(path: Path) -> list[str]:
-    """The last lines of a text that are not empty."""
-    try:
-        with path.open("rb") as f:
-            f.seek(max(0, path.stat().st_size - 8192))
-            return [line for line in f.read().decode(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        return []
-
-
-def _last_line(path: Path) -> str:
-    lines = _lines(path)
-    return lines[-1] if lines else ""
-
-
-def _complaint(path: Path) -> str:
-    """Why a job failed, if its log says so: the line of an error, or the last of a traceback."""
-    last = _last_line(path).strip()
-    if last.startswith("error:"):
-        return last.removeprefix("error:").strip()
-    return (
-        last
-        if re.match(r"([a-z_]\w*\.)*[A-Z]\w*(Error|Exception)\b", last)
-        or last in ("Killed", "Terminated")
-        else ""
-    )
-
-
-def _reason(last: str) -> str:
-    """Why a run is not going on, from the last line of its log."""
-    if "asked to stop" in last:
-        return REQUEUED
-    return "cut off; resumes from its last checkpoint when started again"

@@ -1,143 +1,166 @@
-"""How a sweep stands, read from its run folders: what is done, running, waiting, failed and why. No
-torch: seconds for 1,000 runs."""
+"""How a sweep stands, on one screen: counts, recipe by K, and the runs that need a look."""
 
 from __future__ import annotations
 
-import textwrap
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
-from modulewise.runs.state import ENDED, ORDER, RunState
+from modulewise.config.cell import Cell
+from modulewise.runs.state import ENDED, STATES, RunState, State, words
+from modulewise.status.layout import end_of, lines, start_of, table, wrapped
 from modulewise.units import duration
 
+Row = tuple[Cell, RunState]
+"""A cell and the state of its run."""
 
-def counts(found: Sequence[RunState]) -> str:
-    """`38 cells: 30 done, 2 running, ...`: those states that occur."""
-    n = Counter(s.state for s in found)
-    shown = [f"{n[s]} {s.replace('_', ' ')}" for s in ORDER if n[s]]
-    return f"{len(found)} cells: {', '.join(shown)}"
-
-
-def line(s: RunState) -> str:
-    """A cell that is under way or in trouble, in a line."""
-    at = f"epoch {s.epoch}/{s.epochs or '?'}" if s.epoch or s.state == "running" else ""
-    error = f"error {s.error:.2f} %" if s.error is not None else ""
-    left = f"{duration(s.left)} left" if s.left is not None else ""
-    job = f"job {s.cost.job}" if s.cost.job else ""
-    return "  ".join(filter(None, [str(s.cell), job, s.why, at, error, left]))
-
-
-def table(found: Sequence[RunState], width: int = 80, rows: int = 9) -> list[str]:
-    """Recipe by K: how many cells have ended, of how many; a bar; what is not as it should be is
-    marked.
-
-    `3/5` ended · `r` running, `q` queued, `s` stopped, `f` failed, `d` diverged, `m` out of memory:
-    each with its number.
-
-    Args:
-        found: all cells.
-        width: of a line.
-        rows: at most; the recipes with most left to do come first when there are more.
-    """
-    recipes = list(dict.fromkeys(s.cell.recipe for s in found))
-    modules = sorted({s.cell.modules for s in found})
-    left = Counter(s.cell.recipe for s in found if s.state not in ENDED)
-    hidden = []
-    if len(recipes) > rows:
-        kept = sorted(recipes, key=lambda r: (-left[r], recipes.index(r)))[: rows - 1]
-        hidden = [r for r in recipes if r not in kept]
-        recipes = [r for r in recipes if r in kept]
-    name = min(22, max(6, *(len(r) for r in recipes)))
-    cells = {
-        (r, k): _mark([s for s in found if (s.cell.recipe, s.cell.modules) == (r, k)])
-        for r in recipes
-        for k in modules
-    }
-    column = max(4, *(len(c) for c in cells.values())) + 1
-    fit = max(1, (width - name - 13) // column)
-    shown = modules[:fit]
-    more = f" +{len(modules) - fit} K" if len(modules) > fit else ""
-    out = [f"{'recipe':<{name}} {'':10} " + "".join(f"{f'K={k}':>{column}}" for k in shown) + more]
-    for r in recipes:
-        mine = [s for s in found if s.cell.recipe == r]
-        out.append(
-            f"{_cut(r, name):<{name}} {_bar(mine)} "
-            + "".join(f"{cells[r, k]:>{column}}" for k in shown)
-        )
-    if hidden:
-        rest = [s for s in found if s.cell.recipe in hidden]
-        out.append(
-            f"{_cut(f'{len(hidden)} others', name):<{name}} {_bar(rest)} {_mark(rest):>{column}}"
-        )
-    return [_cut(x.rstrip(), width) for x in out]
+MARKS: dict[State, str] = {
+    "running": "r",
+    "queued": "q",
+    "stopped": "s",
+    "failed": "f",
+    "damaged": "x",
+    "diverged": "d",
+    "out_of_memory": "m",
+}
+"""Letters that stand for states in the table of recipes."""
+TROUBLE: tuple[State, ...] = ("failed", "damaged", "stopped", "diverged", "out_of_memory")
+"""States that need a look, the most urgent first."""
+NAME = 22
+"""Characters of a recipe's name that are shown at most."""
 
 
-def _mark(found: Sequence[RunState]) -> str:
-    if not found:
-        return ""
-    n = Counter(s.state for s in found)
-    letters = {
-        "running": "r",
-        "queued": "q",
-        "stopped": "s",
-        "failed": "f",
-        "diverged": "d",
-        "out_of_memory": "m",
-    }
-    ended = sum(n[s] for s in ENDED)
-    return f"{ended}/{len(found)}" + "".join(f"{c}{n[s]}" for s, c in letters.items() if n[s])  # type: ignore[index]
-
-
-def _bar(found: Sequence[RunState], width: int = 10) -> str:
-    ended = sum(s.state in ENDED for s in found)
-    full = width * ended // len(found)
-    return "#" * full + "." * (width - full)
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def screen(
-    name: str, found: Sequence[RunState], width: int = 80, most: int | None = 4
-) -> list[str]:
+def screen(name: str, found: Sequence[Row], width: int = 80, most: int | None = 4) -> list[str]:
     """One screen: the counts, recipe by K, and what runs or needs a look.
 
     Args:
-        name: of the sweep.
+        name: name of the sweep.
         found: all cells.
-        width: of a line.
-        most: lines of each list; all of them if `None`, and whole.
+        width: characters of a line.
+        most: number of cells listed of each kind; `None` lists all of them and shortens nothing.
     """
-    out = textwrap.wrap(f"sweep {name}  {counts(found)}", width, subsequent_indent="  ")
+    out = _counts(name, found, width)
     if not found:
         return out
-    out += table(found, width)
-    if any(s.state not in ("done", "waiting") for s in found):
-        out.append(
-            _cut(
-                "ended/all  r running  q queued  s stopped  f failed  d diverged  m out of memory",
-                width,
-            )
-        )
-    if hours := sum(s.cost.device_hours for s in found):
-        starts = sum(s.cost.starts for s in found)
-        out.append(
-            f"{hours:.2f} device-hours so far in {starts} start{'s' if starts > 1 else ''}; "
-            f"modulewise status --jobs lists them"
-        )
-    for title, states in (
-        ("running", ("running",)),
-        ("look at", ("failed", "stopped", "diverged", "out_of_memory")),
-    ):
-        mine = sorted((s for s in found if s.state in states), key=lambda s: states.index(s.state))
-        lines = [
-            f"  {line(s)}" if s.state == "running" else f"  {s.state.replace('_', ' ')}  {line(s)}"
-            for s in mine[:most]
-        ]
-        out += (
-            [f"{title}:", *(x if most is None else _cut(x, width) for x in lines)] if mine else []
-        )
-        if len(mine) > len(lines):
-            out.append(f"  and {len(mine) - len(lines)} more; modulewise status --all lists them")
+    out += [*recipes(found, width), *_legend(found, width), *_cost(found, width)]
+    for title, shown in (("running", _running), ("look at", _trouble)):
+        listed, left = shown(title, found, width, most)
+        out += listed
+        if left:
+            out.append(f"  and {left} more; modulewise status --all lists them")
     return out
+
+
+def _counts(name: str, found: Sequence[Row], width: int) -> list[str]:
+    """How many cells are in each state, such as `sweep demo  38 cells: 30 done, 8 running`."""
+    n = Counter(s.state for _, s in found)
+    first, *others = [f"{n[s]} {words(s)}" for s in STATES if n[s]] or ["none"]
+    return wrapped([f"sweep {name}  {len(found)} cells: {first}", *others], ", ", width)
+
+
+def recipes(found: Sequence[Row], width: int = 80, rows: int = 9) -> list[str]:
+    """Recipe by K: how many cells have ended, of how many; what else there is, by its letter.
+
+    Args:
+        found: all cells.
+        width: characters of a line.
+        rows: number of rows at most; the recipes with most left to do come first.
+    """
+    names = list(dict.fromkeys(c.recipe for c, _ in found))
+    shown, hidden = _first(names, found, rows)
+    modules = sorted({c.modules for c, _ in found})
+    marks = {(r, k): _mark(_of(found, [r], k)) for r in shown for k in modules}
+    wide = [max(4, *(len(marks[r, k]) for r in shown)) + 2 for k in modules]
+    room = width - min(NAME, max(map(len, names))) - len("  ##########    +99 K")
+    fit = max(1, sum(w <= room for w in itertools.accumulate(wide)))
+    more = f"+{len(modules) - fit} K" if len(modules) > fit else ""
+    made = table("recipe", "", *(f"K={k}" for k in modules[:fit]), more)
+    for r in shown:
+        cells = [marks[r, k] for k in modules[:fit]]
+        made.add_row(start_of(r, NAME), _bar(_of(found, [r])), *cells)
+    if hidden:
+        rest = _of(found, hidden)
+        made.add_row(f"{len(hidden)} others", _bar(rest), _mark(rest))
+    return lines(made, width)
+
+
+def _first(names: list[str], found: Sequence[Row], rows: int) -> tuple[list[str], list[str]]:
+    """The recipes that have a row of their own, and those that share one."""
+    if len(names) <= rows:
+        return names, []
+    left = Counter(c.recipe for c, s in found if s.state not in ENDED)
+    kept = sorted(names, key=lambda r: (-left[r], names.index(r)))[: rows - 1]
+    return [r for r in names if r in kept], [r for r in names if r not in kept]
+
+
+def _of(found: Sequence[Row], names: Sequence[str], modules: int | None = None) -> list[RunState]:
+    return [s for c, s in found if c.recipe in names and modules in (None, c.modules)]
+
+
+def _mark(found: Sequence[RunState]) -> str:
+    """Such as `3/5 r1 f1`: ended of all, and the number of those in other states by letter."""
+    if not found:
+        return ""
+    n = Counter(s.state for s in found)
+    letters = "".join(f" {letter}{n[state]}" for state, letter in MARKS.items() if n[state])
+    return f"{sum(n[s] for s in ENDED)}/{len(found)}{letters}"
+
+
+def _bar(found: Sequence[RunState], width: int = 10) -> str:
+    full = width * sum(s.state in ENDED for s in found) // len(found)
+    return "#" * full + "." * (width - full)
+
+
+def _legend(found: Sequence[Row], width: int) -> list[str]:
+    """What the letters mean that occur."""
+    there = {s.state for _, s in found}
+    letters = [f"{letter} {words(state)}" for state, letter in MARKS.items() if state in there]
+    return wrapped(["ended/all", *letters], "  ", width) if letters else []
+
+
+def _cost(found: Sequence[Row], width: int) -> list[str]:
+    hours = sum(s.cost.device_hours for _, s in found)
+    starts = sum(s.cost.starts for _, s in found)
+    text = (
+        f"{hours:.2f} device-hours so far in {starts} start{'s' * (starts > 1)}; "
+        f"modulewise status --jobs lists them"
+    )
+    return [start_of(text, width)] if hours else []
+
+
+def _running(
+    title: str, found: Sequence[Row], width: int, most: int | None
+) -> tuple[list[str], int]:
+    """A table of running cells, and the number of those that it leaves out."""
+    mine = [(c, s) for c, s in found if s.state == "running"]
+    rows = [(str(c), *_figures(s)) for c, s in mine[:most]]
+    others = sum(max((len(r[n]) for r in rows), default=0) + 2 for n in range(1, 5))
+    name = max(20, width - max(others, 24))
+    made = table(title, "job", "epoch", "", "left")
+    for cell, *figures in rows:
+        made.add_row(cell if most is None else end_of(cell, name), *figures)
+    return lines(made, width if most else 1000) if rows else [], len(mine) - len(rows)
+
+
+def _figures(s: RunState) -> tuple[str, str, str, str]:
+    """Job, epoch, primary metric and time left of a running cell."""
+    value = s.why if s.value is None else s.metric.text(s.value)
+    left = duration(s.left) if s.left is not None else ""
+    return s.cost.job or "-", f"{s.epoch}/{s.epochs or '?'}", value, left
+
+
+def _trouble(
+    title: str, found: Sequence[Row], width: int, most: int | None
+) -> tuple[list[str], int]:
+    """A line for each cell that needs a look, and the number of those that are left out."""
+    mine = [row for state in TROUBLE for row in found if row[1].state == state]
+    said = [f"  {_complaint(c, s)}" for c, s in mine[:most]]
+    shown = said if most is None else [start_of(line, width) for line in said]
+    return [f"{title}:", *shown] if said else [], len(mine) - len(said)
+
+
+def _complaint(cell: Cell, s: RunState) -> str:
+    job = f"job {s.cost.job}" if s.cost.job else ""
+    at = f"epoch {s.epoch}/{s.epochs or '?'}" if s.epoch else ""
+    value = "" if s.value is None else s.metric.text(s.value)
+    return "  ".join(filter(None, [words(s.state), str(cell), job, s.why, at, value]))

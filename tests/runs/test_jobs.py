@@ -1,56 +1,31 @@
-"""`modulewise status` with the executor's ledger: Slurm's numbers, the queue, starts, waiting and
+"""The executor's ledger and what it adds to a run's state: Slurm's number, the queue, waiting and
 running time, device-hours, reasons."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from test_status import ROOT, finish, gone, metric, start, sweep, write
 
-from modulewise.cli import app
 from modulewise.config.cell import Cell
 from modulewise.runs import jobs
 from modulewise.runs.state import RunState, run_state
-from modulewise.status.jobs import jobs as jobs_table
-from modulewise.status.tables import line, screen
-
-T = 1_800_000_000.0
-
-
-def submitting(token: str, cells: list[Cell], t: float = T) -> dict[str, Any]:
-    listed = [
-        {"key": f"key-{c.id}", "output": [f"results/runs/{c.path}/result.json"]} for c in cells
-    ]
-    return {"ev": "submitting", "t": int(t * 1000), "token": token, "rule": "train", "jobs": listed}
-
-
-def submitted(token: str, *ids: str, t: float = T) -> dict[str, Any]:
-    return {"ev": "submitted", "t": int(t * 1000), "token": token, "ids": list(ids)}
-
-
-def ended(
-    cell: Cell, number: str, state: str, why: str = "", log: str = "", t: float = T
-) -> dict[str, Any]:
-    return {
-        "ev": "ended",
-        "t": int(t * 1000),
-        "key": f"key-{cell.id}",
-        "id": number,
-        "state": state,
-        "why": why,
-        "log": log,
-    }
-
-
-def read(folder: Path, *events: dict[str, Any], torn: str = "") -> dict[str, jobs.Job]:
-    path = folder / "jobs.jsonl"
-    path.write_text("".join(json.dumps(e) + "\n" for e in events) + torn)
-    return jobs.read(path)
+from run_folders import (
+    T,
+    end,
+    ended,
+    finish,
+    gone,
+    ledger,
+    metric,
+    start,
+    submitted,
+    submitting,
+    sweep,
+    write,
+)
 
 
 @pytest.fixture
@@ -65,7 +40,7 @@ def how(cell: Cell, folder: Path, known: dict[str, jobs.Job], now: float = T) ->
 def test_a_submitted_run_is_queued_with_its_number_and_waits(
     cells: list[Cell], tmp_path: Path
 ) -> None:
-    known = read(tmp_path, submitting("a", cells[:2]), submitted("a", "12_0", "12_1"))
+    known = ledger(tmp_path / "runs", submitting("a", cells[:2]), submitted("a", "12_0", "12_1"))
     for cell, number in zip(cells[:2], ("12_0", "12_1"), strict=True):
         found = how(cell, tmp_path, known, T + 90)
         assert (found.state, found.cost.job, found.cost.waited, found.cost.starts) == (
@@ -80,7 +55,7 @@ def test_a_submitted_run_is_queued_with_its_number_and_waits(
 def test_a_batch_that_slurm_has_not_answered_is_queued_without_a_number(
     cells: list[Cell], tmp_path: Path
 ) -> None:
-    known = read(tmp_path, submitting("a", cells[:1]), torn='{"ev":"submitted","t":1')
+    known = ledger(tmp_path / "runs", submitting("a", cells[:1]), torn='{"ev":"submitted","t":1')
     assert (how(cells[0], tmp_path, known).state, how(cells[0], tmp_path, known).cost.job) == (
         "queued",
         "",
@@ -97,13 +72,13 @@ def test_a_batch_that_slurm_refused_was_not_submitted(cells: list[Cell], tmp_pat
         submitting("b", [first, second], T + 60),
         refused,
     ]
-    known = read(tmp_path, *tries)
+    known = ledger(tmp_path / "runs", *tries)
     assert (known[first.path].state, known[first.path].submissions) == (
         "NODE_FAIL",
         1,
     ) and second.path not in known
-    known = read(
-        tmp_path,
+    known = ledger(
+        tmp_path / "runs",
         *tries,
         submitting("c", [first, second], T + 90),
         submitted("c", "13", "14", t=T + 90),
@@ -116,7 +91,7 @@ def test_a_batch_that_slurm_refused_was_not_submitted(cells: list[Cell], tmp_pat
 
 def test_a_run_that_began_has_waited_and_runs(cells: list[Cell], tmp_path: Path) -> None:
     cell = cells[0]
-    known = read(tmp_path, submitting("a", [cell]), submitted("a", "12_0"))
+    known = ledger(tmp_path / "runs", submitting("a", [cell]), submitted("a", "12_0"))
     write(
         tmp_path / "runs",
         cell,
@@ -132,11 +107,10 @@ def test_a_run_that_began_has_waited_and_runs(cells: list[Cell], tmp_path: Path)
         100.0,
     )
     assert found.cost.device_hours == pytest.approx(100 * 2 / 3600)
-    assert "job 12_0" in line(found)
 
 
 def test_packed_runs_share_the_device_hours(cells: list[Cell], tmp_path: Path) -> None:
-    known = read(tmp_path, submitting("a", cells), submitted("a", "7", "7", "7", "9"))
+    known = ledger(tmp_path / "runs", submitting("a", cells), submitted("a", "7", "7", "7", "9"))
     assert [known[c.path].pack for c in cells] == [3, 3, 3, 1]
     for cell in cells:
         finish(tmp_path / "runs", cell)
@@ -145,7 +119,7 @@ def test_packed_runs_share_the_device_hours(cells: list[Cell], tmp_path: Path) -
             tmp_path / "runs",
             cell,
             start(cell, T, slurm_job=number),
-            {"ev": "end", "t": int((T + 3600) * 1000), "status": "done"},
+            end(T + 3600),
         )
     hours = [how(c, tmp_path, known, T + 9999).cost.device_hours for c in cells]
     assert hours == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
@@ -177,7 +151,7 @@ def test_a_failed_job_says_why_and_where_its_log_is(
 ) -> None:
     cell = cells[0]
     over = ended(cell, "12_0", "TIMEOUT", "Slurm: time limit", "results/logs/slurm/12_0.out")
-    known = read(tmp_path, submitting("a", [cell]), submitted("a", "12_0"), over)
+    known = ledger(tmp_path / "runs", submitting("a", [cell]), submitted("a", "12_0"), over)
     if begun:
         write(tmp_path / "runs", cell, start(cell, T + 1, pid=gone()), metric(1, T + 2), log="x\n")
     found = how(cell, tmp_path, known)
@@ -188,11 +162,14 @@ def test_without_a_word_of_why_the_runs_own_or_slurms_state_stands(
     cells: list[Cell], tmp_path: Path
 ) -> None:
     cell = cells[0]
-    known = read(
-        tmp_path, submitting("a", [cell]), submitted("a", "12_0"), ended(cell, "12_0", "NODE_FAIL")
+    known = ledger(
+        tmp_path / "runs",
+        submitting("a", [cell]),
+        submitted("a", "12_0"),
+        ended(cell, "12_0", "NODE_FAIL"),
     )
     assert how(cell, tmp_path, known).why == "NODE_FAIL"
-    write(tmp_path / "runs", cell, job="error: data: no such file\n")
+    write(tmp_path / "runs", cell, workflow="error: data: no such file\n")
     assert how(cell, tmp_path, known).why == "data: no such file"
 
 
@@ -202,7 +179,9 @@ def test_a_resubmitted_run_is_queued_again_and_counts_its_submissions(
     cell = cells[0]
     write(tmp_path / "runs", cell, start(cell, T + 1, pid=gone()), metric(1, T + 2), log="x\n")
     first = [submitting("a", [cell]), submitted("a", "12_0"), ended(cell, "12_0", "FAILED", "x")]
-    known = read(tmp_path, *first, submitting("b", [cell], T + 50), submitted("b", "13", t=T + 50))
+    known = ledger(
+        tmp_path / "runs", *first, submitting("b", [cell], T + 50), submitted("b", "13", t=T + 50)
+    )
     found = how(cell, tmp_path, known, T + 60)
     assert (found.state, found.cost.job, found.cost.waited, known[cell.path].submissions) == (
         "queued",
@@ -210,8 +189,8 @@ def test_a_resubmitted_run_is_queued_again_and_counts_its_submissions(
         10.0,
         2,
     )
-    late = read(
-        tmp_path,
+    late = ledger(
+        tmp_path / "runs",
         *first,
         submitting("b", [cell], T + 50),
         submitted("b", "13", t=T + 50),
@@ -224,7 +203,7 @@ def test_a_run_that_was_asked_to_stop_and_whose_job_goes_on_is_queued(
     cells: list[Cell], tmp_path: Path
 ) -> None:
     cell = cells[0]
-    known = read(tmp_path, submitting("a", [cell]), submitted("a", "12_0"))
+    known = ledger(tmp_path / "runs", submitting("a", [cell]), submitted("a", "12_0"))
     write(
         tmp_path / "runs",
         cell,
@@ -240,8 +219,8 @@ def test_a_run_that_was_asked_to_stop_and_whose_job_goes_on_is_queued(
 def test_a_result_counts_whatever_the_ledger_says(cells: list[Cell], tmp_path: Path) -> None:
     cell = cells[0]
     finish(tmp_path / "runs", cell)
-    known = read(
-        tmp_path,
+    known = ledger(
+        tmp_path / "runs",
         submitting("a", [cell]),
         submitted("a", "12_0"),
         ended(cell, "12_0", "FAILED", "x"),
@@ -281,72 +260,3 @@ def test_records_of_before_say_nothing_of_devices_and_still_add_up(
     )
     found = how(cells[0], tmp_path, {})
     assert (found.cost.device_hours, found.cost.job) == (pytest.approx(0.01), "88")
-
-
-def test_more_than_a_hundred_jobs_fit_the_width(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, cells = sweep(tmp_path, recipes=["dgl", "infopro-softmax"], seeds=40)
-    assert len(cells) == 160
-    ids = [f"1234567_{i}" for i in range(140)]
-    events = [submitting("a", cells[:140]), submitted("a", *ids)]
-    dead, runs = gone(), tmp_path / "runs"
-    for i, cell in enumerate(cells[:120]):
-        write(
-            runs,
-            cell,
-            start(cell, T + 60 * i, pid=dead, slurm_job=ids[i], devices=1),
-            metric(9, T + 60 * i + 4000),
-            log="x\n",
-        )
-        if i < 100:
-            finish(runs, cell)
-        else:
-            events.append(
-                ended(
-                    cell,
-                    ids[i],
-                    "FAILED",
-                    "a reason of many words " * 5,
-                    f"results/logs/slurm/{ids[i]}_0_log.out",
-                )
-            )
-    read(tmp_path, *events)
-    words = [
-        "status",
-        "--sweep",
-        str(path),
-        "--root",
-        str(ROOT),
-        "--runs",
-        str(runs),
-        "--ledger",
-        str(tmp_path / "jobs.jsonl"),
-    ]
-    said = []
-    for more in ([], ["--jobs"]):
-        monkeypatch.setattr(sys, "argv", ["modulewise", *words, *more])
-        with pytest.raises(SystemExit) as left:
-            app.main()
-        assert left.value.code == 0
-        said.append(capsys.readouterr().out.splitlines())
-        assert max(map(len, said[-1])) <= 80, max(said[-1], key=len)
-    short, table = said
-    assert (
-        len(short) <= 25
-        and short[0] == "sweep s  160 cells: 100 done, 20 queued, 20 waiting, 20 failed"
-    )
-    assert f"{120 * 4000 / 3600:.2f} device-hours so far in 120 starts" in "\n".join(short)
-    assert sum(x.startswith("1234567_") for x in table) == 140
-    assert table[1].split()[:6] == ["1234567_0", "done", "1", "0:00", "66:40", "1.11"]
-    assert table[-1].startswith(
-        f"140 of 160 cells: {120 * 4000 / 3600:.2f} GPU-hours so far, 120 starts"
-    )
-
-
-def test_a_table_without_jobs_says_so(cells: list[Cell]) -> None:
-    assert (
-        jobs_table([RunState(c, "waiting") for c in cells])[-1]
-        == "0 of 4 cells: 0.00 GPU-hours so far, 0 starts, 0 s of running"
-    )
-    assert "hours" not in "\n".join(screen("s", [RunState(c, "waiting") for c in cells]))
