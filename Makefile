@@ -13,7 +13,7 @@ RUN    := PATH="$(abspath $(dir $(USED))):$$PATH"
 # Three workers for two cores: those that test Slurm and servers mostly wait.
 PYTEST := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check ui cluster new schemas readme lock help clean
+.PHONY: demo test test-all check imports ui cluster new schemas readme lock help clean
 
 demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, nothing to download
 	@$(RUN) snakemake --profile profiles/local --configfile config/demo.yaml
@@ -26,6 +26,9 @@ test-all: $(READY)  ## the slow ones too
 
 check: $(READY)  ## lint, format, types, import rules, spelling, workflow lint
 	@$(RUN) sh -e tests/check.sh
+
+imports: $(READY)  ## count modules, floors of imports, circles, and imports that run upward
+	@$(RUN) python tools/imports.py
 
 ui: $(READY)  ## mirror the runs into MLflow and open its server on loopback
 	@$(RUN) modulewise ui

@@ -3,13 +3,10 @@
 import asyncio
 import contextlib
 import hashlib
-import io
 import json
-import os
 import shutil
 import threading
 import time
-import uuid
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -21,8 +18,10 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
 
-from . import resources, slurm, words
+from . import messages, resources, slurm
 from .ledger import Ledger, Place
+from .polling import Poll
+from .submission import Batch, Submission, names, tidy
 
 CLUSTERS = ("slurm", "local", "debug")
 
@@ -39,22 +38,16 @@ class Executor(RemoteExecutor):
         self.logdir = Path(s.logdir).absolute()
         self.ledger = Ledger(self.logdir)
         self.submitting = threading.Lock()
-        self.waiting: list[
-            tuple[list[SubmittedJobInfo], dict[str, Any], int]
-        ] = []  # batches that Slurm would not take yet
-        self.unsure: list[
-            str
-        ] = []  # tokens of submissions that failed, though Slurm may have taken them
+        # Batches that Slurm would not take yet; tokens of submissions that failed, though Slurm may
+        # have taken them.
+        self.waiting: list[Batch] = []
+        self.unsure: list[str] = []
         self.retry_at = 0.0
         self.pause = 0.0
-        self.interval = float(s.status_interval_s)
-        self.next_query = 0.0
-        self.seen: dict[str, slurm.State] = {}
         self.ended_since: dict[str, float] = {}
-        self.told: set[str] = set()
-        self.members: dict[str, dict[int, SubmittedJobInfo]] = defaultdict(
-            dict
-        )  # of every allocation, the jobs that have not ended
+        self.warned: set[str] = set()
+        # Of every allocation, the jobs that have not ended.
+        self.members: dict[str, dict[int, SubmittedJobInfo]] = defaultdict(dict)
         self.folders: set[Path] = set()
         self.following: dict[str, Place] = {}
         if self.on_slurm:
@@ -64,41 +57,18 @@ class Executor(RemoteExecutor):
 
     def _meet_slurm(self) -> None:
         """Learn the site's limits, and what an earlier controller has left running."""
-        # A controller that is itself a Slurm job must not pass on its own allocation.
-        # Nor may the user's variables change a question, or put themselves in place of the profile:
-        # they are defaults.
-        self.defaults = {
-            o: os.environ[v]
-            for o in ("account", "partition", "qos")
-            if os.environ.get(v := f"SBATCH_{o.upper()}")
-        }
-        prefixes = (
-            "SLURM_",
-            "SLURMD_",
-            "SRUN_",
-            "SUBMITIT_",
-            "SBATCH_",
-            "SQUEUE_",
-            "SACCT_",
-            "SCANCEL_",
-        )
-        for name in [
-            n for n in os.environ if n.startswith(prefixes) and n not in ("SLURM_CONF", "SLURM_JWT")
-        ]:
-            del os.environ[name]
+        self.defaults = slurm.own_environment()
         try:
             self.site = slurm.site()
             left, unsure = self.ledger.open()
-            for (
-                token
-            ) in unsure:  # killed within a submission: such jobs lack their pickles and cannot run
+            # Killed within a submission: such jobs lack their pickles and cannot run.
+            for token in unsure:
                 slurm.cancel(slurm.commented(token))
                 self.ledger.refused(token)
             states = slurm.states({p.id for p in left.values()}, self.site.accounting)
         except slurm.QueryFailed as error:
-            raise WorkflowError(
-                f"Slurm does not answer, so nothing was submitted: {error}"
-            ) from None
+            raise WorkflowError(f"Slurm does not answer; nothing was submitted: {error}") from None
+        self.poll = Poll(self.settings, self.site.accounting, self._warn_once, self.warned.discard)
         for key, place in left.items():
             state = states.get(place.id)
             if place.exit.exists() or (state and state.name in slurm.ENDED - slurm.RETURNING):
@@ -112,7 +82,7 @@ class Executor(RemoteExecutor):
 
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
         """Follow, refuse or submit: jobs of one rule and equal resources go out together."""
-        shapes: dict[str, tuple[list[SubmittedJobInfo], dict[str, Any], int]] = {}
+        shapes: dict[str, Batch] = {}
         followed: dict[str, list[SubmittedJobInfo]] = defaultdict(list)
         refused: list[SubmittedJobInfo] = []
         for job in jobs:
@@ -131,9 +101,9 @@ class Executor(RemoteExecutor):
             pack = int(job.resources.get("pack") or 1)
             parameters = self._parameters(job, pack)
             shape = json.dumps([job.name, parameters, pack], sort_keys=True, default=str)
-            shapes.setdefault(shape, ([], parameters, pack))[0].append(info)
+            shapes.setdefault(shape, Batch([], parameters, pack)).infos.append(info)
         for name, infos in followed.items():
-            ids = words.span([i.external_jobid for i in infos])
+            ids = messages.span([i.external_jobid for i in infos])
             self.logger.info(
                 f"following {len(infos)} running job(s) of {name}, submitted by an earlier "
                 f"controller: {ids}"
@@ -141,25 +111,26 @@ class Executor(RemoteExecutor):
             for info in infos:
                 self.report_job_submission(info)
         with self.submitting:
-            for infos, parameters, pack in shapes.values():
-                limit = (
-                    1
-                    if self.settings.no_arrays or not self.on_slurm
-                    else min(self.settings.array_limit, self.site.max_array)
-                )
-                packed = len(infos) // pack * pack
-                whole, rest = infos[:packed], infos[packed:]
-                for i in range(0, packed, limit * pack):
-                    self.waiting.append((whole[i : i + limit * pack], parameters, pack))
-                if rest:
-                    self.waiting.append((rest, self._parameters(rest[0].job, len(rest)), len(rest)))
+            for batch in shapes.values():
+                self.waiting += self._parts(batch)
             self._submit_waiting()
-        for info in (info for infos, _, _ in shapes.values() for info in infos):
+        for info in (info for batch in shapes.values() for info in batch.infos):
             if "refused" in info.aux:
                 refused.append(info)
             else:
                 self.report_job_submission(info)
         self._refuse(refused)
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """Batches that fit an array; what is left over of the packs asks for itself alone."""
+        one = self.settings.no_arrays or not self.on_slurm
+        limit = 1 if one else min(self.settings.array_limit, self.site.max_array)
+        packed = len(batch.infos) // batch.pack * batch.pack
+        whole, rest = batch.infos[:packed], batch.infos[packed:]
+        parts = Batch(whole, batch.parameters, batch.pack).split(limit)
+        if rest:
+            parts.append(Batch(rest, self._parameters(rest[0].job, len(rest)), len(rest)))
+        return parts
 
     def run_job(self, job: JobExecutorInterface) -> None:
         """Submit one job."""
@@ -180,46 +151,41 @@ class Executor(RemoteExecutor):
     def _submit_waiting(self) -> None:
         """Submit batches until Slurm asks to wait."""
         while self.waiting:
-            infos, parameters, pack = self.waiting.pop(0)
+            batch = self.waiting.pop(0)
             try:
                 self._withdraw()
-                self._submit(infos, parameters, pack)
+                self._submit(batch)
                 self.pause = 0.0
             except Exception as error:  # whatever went wrong concerns these jobs only
-                verdict = slurm.refusal(str(error), bool(self.members)) if self.on_slurm else "bad"
-                verdict = "busy" if isinstance(error, slurm.QueryFailed) else verdict
-                if verdict == "limit" and len(infos) > pack:
-                    half = (len(infos) // pack + 1) // 2 * pack
-                    self.waiting[:0] = [
-                        (infos[:half], parameters, pack),
-                        (infos[half:], parameters, pack),
-                    ]
-                elif verdict == "bad":
-                    who = (
-                        "Slurm refused the job"
-                        if type(error).__name__ == "FailedJobError"
-                        else "not submitted"
-                    )
-                    for info in infos:
-                        info.aux["refused"] = f"{who}: {slurm.words(str(error))}"
-                else:
-                    self.waiting.insert(0, (infos, parameters, pack))
-                    self.pause = min(
-                        max(2 * self.pause, 5.0), float(self.settings.status_interval_max_s)
-                    )
-                    self.retry_at = time.time() + self.pause
-                    n = sum(len(w[0]) for w in self.waiting)
-                    self._say_once(
-                        f"{n} job(s) wait to be submitted, again in some seconds: "
-                        f"{slurm.words(str(error))}",
-                        verdict,
-                    )
+                if self._put_off(batch, error):
                     return
-        self.told -= {"limit", "busy"}
-        with contextlib.suppress(
-            slurm.QueryFailed
-        ):  # a later submission, or controller, asks again
+        self.warned -= {"limit", "busy"}
+        # If this fails, a later submission, or controller, asks again.
+        with contextlib.suppress(slurm.QueryFailed):
             self._withdraw()
+
+    def _put_off(self, batch: Batch, error: Exception) -> bool:
+        """Take what Slurm said to a batch: refused for good, to try in halves, or later; whether
+        the others must wait too."""
+        verdict = slurm.refusal(str(error), bool(self.members)) if self.on_slurm else "bad"
+        verdict = "busy" if isinstance(error, slurm.QueryFailed) else verdict
+        said = slurm.words(str(error))
+        if verdict == "limit" and batch.allocations > 1:
+            self.waiting[:0] = batch.split((batch.allocations + 1) // 2)
+        elif verdict == "bad":
+            by_slurm = type(error).__name__ == "FailedJobError"
+            who = "Slurm refused the job" if by_slurm else "not submitted"
+            for info in batch.infos:
+                info.aux["refused"] = f"{who}: {said}"
+        else:
+            self.waiting.insert(0, batch)
+            longest = float(self.settings.status_interval_max_s)
+            self.pause = min(max(2 * self.pause, 5.0), longest)
+            self.retry_at = time.time() + self.pause
+            n = sum(len(b.infos) for b in self.waiting)
+            self._warn_once(f"{n} job(s) not submitted yet, trying again later: {said}", verdict)
+            return True
+        return False
 
     def _withdraw(self) -> None:
         """Cancel what a failed sbatch left in the queue nevertheless: such jobs lack their pickles
@@ -228,69 +194,32 @@ class Executor(RemoteExecutor):
             slurm.cancel(slurm.commented(self.unsure[0]))
             self.ledger.refused(self.unsure.pop(0))
 
-    def _submit(
-        self, infos: Sequence[SubmittedJobInfo], parameters: dict[str, Any], pack: int
-    ) -> None:
+    def _submit(self, batch: Batch) -> None:
         """One submission: an array of allocations, each of up to `pack` jobs."""
-        import submitit
-
-        from .job import LEAVE, Allocation
-
-        name = infos[0].job.name
-        token = uuid.uuid4().hex[:12]
-        folder = self.logdir / name / f"{time.strftime('%Y%m%d-%H%M%S')}-{token[:6]}"
-        folder.mkdir(parents=True)
-        p = dict(parameters)
-        limit_s, resumable = p["time"] * 60.0, p.pop("resumable")
+        infos, pack = batch.infos, batch.pack
         commands = [self.format_job_exec(i.job) for i in infos]
-        leave_s, workdir = p["signal_delay_s"] * LEAVE, str(Path.cwd())
-        allocations = [
-            Allocation(commands[n : n + pack], folder, workdir, resumable, limit_s, leave_s)
-            for n in range(0, len(infos), pack)
-        ]
-        if self.on_slurm:
-            executor: Any = submitit.SlurmExecutor(
-                folder, max_num_timeout=self.settings.max_requeues
-            )
-            more = {
-                "job_name": f"{self.settings.name_prefix}-{name}",
-                "comment": token,
-                "stderr_to_stdout": True,
-            }
-            executor.update_parameters(
-                **p, **more, array_parallelism=self.settings.array_parallelism
-            )
-        elif self.settings.cluster == "local":
-            executor = submitit.LocalExecutor(folder)
-            executor.update_parameters(timeout_min=p["time"], stderr_to_stdout=True)
-        else:
-            executor = submitit.DebugExecutor(folder)
+        made = Submission.begin(batch, self.logdir)
         jobs = [{"key": i.aux["key"], "output": [str(o) for o in i.job.output]} for i in infos]
-        self.ledger.submitting(token, name, folder, pack, jobs, self.settings.cluster)
+        self.ledger.submitting(
+            made.token, batch.rule, made.folder, pack, jobs, self.settings.cluster
+        )
         try:
-            with contextlib.redirect_stderr(
-                io.StringIO()
-            ):  # sbatch's words come with the exception
-                if len(allocations) == 1:
-                    handles = [executor.submit(allocations[0])]
-                else:
-                    with executor.batch():
-                        handles = [executor.submit(a) for a in allocations]
+            handles = made.send(commands, self.settings)
             ids = [handles[n // pack].job_id for n in range(len(infos))]
-            self.ledger.submitted(token, ids)
+            self.ledger.submitted(made.token, ids)
         except BaseException:
             if self.on_slurm:
-                self.unsure.append(token)
+                self.unsure.append(made.token)
             else:
-                self.ledger.refused(token)
-            shutil.rmtree(folder, ignore_errors=True)
+                self.ledger.refused(made.token)
+            shutil.rmtree(made.folder, ignore_errors=True)
             raise
-        self.logger.info(f"submitted {len(infos)} job(s) of {name}: {words.span(ids)}")
+        self.logger.info(f"submitted {len(infos)} job(s) of {batch.rule}: {messages.span(ids)}")
         for n, info in enumerate(infos):
             info.aux["handle"] = handles[n // pack]
-            alone = len(allocations[n // pack].commands) == 1
-            self._runs(info, Place(ids[n], n % pack, folder), alone)
-        self.interval, self.next_query = float(self.settings.status_interval_s), 0.0
+            self._runs(info, Place(ids[n], n % pack, made.folder), alone=pack == 1)
+        if self.on_slurm:
+            self.poll.ask_soon()
 
     def _runs(self, info: SubmittedJobInfo, place: Place, alone: bool) -> None:
         info.external_jobid = place.id
@@ -317,7 +246,7 @@ class Executor(RemoteExecutor):
         self._refuse([i for i in active_jobs if "refused" in i.aux])
         active_jobs = [i for i in active_jobs if "refused" not in i.aux]
         listed = {
-            folder: _names(folder)
+            folder: names(folder)
             for folder in {i.aux["place"].folder for i in active_jobs if "place" in i.aux}
         }
         for info in active_jobs:
@@ -325,63 +254,36 @@ class Executor(RemoteExecutor):
                 yield info
             elif not self._settled(info, listed[info.aux["place"].folder]):
                 left.append(info)
-        if len(left) < len(active_jobs):
-            self.interval = float(self.settings.status_interval_s)
+        if self.on_slurm and len(left) < len(active_jobs):
+            self.poll.shorten()
         states = await asyncio.to_thread(self._states, left)
         for info in left:
             if self._lost(info, states.get(info.external_jobid)):
                 continue
             yield info
 
-    def _settled(self, info: SubmittedJobInfo, names: set[str]) -> bool:
+    def _settled(self, info: SubmittedJobInfo, present: set[str]) -> bool:
         """Report a job of which the allocation has left word."""
         place: Place = info.aux["place"]
-        if place.exit.name in names and (status := words.text(place.exit)):
+        if place.exit.name in present and (status := messages.text(place.exit)):
             if status == "0":
                 self._forget(info, "success")
                 self.report_job_success(info)
             else:
                 self._fail(info, "FAILED", f"the command ended with status {status}")
             return True
-        if f"{place.id}_0_result.pkl" in names and (
-            why := words.result(place.folder / f"{place.id}_0_result.pkl")
+        if f"{place.id}_0_result.pkl" in present and (
+            why := messages.result(place.folder / f"{place.id}_0_result.pkl")
         ):
             self._fail(info, "FAILED", why)
             return True
         return False
 
     def _states(self, infos: Sequence[SubmittedJobInfo]) -> dict[str, slurm.State]:
-        """States of jobs, asked at most once an interval; on a quiet cluster the interval grows."""
-        if not self.on_slurm:
-            return {
-                i.external_jobid: slurm.State("COMPLETED") for i in infos if i.aux["handle"].done()
-            }
-        now = time.time()
-        if not infos or now < self.next_query:
-            return {}
-        self.next_query = now + self.interval
-        try:
-            states = slurm.states({i.external_jobid for i in infos}, self.site.accounting)
-        except slurm.QueryFailed as error:
-            self._say_once(f"no word from Slurm, jobs are taken to run on: {error}", "query")
-            return {}
-        self.told.discard("query")
-        quiet = states == {i: self.seen.get(i) for i in states}
-        self.interval = (
-            min(self.interval * 1.5, self.settings.status_interval_max_s)
-            if quiet
-            else float(self.settings.status_interval_s)
-        )
-        self.seen = states
-        if any(s.name in slurm.ENDED for s in states.values()):
-            self.next_query = now + min(self.interval, self.settings.lost_job_grace_s / 3)
-        for state in states.values():
-            reason = state.reason.partition(",")[0]  # nodes may follow
-            if state.name == "PENDING" and reason in words.HOPELESS:
-                self._say_once(
-                    f"Slurm says of pending jobs: {state.reason} ({words.HOPELESS[reason]})", reason
-                )
-        return states
+        """States of jobs by id, of those that are known now."""
+        if self.on_slurm:
+            return self.poll.states(i.external_jobid for i in infos)
+        return {i.external_jobid: slurm.State("COMPLETED") for i in infos if i.aux["handle"].done()}
 
     def _lost(self, info: SubmittedJobInfo, state: slurm.State | None) -> bool:
         """Report a job that Slurm says has ended, once its allocation has had time to leave
@@ -396,18 +298,14 @@ class Executor(RemoteExecutor):
             self.settings.lost_job_grace_s if self.on_slurm else 0
         ):
             return False
-        if not self._settled(info, _names(place.folder)):
-            who = (
-                "Slurm has no memory of the job"
-                if state.name == "UNKNOWN"
-                else f"Slurm says {state}"
-            )
-            who = (
-                who
-                if self.on_slurm
-                else "it ended without an exit status: killed, or at its time limit"
-            )
-            self._fail(info, state.name, who)
+        if not self._settled(info, names(place.folder)):
+            if not self.on_slurm:
+                why = "it ended without an exit status: killed, or at its time limit"
+            elif state.name == "UNKNOWN":
+                why = "Slurm no longer knows the job"
+            else:
+                why = f"Slurm says {state}"
+            self._fail(info, state.name, why)
         return True
 
     def _fail(self, info: SubmittedJobInfo, state: str, why: str) -> None:
@@ -417,15 +315,10 @@ class Executor(RemoteExecutor):
         log = own if own.exists() else log
         self._forget(info, state, why, str(log))
         # Snakemake's own message is silenced together with its long announcements of jobs.
-        named = (
-            f"{info.job.name} ({words.wildcards(info.job)}), "
-            + ("Slurm " if self.on_slurm else "")
-            + f"job {place.id}"
-        )
-        self.logger.error(
-            f"{named}: {why}; {log} ends:\n"
-            + "".join(f"    {line}\n" for line in words.last_words(log)).rstrip()
-        )
+        kind = "Slurm job" if self.on_slurm else "job"
+        named = f"{info.job.name} ({messages.wildcards(info.job)}), {kind} {place.id}"
+        tail = "\n".join(f"    {line}" for line in messages.log_tail(log))
+        self.logger.error(f"{named}: {why}; {log} ends:\n{tail}")
         self.report_job_error(info, msg=f"{why}\n", aux_logs=[str(log)])
 
     def _refuse(self, infos: Sequence[SubmittedJobInfo]) -> None:
@@ -434,10 +327,9 @@ class Executor(RemoteExecutor):
         for info in infos:
             reasons[info.aux["refused"]].append(info)
         for why, those in reasons.items():
-            one = (
-                f" ({words.wildcards(those[0].job)})" if len(those) == 1 else f": {len(those)} jobs"
-            )
-            self.logger.error(f"{those[0].job.name}{one}: {why}")
+            job, n = those[0].job, len(those)
+            which = f" ({messages.wildcards(job)})" if n == 1 else f": {n} jobs"
+            self.logger.error(f"{job.name}{which}: {why}")
             for info in those:
                 self.report_job_error(info, msg=f"{why}\n")
 
@@ -450,9 +342,9 @@ class Executor(RemoteExecutor):
             self.members.pop(place.id, None)
             self.ended_since.pop(place.id, None)
 
-    def _say_once(self, what: str, about: str) -> None:
-        if about not in self.told:
-            self.told.add(about)
+    def _warn_once(self, what: str, about: str) -> None:
+        if about not in self.warned:
+            self.warned.add(about)
             self.logger.warning(what)
 
     # end
@@ -486,12 +378,7 @@ class Executor(RemoteExecutor):
         super().shutdown()
         alive = {i.partition("_")[0] for i in self.members}
         for folder in self.folders:
-            for name in _names(folder):
-                if (
-                    name.endswith((".pkl", ".exit", ".sh"))
-                    and name.lstrip(".").partition("_")[0] not in alive
-                ):
-                    (folder / name).unlink(missing_ok=True)
+            tidy(folder, alive)
 
 
 def _resources(job: JobExecutorInterface) -> dict[str, Any]:
@@ -506,12 +393,3 @@ def _key(job: JobExecutorInterface) -> str:
         sorted(repr(list(map(str, j.params))) for j in jobs),
     ]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _names(folder: Path) -> set[str]:
-    """Names in a folder: reading it anew sees on a network file system what `exists` may not see
-    yet."""
-    try:
-        return {p.name for p in folder.iterdir()}
-    except OSError:
-        return set()

@@ -59,9 +59,8 @@ class Allocation:
             refuse_exclusive()
         try:
             for i, command in enumerate(self.commands):
-                if not self._exit(
-                    i
-                ).exists():  # an earlier allocation of this job has not brought it to its end
+                # An earlier allocation of this job may have brought the command to its end.
+                if not self._exit(i).exists():
                     self._running[i] = self._start(i, command)
             while self._running:
                 time.sleep(0.1)
@@ -106,7 +105,9 @@ class Allocation:
 
     def _start(self, i: int, command: str) -> "subprocess.Popen[bytes]":
         environment = {**os.environ, PACK: str(len(self.commands))}
-        output = None if len(self.commands) == 1 else Path(f"{self._base}_{i}.log").open("ab")  # noqa: SIM115
+        output = None
+        if len(self.commands) > 1:
+            output = Path(f"{self._base}_{i}.log").open("ab")  # noqa: SIM115
         try:
             return subprocess.Popen(
                 ["bash", "-c", command],

@@ -83,9 +83,8 @@ class Ledger:
         places: dict[str, Place] = {}
         begun: dict[str, dict[str, Any]] = {}
         for line in self._lines():
-            if (
-                line["ev"] == "submitting" and line.get("cluster", "slurm") == "slurm"
-            ):  # a process's number is no id of Slurm
+            # Numbers of local processes are no ids of Slurm.
+            if line["ev"] == "submitting" and line.get("cluster", "slurm") == "slurm":
                 begun[line["token"]] = line
             elif line["ev"] == "refused":
                 begun.pop(line["token"], None)
@@ -143,14 +142,8 @@ class Ledger:
                 continue
 
     def _write(self, ev: str, **values: Any) -> None:
-        self._append(
-            (
-                json.dumps(
-                    {"ev": ev, "t": int(time.time() * 1000), **values}, separators=(",", ":")
-                )
-                + "\n"
-            ).encode()
-        )
+        event = {"ev": ev, "t": int(time.time() * 1000), **values}
+        self._append((json.dumps(event, separators=(",", ":")) + "\n").encode())
 
     def _append(self, line: bytes) -> None:
         with self.path.open("ab", buffering=0) as f:

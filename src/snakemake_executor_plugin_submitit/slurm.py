@@ -33,6 +33,8 @@ RETURNING = frozenset(["BOOT_FAIL", "NODE_FAIL", "PREEMPTED"])
 _AT_ONCE = 5000
 """Ids in one question: a word of a command line holds 128 kB."""
 
+_DROPPED = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_")
+
 _LIMIT = re.compile(r"\w*Submit\w*Limit\w*|\w*MaxSubmit\w*")
 _BUSY = re.compile(
     r"contact slurm controller|timed out|temporarily|try again|Zero Bytes|Connection "
@@ -65,6 +67,24 @@ class State:
         return (
             f"{self.name} ({self.reason})" if self.reason and self.reason != "None" else self.name
         )
+
+
+def own_environment() -> dict[str, str]:
+    """Drop SLURM_, SBATCH_ and SQUEUE_ variables so that they cannot change our queries, and so
+    that a controller that is itself a job does not pass on its allocation.
+
+    Returns:
+        Account, partition and QOS that the user has set for sbatch: defaults.
+    """
+    defaults = {
+        option: os.environ[name]
+        for option in ("account", "partition", "qos")
+        if os.environ.get(name := f"SBATCH_{option.upper()}")
+    }
+    for name in list(os.environ):
+        if name.startswith(_DROPPED) and name not in ("SLURM_CONF", "SLURM_JWT"):
+            del os.environ[name]
+    return defaults
 
 
 def ask(*command: str) -> str:
@@ -141,9 +161,8 @@ def _accounted(ids: set[str]) -> dict[str, State]:
     except QueryFailed:
         return {}
     found = _read(said, ids)
-    waiting = {
-        line.partition("_[")[0] for line in said.splitlines() if "_[" in line
-    }  # a row for all pending tasks of an array
+    # One row stands for all pending tasks of an array.
+    waiting = {line.partition("_[")[0] for line in said.splitlines() if "_[" in line}
     found |= {i: State("PENDING") for i in ids - set(found) if i.partition("_")[0] in waiting}
     return dict.fromkeys(ids, State("UNKNOWN")) | found
 
@@ -198,16 +217,17 @@ def refusal(said: str, alive: bool) -> str:
         `limit` (too many jobs for now: fewer, or later), `busy` (later) or `bad` (never).
 
     Example:
-        >>> refusal("sbatch: error: AssocMaxSubmitJobLimit", False), refusal("sbatch: error: invalid partition specified: x", True)
-        ('limit', 'bad')
+        >>> refusal("sbatch: error: AssocMaxSubmitJobLimit", False)
+        'limit'
+        >>> refusal("sbatch: error: invalid partition specified: x", True)
+        'bad'
     """
     if _LIMIT.search(said):
         return "limit"
     if _BUSY.search(said):
         return "busy"
-    if (
-        "job submit limit" in said and alive
-    ):  # older versions name no limit: only sure to pass if we fill it ourselves
+    # Older versions name no limit: it is sure to pass only if our own jobs fill it.
+    if "job submit limit" in said and alive:
         return "limit"
     return "bad"
 
@@ -216,8 +236,8 @@ def words(said: str) -> str:
     """Slurm's own words, without the program's name before each line.
 
     Example:
-        >>> words("sbatch: error: invalid partition specified: x\\nsbatch: error: Batch job submission failed")
-        'invalid partition specified: x. Batch job submission failed'
+        >>> words("sbatch: error: invalid partition: x\\nsbatch: error: submission failed")
+        'invalid partition: x. submission failed'
     """
     lines = [re.sub(r"^(\w+: )?(error: )?", "", line).strip() for line in said.strip().splitlines()]
     return ". ".join(line for line in lines if line)

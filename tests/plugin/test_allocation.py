@@ -84,7 +84,10 @@ def ends(pid: int) -> bool:
 
 
 def test_commands_run_side_by_side_and_leave_their_exit_statuses() -> None:
-    meet = "touch {me}; for i in $(seq 100); do [ -e {other} ] && exit {status}; sleep 0.05; done; exit 9"
+    meet = (
+        "touch {me}; "
+        "for i in $(seq 100); do [ -e {other} ] && exit {status}; sleep 0.05; done; exit 9"
+    )
     allocation(
         meet.format(me="a", other="b", status=0),
         meet.format(me="b", other="a", status=3),

@@ -4,7 +4,10 @@ import pytest
 
 from snakemake_executor_plugin_submitit.slurm import refusal
 
-POLICY = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+POLICY = (
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
+    "(job submit limit, user's size and/or time limits)"
+)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_controller_of_slurm_that_does_not_answer_changes_no_fate(
             slurm.kill("slurmctld", signal.SIGKILL)
             flow.waits(
                 "the failed query is told",
-                lambda: "no word from Slurm, jobs are taken to run on" in flow.said(),
+                lambda: "squeue failed; assuming all jobs are still running" in flow.said(),
                 controller,
             )
             slurm.start("slurmctld")
@@ -133,7 +133,7 @@ def test_refused_for_now_it_waits_and_fits_under_the_limit(sweep: Sweep, slurm_d
     with slurm_db.limit(MaxSubmitJobs=2):
         flow.run(*TRAIN_ONLY)
     flow.complete()
-    assert "wait to be submitted" in flow.said() and "AssocMaxSubmitJobLimit" in flow.said()
+    assert "not submitted yet" in flow.said() and "AssocMaxSubmitJobLimit" in flow.said()
     assert set(flow.jobs().values()) == {"COMPLETED"} and len(flow.jobs()) == 3
 
 
@@ -155,7 +155,7 @@ def test_a_busy_controller_is_asked_again(sweep: Sweep, slurm: Cluster) -> None:
     flow.run(*TRAIN_ONLY, PATH=f"{tools}:{slurm.env['PATH']}")
     flow.complete()
     assert (
-        "1 job(s) wait to be submitted, again in some seconds: " in flow.said()
+        "1 job(s) not submitted yet, trying again later: " in flow.said()
         and "Unable to contact slurm controller" in flow.said()
     )
     assert list(flow.jobs().values()) == ["COMPLETED"]

@@ -1,4 +1,4 @@
-"""What is said to people about jobs, and read from what their allocations left."""
+"""Messages about jobs, and what is read of the files that their allocations leave."""
 
 import pickle
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ HOPELESS = {
 """Reasons for which a job waits without end, or nearly, and what they mean."""
 
 
-def last_words(log: Path) -> list[str]:
+def log_tail(log: Path) -> list[str]:
     """The end of a job's log: what its command said, without Snakemake's account of the failure."""
     lines = [
         line.rstrip()
@@ -61,11 +61,10 @@ def result(path: Path) -> str:
     """Why submitit's part of a job failed; empty if it did not."""
     try:
         outcome, value = pickle.loads(path.read_bytes())
-    except (
-        Exception
-    ):  # not there, cut off, or of classes that only the node knows: the job's state will tell
+    # Missing, cut off, or of classes that only the node knows: the job's state will tell.
+    except Exception:
         return ""
-    said = str(value).strip() or "submitit left an error without words"
+    said = str(value).strip() or "submitit reported an error without a message"
     return "" if outcome == "success" else said.splitlines()[-1].partition(": ")[2] or said
 
 

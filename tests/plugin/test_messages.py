@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_submitit.words import (
+from snakemake_executor_plugin_submitit.messages import (
     END,
     HOPELESS,
     TAIL,
-    last_words,
+    log_tail,
     result,
     span,
     text,
@@ -22,9 +22,9 @@ def log(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_the_last_words_are_the_last_lines(tmp_path: Path) -> None:
+def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
     lines = [f"line {i}" for i in range(50)]
-    assert last_words(log(tmp_path, *lines)) == lines[-TAIL:]
+    assert log_tail(log(tmp_path, *lines)) == lines[-TAIL:]
 
 
 def test_they_leave_out_blank_lines_submitit_and_snakemakes_account_of_the_failure(
@@ -39,7 +39,7 @@ def test_they_leave_out_blank_lines_submitit_and_snakemakes_account_of_the_failu
         "    jobid: 0",
         "    output: x",
     ]
-    assert last_words(log(tmp_path, *said)) == ["no such file"]
+    assert log_tail(log(tmp_path, *said)) == ["no such file"]
 
 
 @pytest.mark.parametrize("who", ["RuleException:", "Error in rule a:", "Error in group g:"])
@@ -51,22 +51,22 @@ def test_what_slurm_says_after_that_account_stays(who: str, tmp_path: Path) -> N
         "slurmstepd: error: exceeded memory limit",
         "srun: error: n1: task 0: Killed",
     ]
-    assert last_words(log(tmp_path, *said)) == ["mine", *said[-2:]]
+    assert log_tail(log(tmp_path, *said)) == ["mine", *said[-2:]]
 
 
 def test_of_nothing_they_are_empty(tmp_path: Path) -> None:
-    assert last_words(log(tmp_path)) == last_words(tmp_path / "nowhere") == ["(empty)"]
+    assert log_tail(log(tmp_path)) == log_tail(tmp_path / "nowhere") == ["(empty)"]
 
 
 def test_of_a_large_log_only_the_end_is_read(tmp_path: Path) -> None:
     path = log(tmp_path, "Error in rule x:", *["y" * 99] * (2 * END // 100), "the end")
-    assert last_words(path)[-1] == "the end", "an error far above the end is not seen"
+    assert log_tail(path)[-1] == "the end", "an error far above the end is not seen"
     assert len(text(path, END)) <= END < len(text(path))
 
 
 def test_a_log_of_other_bytes_is_read(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"\xff\xfe \xe9\nend\n")
-    assert last_words(tmp_path / "log")[-1] == "end"
+    assert log_tail(tmp_path / "log")[-1] == "end"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,10 @@ def test_ids_in_short(ids: list[str], short: str) -> None:
     assert span(ids) == short
 
 
-TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\nRuntimeError: reached its limit: give it more\n'
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "x.py", line 1, in f\n'
+    "RuntimeError: reached its limit: give it more\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\nRu
         (("success", None), ""),
         (("error", TRACEBACK), "reached its limit: give it more"),
         (("error", "Traceback:\nKeyboardInterrupt"), "Traceback:\nKeyboardInterrupt"),
-        (("error", ""), "submitit left an error without words"),
+        (("error", ""), "submitit reported an error without a message"),
     ],
 )
 def test_why_submitits_part_failed(left: tuple[str, object], why: str, tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""States of jobs, asked of Slurm at most once an interval, which grows on a quiet cluster."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import slurm
+from .messages import HOPELESS
+
+
+class Poll:
+    """Asks Slurm for the states of jobs.
+
+    Args:
+        settings: of the executor.
+        accounting: the site has a database.
+        warn_once: called with a message and what it is about; a subject is warned of once.
+        settle: called with a subject of which there is no more to warn.
+    """
+
+    def __init__(
+        self,
+        settings: Any,
+        accounting: bool,
+        warn_once: Callable[[str, str], None],
+        settle: Callable[[str], None],
+    ) -> None:
+        self.settings, self.accounting = settings, accounting
+        self.warn_once, self.settle = warn_once, settle
+        self.next_query = 0.0
+        self.seen: dict[str, slurm.State] = {}
+        self.shorten()
+
+    def shorten(self) -> None:
+        """Back to the shortest interval: something happens on the cluster."""
+        self.interval = float(self.settings.status_interval_s)
+
+    def ask_soon(self) -> None:
+        """Ask at the next opportunity, and often from then on: jobs were submitted."""
+        self.shorten()
+        self.next_query = 0.0
+
+    def states(self, ids: Iterable[str]) -> dict[str, slurm.State]:
+        """States by id; none if it is not yet time to ask, or Slurm does not answer."""
+        wanted, now = set(ids), time.time()
+        if not wanted or now < self.next_query:
+            return {}
+        self.next_query = now + self.interval
+        try:
+            states = slurm.states(wanted, self.accounting)
+        except slurm.QueryFailed as error:
+            self.warn_once(f"squeue failed; assuming all jobs are still running: {error}", "query")
+            return {}
+        self.settle("query")
+        self._adapt(states, now)
+        for state in states.values():
+            reason = state.reason.partition(",")[0]  # nodes may follow
+            if state.name == "PENDING" and reason in HOPELESS:
+                self.warn_once(f"jobs are pending: {state.reason} ({HOPELESS[reason]})", reason)
+        return states
+
+    def _adapt(self, states: dict[str, slurm.State], now: float) -> None:
+        """Lengthen the interval if no state changed; ask again soon of jobs that have ended."""
+        quiet = states == {i: self.seen.get(i) for i in states}
+        self.seen = states
+        if quiet:
+            self.interval = min(self.interval * 1.5, self.settings.status_interval_max_s)
+        else:
+            self.shorten()
+        if any(s.name in slurm.ENDED for s in states.values()):
+            self.next_query = now + min(self.interval, self.settings.lost_job_grace_s / 3)

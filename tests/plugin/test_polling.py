@@ -1,0 +1,83 @@
+"""How often Slurm is asked, and what is said when it does not answer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from snakemake_executor_plugin_submitit import slurm
+from snakemake_executor_plugin_submitit.polling import Poll
+
+SETTINGS = SimpleNamespace(status_interval_s=30, status_interval_max_s=100, lost_job_grace_s=30)
+
+
+class Cluster:
+    """A Slurm that answers what it is told to, a clock, and the warnings given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.asked, self.warnings = 1000.0, 0, {}
+        self.answer: Any = {}
+        monkeypatch.setattr(slurm, "states", self._states)
+        monkeypatch.setattr("time.time", lambda: self.now)
+        self.poll = Poll(
+            SETTINGS,
+            True,
+            lambda what, about: self.warnings.setdefault(about, what),
+            lambda about: self.warnings.pop(about, None),
+        )
+
+    def _states(self, ids: set[str], accounting: bool) -> dict[str, slurm.State]:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return {i: self.answer[i] for i in ids if i in self.answer}
+
+    def asks_in(self) -> float:
+        """Seconds until the next look at a job asks Slurm again."""
+        before, begun = self.asked, self.now
+        while self.asked == before:
+            self.now += 1
+            self.poll.states(["7"])
+        return self.now - begun
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    return Cluster(monkeypatch)
+
+
+def test_nothing_to_ask_asks_nothing(cluster: Cluster) -> None:
+    assert cluster.poll.states([]) == {} and cluster.asked == 0
+
+
+def test_on_a_quiet_cluster_it_asks_less_and_less(cluster: Cluster) -> None:
+    cluster.answer = {"7": slurm.State("RUNNING")}
+    assert cluster.poll.states(["7"]) == cluster.answer
+    assert [cluster.asks_in() for _ in range(6)] == [30, 30, 45, 68, 100, 100]
+    cluster.answer = {"7": slurm.State("COMPLETING")}
+    assert [cluster.asks_in() for _ in range(3)][-1] == 30, "a change shortens the interval"
+    cluster.poll.ask_soon()
+    assert cluster.asks_in() == 1
+
+
+def test_of_a_job_that_has_ended_it_asks_soon(cluster: Cluster) -> None:
+    cluster.answer = {"7": slurm.State("FAILED")}
+    cluster.poll.states(["7"])
+    assert cluster.asks_in() == SETTINGS.lost_job_grace_s / 3
+
+
+def test_no_answer_is_no_state_and_said_once(cluster: Cluster) -> None:
+    cluster.answer = slurm.QueryFailed("squeue: timed out")
+    assert cluster.poll.states(["7"]) == {}
+    assert "squeue failed; assuming all jobs are still running" in cluster.warnings["query"]
+    cluster.answer = {"7": slurm.State("RUNNING")}
+    cluster.asks_in()
+    assert cluster.warnings == {}, "the next failure is worth a word again"
+
+
+def test_a_reason_for_which_jobs_wait_without_end_is_explained(cluster: Cluster) -> None:
+    cluster.answer = {"7": slurm.State("PENDING", "ReqNodeNotAvail,UnavailableNodes:n1")}
+    cluster.poll.states(["7"])
+    assert "nodes are down or reserved" in cluster.warnings["ReqNodeNotAvail"]
