@@ -6,7 +6,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from modulewise.config.sweep import Sweep
 from modulewise.report import build
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.record import Record
-from modulewise.runs.result import Cost, Origin, Result
+from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result
 
 RECIPES = """
 training:
@@ -34,7 +34,11 @@ recipes:
   greedy: {method: greedy, label: Greedy}
   large: {method: greedy, label: Large batches, training: large}
 """
-DATASETS = "datasets: {fake: {source: fake, shape: [3, 16, 16], classes: 4}}"
+DATASETS = """
+datasets:
+  fake: {source: fake, shape: [3, 16, 16], classes: 4}
+  pixels: {source: fake, shape: [3, 16, 16], classes: 4}
+"""
 GRID: dict[str, Any] = {"datasets": ["fake"], "networks": ["resnet8"]}
 SWEEP: dict[str, Any] = {
     "sweep": "small",
@@ -49,6 +53,8 @@ class Site:
 
     root: Path
     plan: Plan
+    metrics: dict[str, PrimaryMetric] = field(default_factory=dict)
+    """Data set -> the primary metric of its runs, if not test error."""
 
     @property
     def sweep(self) -> Sweep:
@@ -66,15 +72,18 @@ class Site:
         """The same folder and catalog; these keys of the sweep's first grid are other ones."""
         grid = self.sweep.grids[0].model_copy(update=changes)
         sweep = self.sweep.model_copy(update={"grids": [grid]})
-        return Site(self.root, make_plan(sweep, self.catalog))
+        return Site(self.root, make_plan(sweep, self.catalog), self.metrics)
 
     @property
     def runs(self) -> Path:
         return self.root / "runs"
 
-    def cell(self, recipe: str, modules: int, seed: int, **training: Any) -> Cell:
+    def cell(
+        self, recipe: str, modules: int, seed: int, dataset: str | None = None, **training: Any
+    ) -> Cell:
         """The sweep's cell of this name."""
         found = [c for c in self.cells if (c.recipe, c.modules, c.seed) == (recipe, modules, seed)]
+        found = [c for c in found if dataset in (None, c.dataset)]
         (cell,) = [
             c for c in found if all(getattr(c.training, k) == v for k, v in training.items())
         ]
@@ -83,7 +92,7 @@ class Site:
     def run(
         self,
         cell: Cell,
-        error: float | None,
+        value: float | None,
         status: str = "done",
         reason: str | None = None,
         *,
@@ -91,10 +100,13 @@ class Site:
         horizon: int = 1,
         **values: Any,
     ) -> Path:
-        """Write a finished run, `best` its lowest error; `values` go to its cost or origin by name.
+        """Write a finished run, `best` its best value; `values` go to its cost or origin by name.
         Returns its folder."""
         folder = self.runs / cell.path
         folder.mkdir(parents=True)
+        metric = self.metrics.get(cell.dataset, PrimaryMetric())
+        lower = metric.direction == "lower"
+        worse = 5.0 if lower else -5.0
         cost = Cost(
             peak_memory_bytes=1000,
             memory_source="cuda allocator",
@@ -121,19 +133,22 @@ class Site:
             reason=reason,
             epochs=3,
             planned_epochs=3,
-            test_last=error,
-            test_best_epoch=error if best is None else best,
-            module_metrics=[None if error is None else error + 5.0] * (cell.modules - 1) + [error],
+            metric=metric,
+            test_last=value,
+            test_best_epoch=value if best is None else best,
+            module_metrics=[None if value is None else value + worse] * (cell.modules - 1)
+            + [value],
             cuts=list(range(1, cell.modules)),
             horizon=horizon,
             cost=cost,
             origin=origin,
         )
-        if error is not None:
+        if value is not None:
             record = Record(folder)
-            record.write("start", epochs=3)
+            record.write("start", epochs=3, metric=metric.model_dump())
+            curve = [value * (4 - n) if lower else value / (4 - n) for n in (1, 2, 3)]
             for epoch in (1, 2, 3):
-                record.metrics(epoch, {"test_error/overall": error * (4 - epoch)})
+                record.metrics(epoch, {f"test_{metric.name}/overall": curve[epoch - 1]})
             record.write("end", status=status)
             record.close()
         result.save(folder)
@@ -147,10 +162,17 @@ class Site:
         """Build the report and return its words, without tags."""
         return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.report())))
 
-    def fill(self, recipe: str, modules: int, errors: list[float], **values: Any) -> None:
-        """Write a finished run per error, seeds counted from 0."""
-        for seed, error in enumerate(errors):
-            self.run(self.cell(recipe, modules, seed), error, **values)
+    def fill(
+        self,
+        recipe: str,
+        modules: int,
+        reached: list[float],
+        dataset: str | None = None,
+        **values: Any,
+    ) -> None:
+        """Write a finished run per value of the primary metric, seeds counted from 0."""
+        for seed, value in enumerate(reached):
+            self.run(self.cell(recipe, modules, seed, dataset), value, **values)
 
     def table(self, name: str = "headline_fake_resnet8") -> pd.DataFrame:
         """A table of the report, read back."""

@@ -6,19 +6,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from modulewise.config.cell import Cell
+from modulewise.config.references import COSTS, one_of, schema_of
 from modulewise.config.types import Frozen
 from modulewise.errors import InvalidInput
 
 Axis = Literal["dataset", "network", "recipe", "modules", "settings"]
 """`settings` are those that a sweep's grids add."""
-Metric = Literal[
-    "test_error", "epochs", "memory_gb", "memory_reduction", "compute_overhead", "time_overhead"
-]
-"""Test error in percent; epochs trained; peak memory in 10^9 bytes; the others in percent of the
-baseline's."""
+OTHERS = ("epochs", *COSTS)
+Metric = Annotated[str, AfterValidator(lambda value: one_of(value, OTHERS)), schema_of(OTHERS)]
+"""`test_` and the name of a data set's primary metric (`test_error`); epochs trained; peak memory in
+10^9 bytes; the others in percent of the baseline's."""
 
 
 class Exhibit(Frozen):
@@ -31,7 +31,7 @@ class Exhibit(Frozen):
     rows: Annotated[tuple[Axis, ...], Field(min_length=1)]
     columns: tuple[Axis, ...] = ()
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("test_error",)
-    """In every column."""
+    """In every column; a primary metric only where the data set has it."""
     note: str | None = None
     """What a reader of the table must know."""
 

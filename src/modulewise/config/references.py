@@ -4,15 +4,46 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from modulewise.config.types import Frozen, Name
 from modulewise.errors import InvalidInput, choose, parse
 
 FILE = "references.csv"
+
+
+TEST = re.compile(r"test_[A-Za-z][A-Za-z0-9-]*")
+"""A primary metric on the test set, by its name (`PrimaryMetric.name`)."""
+RANGES = {
+    "test_error": (0.0, 100.0),
+    "memory_gb": (0.0, math.inf),
+    "memory_reduction": (-math.inf, 100.0),
+    "compute_overhead": (-100.0, math.inf),
+    "time_overhead": (-100.0, math.inf),
+}
+"""Metric -> least and largest value; other primary metrics have any."""
+COSTS = tuple(name for name in RANGES if not TEST.fullmatch(name))
+
+
+def one_of(value: str, others: tuple[str, ...]) -> str:
+    """Refuse a metric that is neither `test_<name>` nor one of some others."""
+    if TEST.fullmatch(value) or value in others:
+        return value
+    raise ValueError(f"input should be test_<metric> or {', '.join(others)}, got {value!r}")
+
+
+def schema_of(others: tuple[str, ...]) -> WithJsonSchema:
+    """The JSON schema of a metric."""
+    of_test = {"type": "string", "pattern": f"^{TEST.pattern}$"}
+    return WithJsonSchema({"anyOf": [{"enum": ["test_error", *others]}, of_test]})
+
+
+Metric = Annotated[str, AfterValidator(lambda value: one_of(value, COSTS)), schema_of(COSTS)]
 
 
 class Reference(Frozen):
@@ -24,41 +55,51 @@ class Reference(Frozen):
     recipe: Name
     modules: Annotated[int, Field(ge=1)]
     """K."""
-    metric: Literal[
-        "test_error", "memory_gb", "memory_reduction", "compute_overhead", "time_overhead"
-    ]
-    """`test_error` in percent; `memory_gb` in 10^9 bytes; the others in percent of end-to-end
-    training's."""
+    metric: Metric
+    """`test_` and the name of the data set's primary metric, in its unit (`test_error` in percent);
+    `memory_gb` in 10^9 bytes; the others in percent of end-to-end training's."""
     value: Annotated[float, Field(allow_inf_nan=False)]
     spread: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """As printed; what it is says `spread_kind`."""
+    """Published spread; see `spread_kind` for its type."""
     spread_kind: Literal["sd", "se", "ci95", "none", "unknown"]
     """Standard deviation over runs, standard error, half the width of a 95 % interval, none
     printed, printed but not explained."""
     n: Annotated[int, Field(ge=1)] | None = None
     """Number of runs the value is the mean of; none if not said."""
     selection: Literal["last", "best_on_test", "unknown"]
-    """The epoch whose error was printed: the last, the best on the test set, or not said; says
-    nothing of a cost."""
+    """Epoch whose value was printed: the last, the best on the test set, or not said; says nothing
+    of a cost."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     training: Literal["recipe", "other"] = "recipe"
     """`recipe`: as the recipe trains, as far as is known; `other`: with other settings than its
     own, named in the note."""
     split: str
-    """`test`: trained on all training images, error on the test set; anything else is not
+    """`test`: trained on all training images, measured on the test set; anything else is not
     comparable with our runs."""
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
-    """A difference below this counts as reproduced; in points of error, fixed before our runs."""
+    """Largest difference that counts as reproduced, in the metric's unit, fixed before our runs; the
+    default is of test error."""
     source: Annotated[str, Field(min_length=1)]
     note: str = ""
     """What a reader of the comparison must know."""
 
     @model_validator(mode="after")
     def _in_range(self) -> Reference:
-        if self.metric in ("test_error", "memory_gb") and self.value < 0:
-            raise ValueError(f"value: input should be greater than or equal to 0 for {self.metric}")
-        if self.metric != "memory_gb" and self.value > 100:
-            raise ValueError(f"value: input should be less than or equal to 100 for {self.metric}")
+        least, most = RANGES.get(self.metric, (-math.inf, math.inf))
+        if self.value < least:
+            raise ValueError(
+                f"value: input should be greater than or equal to {least:g} for {self.metric}"
+            )
+        if self.value > most:
+            raise ValueError(
+                f"value: input should be less than or equal to {most:g} for {self.metric}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _own_tolerance(self) -> Reference:
+        if self.metric not in RANGES and "tolerance" not in self.model_fields_set:
+            raise ValueError(f"tolerance: missing; the default is of test_error, not {self.metric}")
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from modulewise.config.exhibit import Exhibit
-from modulewise.config.references import Reference
+from modulewise.config.references import TEST, Reference
 from modulewise.errors import choose
 from modulewise.report import naming
 from modulewise.report.frame import Frame
@@ -100,7 +100,7 @@ def numbers(
 
 def is_test(metric: str) -> bool:
     """Whether a metric of an exhibit is a primary metric on the test set, not a cost."""
-    return metric.startswith("test_")
+    return bool(TEST.fullmatch(metric))
 
 
 def _of_dataset(exhibit: Exhibit, primary: PrimaryMetric | None) -> list[str]:

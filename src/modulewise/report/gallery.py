@@ -42,7 +42,7 @@ KINDS = (
         fronts.against_memory,
         lambda m: (
             f"{title(m)} against peak memory while training; the number beside a mark is K. The "
-            f"grey line is the Pareto front: nothing has both {better(m)} and less memory. Open "
+            f"grey line is the Pareto front: nothing has both a {better(m)} and less memory. Open "
             f"marks: fewer than {PROVISIONAL} seeds. Only runs measured the same way."
         ),
     ),

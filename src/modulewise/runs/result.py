@@ -4,16 +4,15 @@ trust."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from modulewise.config.cell import Cell
+from modulewise.config.types import MetricName
 from modulewise.files import write_atomic
 
 FILE = "result.json"
-METRIC_NAME = r"^[A-Za-z][A-Za-z0-9-]*$"
-"""Names of metrics stand in names of files and columns."""
 Status = Literal["done", "diverged", "out_of_memory"]
 
 
@@ -26,7 +25,7 @@ class Frozen(BaseModel):
 class PrimaryMetric(Frozen):
     """The number that runs of a task are compared by."""
 
-    name: Annotated[str, Field(pattern=METRIC_NAME)] = "error"
+    name: MetricName = "error"
     """Name in the run's records (`test_<name>/overall`) and in `references.csv` (`test_<name>`)."""
     label: str = "test error"
     """Name on pages and axes."""
