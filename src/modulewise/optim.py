@@ -1,11 +1,13 @@
-"""One optimiser over all groups of a method, and the learning-rate schedule."""
+"""One optimiser a module, and the learning-rate schedule."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from modulewise.config.training import TrainConfig
 from modulewise.method import Method
@@ -36,52 +38,73 @@ def learning_rate(training: TrainConfig, epoch: int, epochs: int) -> float:
     return rate
 
 
-class Optimiser:
-    """SGD or AdamW over a method's groups; groups can be stepped on their own.
+class ModuleOptimizers:
+    """SGD or AdamW over the groups of each module: modules step together or on their own.
 
     Args:
-        method: whose `groups()` are optimised.
+        method: whose groups are optimised.
         training: the cell's settings.
+        modules: that learn; all K if not given.
+
+    Raises:
+        TypeError: a parameter of the method belongs to no module.
     """
 
-    def __init__(self, method: Method, training: TrainConfig) -> None:
-        groups: list[dict[str, Any]] = [
-            {"name": name, "params": params} for name, params in method.groups().items()
-        ]
-        if training.optimizer == "sgd":
-            self.inner: torch.optim.Optimizer = torch.optim.SGD(
-                groups,
-                training.lr,
-                training.momentum,
-                0.0,
-                training.weight_decay,
-                training.nesterov,
-            )
-        else:
-            self.inner = torch.optim.AdamW(groups, training.lr, weight_decay=training.weight_decay)
+    def __init__(
+        self, method: Method, training: TrainConfig, modules: Iterable[int] | None = None
+    ) -> None:
+        groups = method.groups()
+        owned = {name for k in range(method.k) for name in method.of_module(k)}
+        if alone := sorted(groups.keys() - owned):
+            raise TypeError(f"{type(method).__name__}: {alone[0]} is a group of no module")
+        self.inner: dict[int, torch.optim.Optimizer] = {}
+        for k in range(method.k) if modules is None else modules:
+            if parameters := [p for name in method.of_module(k) for p in groups[name]]:
+                self.inner[k] = _optimizer(parameters, training)
 
-    def set_lr(self, rate: float, groups: tuple[str, ...] | None = None) -> None:
-        """Set the learning rate of all groups, or of those named."""
-        for group in self.inner.param_groups:
-            if groups is None or group["name"] in groups:
+    def _of(self, k: int | None) -> Iterable[torch.optim.Optimizer]:
+        return self.inner.values() if k is None else [self.inner[k]] if k in self.inner else []
+
+    def set_lr(self, rate: float, k: int | None = None) -> None:
+        """Set the learning rate of module k, or of all."""
+        for optimizer in self._of(k):
+            for group in optimizer.param_groups:
                 group["lr"] = rate
 
-    def zero_grad(self) -> None:
-        """Drop all gradients."""
-        self.inner.zero_grad(set_to_none=True)
+    def zero_grad(self, k: int | None = None) -> None:
+        """Drop the gradients of module k, or of all."""
+        for optimizer in self._of(k):
+            optimizer.zero_grad(set_to_none=True)
 
-    def step(self, groups: tuple[str, ...] | None = None) -> None:
-        """Update all groups; or, if named, these alone, whose gradients are then dropped."""
-        if groups is None:
-            self.inner.step()
-            return
-        others = [
-            p for g in self.inner.param_groups if g["name"] not in groups for p in g["params"]
-        ]
-        kept = [p.grad for p in others]
-        for p in others:
-            p.grad = None
-        self.inner.step()
-        self.zero_grad()
-        for p, grad in zip(others, kept, strict=True):
-            p.grad = grad
+    def step(self, k: int | None = None) -> None:
+        """Update module k, or all."""
+        for optimizer in self._of(k):
+            optimizer.step()
+
+    def held(self) -> Iterator[Tensor]:
+        """All tensors of the optimisers' state."""
+        for optimizer in self.inner.values():
+            for state in optimizer.state.values():
+                yield from (value for value in state.values() if isinstance(value, Tensor))
+
+    def state_dict(self) -> dict[int, Any]:
+        """The state of every module's optimiser."""
+        return {k: optimizer.state_dict() for k, optimizer in self.inner.items()}
+
+    def load_state_dict(self, saved: dict[int, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        for k, optimizer in self.inner.items():
+            optimizer.load_state_dict(saved[k])
+
+
+def _optimizer(parameters: list[nn.Parameter], training: TrainConfig) -> torch.optim.Optimizer:
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            training.lr,
+            training.momentum,
+            0.0,
+            training.weight_decay,
+            training.nesterov,
+        )
+    return torch.optim.AdamW(parameters, training.lr, weight_decay=training.weight_decay)

@@ -1,28 +1,46 @@
-"""What a net is trained for: the loss of its last module and the error that is reported."""
+"""What a net is trained for: a loss, and a metric that is counted over a split."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Protocol
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
+from modulewise.runs.result import PrimaryMetric
 
-@dataclass(frozen=True)
-class Classification:
-    """One label per image."""
 
-    classes: int
+class Metric(Protocol):
+    """A figure of a whole split, counted batch by batch."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count a batch."""
+
+    def compute(self) -> float:
+        """The figure of all that was counted."""
+
+
+class Task(Protocol):
+    """A task of a data set; what its targets look like is its own affair.
+
+    Attributes:
+        outputs: number of scores, or channels, that a network's head gives.
+        metric: name, unit and direction of what `counter` counts.
+    """
 
     @property
     def outputs(self) -> int:
-        """Number of scores a classifier gives."""
-        return self.classes
+        """Number of scores, or channels, that a network's head gives."""
 
-    def loss(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of scores (B C) against labels (B)."""
-        return F.cross_entropy(scores, y)
+    @property
+    def metric(self) -> PrimaryMetric:
+        """The primary metric: its name, unit, and which direction is better."""
 
-    def wrong(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Number of images whose largest score is not their label's, as a scalar tensor."""
-        return (scores.argmax(1) != y).sum()
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Scalar loss of a batch of outputs."""
+
+    def counter(self) -> Metric:
+        """A counter of the primary metric, at zero."""
+
+    def placeholder(self, n: int, image: tuple[int, ...], device: torch.device | str) -> Tensor:
+        """Targets of n images of that shape (C, H, W), to count operations or time steps with."""

@@ -64,10 +64,14 @@ def check(
             shapes[name] = preflight.image(cell, data)
         except InvalidInput as error:
             raise InvalidInput(f"{root / made.datasets}: datasets.{name}: {error}") from None
+    @cache
+    def images(dataset: str) -> tuple[int, int]:
+        return sources.sizes(catalog.datasets[dataset], data)
+
     methods, networks = {}, preflight.Networks()
     for key, cell in distinct.items():
         try:
-            preflight.subset(cell)
+            preflight.subset(cell, images(cell.dataset)[0])
             methods[key] = preflight.build(cell, *shapes[cell.dataset], networks)
         except InvalidInput as error:
             raise InvalidInput(f"{where}: {error}") from None
@@ -89,10 +93,6 @@ def check(
                 )
             )
         )
-
-    @cache
-    def images(dataset: str) -> tuple[int, int]:
-        return sources.sizes(catalog.datasets[dataset], data)
 
     @cache
     def counted(key: Key) -> float:

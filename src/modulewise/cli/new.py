@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from modulewise.config.options import class_name, method_names
+from modulewise.config.options import class_name, names
 from modulewise.errors import InvalidInput
 
 _METHOD = '''"""TITLE (authors, arXiv number): the idea in one sentence.
@@ -74,7 +74,7 @@ def new(
             f"new: {method!r} is no method name; valid: lower-case letters, digits, underscores, "
             f"such as predsim"
         )
-    if method in method_names():
+    if method in names("methods"):
         raise InvalidInput(
             f"new: there is a method {method!r} already: src/modulewise/methods/{method}.py"
         )

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from modulewise.config.dataset import Datasets
-from modulewise.config.options import method_names, options_model
+from modulewise.config.options import names, options_model
 from modulewise.config.recipes import Recipes
 from modulewise.config.sweep import Sweep
 
 
 def schemas() -> dict[str, dict[str, Any]]:
     """File name -> schema: of sweeps, recipes and data sets, and of every method's options."""
-    options = {name: options_model(name).model_json_schema() for name in method_names()}
+    options = {name: options_model("methods", name).model_json_schema() for name in names("methods")}
     return {
         "sweep.schema.json": Sweep.model_json_schema(),
         "recipes.schema.json": Recipes.model_json_schema(),

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from modulewise import logs
 from modulewise.config.cell import Cell
 from modulewise.config.loading import read_json
 from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput, memory_short, parse, resource
-from modulewise.runs.result import FILE, exists
+from modulewise.runs.result import FILE, Result, exists
 from modulewise.units import duration
 
+log = logging.getLogger("modulewise.train")
 RESUME_LATER = 75
 """Exit status of a run that saved its state because it was asked to stop."""
 
@@ -83,7 +85,7 @@ def _run(
     cell: Cell, folder: Path, data: Path, on: Any, save_every: float, keep_weights: bool
 ) -> int:
     """Train a cell in its folder, with a log; the exit status."""
-    from modulewise.data import batches as data_module
+    from modulewise.data.load import load
     from modulewise.data.staging import staged
     from modulewise.engine.trainer import Interrupted, Stop, Trainer
 
@@ -95,7 +97,7 @@ def _run(
     for name in STOPS:
         signal.signal(name, ask)
     try:
-        loaded = data_module.load(*staged(cell.data, data), cell.training, cell.seed)
+        loaded = load(*staged(cell.data, data), cell.training, cell.seed)
         trainer = Trainer(
             cell, loaded, folder, on, save_every, stop=stop, keep_weights=keep_weights
         )
@@ -112,23 +114,25 @@ def _run(
         )
         return 1
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "train.log").open("a", buffering=1) as log:
-        say = trainer.say = Speaker(log)
+    with logs.training(folder / "train.log"):
         try:
             result = trainer.fit()
         except Interrupted:
             ignore_stop_signals()
-            say(f"{cell}  asked to stop; saved, resumes when started again", always=True)
+            log.warning(f"{cell}  asked to stop; saved, resumes when started again")
             return RESUME_LATER
         ignore_stop_signals()
-        took = duration(result.cost.train_seconds or 0)
-        error_said = "no error" if result.test_last is None else f"error {result.test_last:.2f} %"
-        say(
-            f"{cell}  {result.status}  {error_said}  {took}"
-            + (f"  ({result.reason})" if result.reason else ""),
-            always=True,
-        )
+        log.warning(f"{cell}  {_said(result)}")
     return 0
+
+
+def _said(result: Result) -> str:
+    """How a run ended, for a line."""
+    metric, value = result.metric, result.test_last
+    figure = f"no {metric.name}" if value is None else f"{metric.name} {value:.2f} {metric.unit}"
+    reason = f"({result.reason})" if result.reason else ""
+    parts = [result.status, figure.rstrip(), duration(result.cost.train_seconds or 0), reason]
+    return "  ".join(filter(None, parts))
 
 
 def ignore_stop_signals() -> None:
@@ -136,26 +140,6 @@ def ignore_stop_signals() -> None:
     would make a finished run look failed."""
     for name in STOPS:
         signal.signal(name, signal.SIG_IGN)
-
-
-class Speaker:
-    """Prints every line to the log and, at most one in a few seconds, to the terminal.
-
-    Args:
-        log: an open text file.
-        every: seconds between two lines on the terminal.
-    """
-
-    def __init__(self, log: Any, every: float = 5.0) -> None:
-        self.log, self.every, self.last = log, every, 0.0
-
-    def __call__(self, line: str, always: bool = False) -> None:
-        """Say a line."""
-        print(time.strftime("%Y-%m-%d %H:%M:%S "), line, file=self.log)
-        now = time.monotonic()
-        if always or now - self.last >= self.every:
-            self.last = now
-            print(line, flush=True)
 
 
 def _cell(

@@ -11,57 +11,51 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 
 from modulewise.config.dataset import Dataset
-from modulewise.config.options import method_names, options_model
+from modulewise.config.options import OneOf, names, options_model
 from modulewise.config.training import TrainConfig
 from modulewise.config.types import Count, Frozen, Name, Seed
-from modulewise.errors import choose, parse
+from modulewise.errors import parse
 
 
 class Cell(Frozen):
     """Everything that defines one run."""
 
     dataset: Name
+    """Name in `datasets.yaml`."""
     network: Name
+    """Name of the network, such as `resnet32`."""
     recipe: Name
+    """Name in `recipes.yaml`."""
     modules: Count
-    """K, the number of gradient-isolated modules."""
+    """Number of gradient-isolated modules, K."""
     seed: Seed
-    method: str
+    """Seed of all random streams."""
+    method: Annotated[str, OneOf(names("methods"), "method")]
+    """Method, a file of `modulewise/methods`."""
     options: dict[str, Any] = {}
     """Options of the method that differ from their defaults."""
     partition: Literal["even", "memory"] | tuple[str, ...] = "even"
-    """`even` (by number of stages), `memory` (equal measured activation bytes) or the stage names
+    """Partition: `even` (by number of stages), `memory` (equal measured activation bytes) or the stage names
     to cut after."""
     training: TrainConfig = TrainConfig()
+    """Optimiser, schedule, budget and numerics."""
     data: Dataset
+    """Entry of the data set."""
 
     @model_validator(mode="after")
     def _known_options(self) -> Cell:
-        if self.method not in method_names():
-            raise ValueError(str(choose(self.method, method_names(), "method", "")))
-        given = parse(options_model(self.method), self.options, "options").model_dump(
+        given = parse(options_model("methods", self.method), self.options, "options").model_dump(
             mode="json", exclude_defaults=True
         )
         object.__setattr__(self, "options", given)
         if isinstance(self.partition, tuple) and len(self.partition) != self.modules - 1:
             raise ValueError(
                 f"{self.modules} modules need {self.modules - 1} cuts, got {len(self.partition)}"
-            )
-        t = self.training
-        if beyond := [k for k in t.asynchronous.slowdown if k >= self.modules]:
-            raise ValueError(
-                f"asynchronous: slowdown: there is no module {beyond[0]}; valid: 0 to "
-                f"{self.modules - 1}"
-            )
-        if t.schedule == "sequential" and not (t.flops or t.seconds) and t.epochs < self.modules:
-            raise ValueError(
-                f"sequential training of {self.modules} modules needs at least {self.modules} "
-                f"epochs, got {t.epochs}"
             )
         return self
 

@@ -1,72 +1,133 @@
-"""A method's options are the keyword-only arguments of its constructor; its signature is their
-schema.
+"""What the files of a kind declare: methods, schedules, data sources and tasks are found by file.
 
-The signature is read from the source text, so that a sweep of ten thousand cells is validated
-without importing torch.
+The options of a method or a schedule are the keyword-only arguments of its class's constructor: the
+signature is their schema, the `Args:` of the class's docstring their help. Files are read as text,
+so that a sweep of ten thousand cells is validated without importing torch.
 """
 
 from __future__ import annotations
 
 import ast
+import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic_core import CoreSchema, core_schema
 
 from modulewise.config import types
+from modulewise.errors import choose
 
-_NAMES = {
-    n: getattr(types, n)
-    for n in ("Positive", "NonNegative", "Fraction", "Count", "Ends", "LabelHead")
-} | {"int": types.Int, "float": types.Float}
-_METHODS = Path(__file__).parents[1] / "methods"
+Kind = Literal["methods", "schedules", "data/sources", "tasks"]
+"""Folder whose files are found by name."""
+ROOT = Path(__file__).parents[1]
+_TYPES = {name: value for name, value in vars(types).items() if not name.startswith("_")} | {
+    "int": types.Int,
+    "float": types.Float,
+    "Literal": Literal,
+}
 
 
-def method_names() -> list[str]:
-    """The names of all methods: the files of `modulewise/methods`."""
-    return sorted(p.stem for p in _METHODS.glob("*.py") if not p.stem.startswith("_"))
+def names(kind: Kind) -> tuple[str, ...]:
+    """The names of everything of a kind: its folder's files, but for those that begin with `_`.
+
+    Example:
+        >>> names("schedules")
+        ('asynchronous', 'joint', 'sequential')
+    """
+    files = (ROOT / kind).glob("*.py")
+    return tuple(sorted(p.stem for p in files if not p.stem.startswith("_")))
 
 
-def class_name(method: str) -> str:
-    """The class a method file must hold: `dgl` -> `Dgl`, `synthetic_gradients` ->
-    `SyntheticGradients`."""
-    return "".join(part.capitalize() for part in method.split("_"))
+@dataclass(frozen=True)
+class OneOf:
+    """Restricts a text field to some names, for `Annotated`; the schema lists them.
+
+    Attributes:
+        names: valid ones.
+        what: they are called in messages.
+    """
+
+    names: tuple[str, ...]
+    what: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._known, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.names)}
+
+    def _known(self, name: str) -> str:
+        if name not in self.names:
+            raise ValueError(str(choose(name, self.names, self.what, "")))
+        return name
+
+
+def class_name(name: str) -> str:
+    """The class a file must hold: `dgl` -> `Dgl`, `synthetic_gradients` -> `SyntheticGradients`."""
+    return "".join(part.capitalize() for part in name.split("_"))
 
 
 @cache
-def options_model(method: str) -> type[BaseModel]:
-    """The pydantic model of a method's options, made from the signature in its file.
+def options_model(kind: Kind, name: str) -> type[BaseModel]:
+    """The pydantic model of a file's options, made from its class's signature.
+
+    Raises:
+        TypeError: an option without a type or a default.
 
     Example:
-        >>> sorted(options_model("dgl").model_fields)
+        >>> sorted(options_model("methods", "dgl").model_fields)
         ['feature_dim', 'head']
     """
-    tree = ast.parse((_METHODS / f"{method}.py").read_text())
+    owner = _class(kind, name)
     init = next(
-        (
-            f
-            for c in tree.body
-            if isinstance(c, ast.ClassDef) and c.name == class_name(method)
-            for f in c.body
-            if isinstance(f, ast.FunctionDef) and f.name == "__init__"
-        ),
-        None,
+        (f for f in owner.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None
     )
+    help_of = _arguments(ast.get_docstring(owner) or "")
     fields: dict[str, Any] = {}
-    if init is not None:
-        for arg, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
-            if arg.annotation is None or default is None:
-                raise TypeError(
-                    f"methods/{method}.py: option {arg.arg!r} needs a type and a default"
-                )
-            fields[arg.arg] = (_type(arg.annotation), ast.literal_eval(default))
+    arguments = zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True) if init else ()
+    for arg, default in arguments:
+        if arg.annotation is None or default is None:
+            raise TypeError(f"{kind}/{name}.py: option {arg.arg!r} needs a type and a default")
+        described = Field(ast.literal_eval(default), description=help_of.get(arg.arg))
+        fields[arg.arg] = (_type(arg.annotation), described)
     config = ConfigDict(extra="forbid", frozen=True)
-    return create_model(f"{class_name(method)}Options", __config__=config, **fields)
+    return create_model(f"{class_name(name)}Options", __config__=config, **fields)
+
+
+@cache
+def literal(kind: Kind, name: str, variable: str, default: Any = None) -> Any:
+    """The value of a top-level constant of a file, which must be a literal; or `default`."""
+    for node in _tree(kind, name).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == variable:
+            assert isinstance(node, ast.Assign | ast.AnnAssign) and node.value
+            return ast.literal_eval(node.value)
+    return default
+
+
+@cache
+def _tree(kind: Kind, name: str) -> ast.Module:
+    return ast.parse((ROOT / kind / f"{name}.py").read_text())
+
+
+def _class(kind: Kind, name: str) -> ast.ClassDef:
+    wanted = class_name(name)
+    for node in _tree(kind, name).body:
+        if isinstance(node, ast.ClassDef) and node.name == wanted:
+            return node
+    raise TypeError(f"{kind}/{name}.py: it must hold a class {wanted}")
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """Argument -> its text in the section `Args:` of a docstring."""
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE) if section else []
+    return {name: " ".join(text.split()) for name, text in found}
 
 
 def _type(annotation: ast.expr) -> Any:
-    """The type an annotation names: builtins, Literal and the names defined above."""
-    return eval(
-        compile(ast.Expression(annotation), "<signature>", "eval"), {"Literal": Literal, **_NAMES}
-    )
+    """The type an annotation names: builtins, Literal and those of `config.types`."""
+    return eval(compile(ast.Expression(annotation), "<signature>", "eval"), dict(_TYPES))

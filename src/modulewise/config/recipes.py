@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
-
-from modulewise.config.options import method_names
+from modulewise.config.options import OneOf, names
 from modulewise.config.types import Frozen, Int, Name
-from modulewise.errors import choose
 
 
 class When(Frozen):
@@ -44,7 +41,7 @@ class Override(Frozen):
 class Recipe(Frozen):
     """A named method with its options, training settings and overrides."""
 
-    method: str
+    method: Annotated[str, OneOf(names("methods"), "method")]
     label: str
     paper: str | None = None
     modules: Literal["any", "one"] = "any"
@@ -58,13 +55,6 @@ class Recipe(Frozen):
     """Names of shared tables, or overrides written out; later ones win."""
     note: str | None = None
     """What a reader of the report must know, e.g. which values are our own choice."""
-
-    @field_validator("method")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in method_names():
-            raise ValueError(str(choose(value, method_names(), "method", "")))
-        return value
 
 
 class Settings(Frozen):

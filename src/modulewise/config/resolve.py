@@ -46,7 +46,7 @@ class Catalog:
     def _check_names(self, name: str) -> None:
         """Refuse a recipe's unknown options, training settings and tables."""
         recipe, where = self.recipes.recipes[name], f"{self.recipes_file}: recipes.{name}"
-        parse(options_model(recipe.method), recipe.options, f"{where}.options")
+        parse(options_model("methods", recipe.method), recipe.options, f"{where}.options")
         settings, tables = self.recipes.training, self.recipes.tables
         if recipe.training not in settings:
             raise choose(recipe.training, settings, "training settings", f"{where}.training")

@@ -2,79 +2,95 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
+from modulewise.config.options import OneOf, names, options_model
 from modulewise.config.types import NUMBER, Count, Frozen, NonNegative, Positive
 
 
-class Asynchronous(Frozen):
-    """Pace and buffers of the asynchronous schedule; the defaults make it the joint one, bit for
-    bit."""
-
-    buffer: Count = 1
-    """States (each of one batch) that the buffer before every module but the first can hold."""
-    turns: Literal["clock", "random"] = "clock"
-    """Whose turn it is: `clock`, one simulated clock a module; or `random`, drawn with probability
-    proportional to the modules' speeds."""
-    reads: Literal["fresh", "uniform"] = "fresh"
-    """Which state a module takes: of the least often taken the `fresh`est, or any, `uniform`ly."""
-    slowdown: dict[
-        Annotated[int, Field(ge=0), NUMBER], Annotated[float, Field(ge=1, le=1000), NUMBER]
-    ] = {}
-    """Module (from 0) to how many times as long as the others it takes for a step."""
-
-
-class TrainConfig(Frozen):
+class Settings(Frozen):
     """Optimiser, schedule, budget and numerics of a run; the defaults are InfoPro's CIFAR-10 recipe
     (arXiv 2101.10832)."""
 
     epochs: Annotated[int, Field(ge=1, le=10**9), NUMBER] = 160
+    """Budget in epochs."""
     flops: Positive | None = None
     """Budget in training FLOPs, helpers counted; takes the place of `epochs`."""
     seconds: Positive | None = None
     """Budget in seconds of training steps on the device at hand; takes the place of `epochs`."""
     step_seconds: Positive | None = None
-    """Of a training step, measured before; without it a run with a budget in `seconds` measures
-    them."""
+    """Seconds of a training step, measured before; without it a run with a budget in `seconds`
+    measures them."""
     batch_size: Annotated[int, Field(ge=2, le=10**9), NUMBER] = 1024
+    """Number of images in a step."""
     train_images: Annotated[int, Field(ge=2), NUMBER] | None = None
-    """Train on so many images, drawn per seed with equal shares per class; all of them if not
+    """Number of training images, drawn per seed with equal shares per class; all of them if not
     given."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Optimiser of every module."""
     lr: NonNegative = 0.8
+    """Learning rate at its highest."""
     momentum: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.9
+    """Momentum, of `sgd`."""
     nesterov: bool = True
+    """Nesterov momentum, of `sgd`."""
     weight_decay: NonNegative = 1e-4
-    schedule: Literal["joint", "sequential", "asynchronous"] = "joint"
-    """Who moves when: all modules on every batch, one after the other (the epochs shared out among
-    them), or each at its own pace."""
-    asynchronous: Asynchronous = Asynchronous()
-    """Of schedule `asynchronous`."""
+    """Weight decay of all parameters."""
+    schedule: Annotated[str, OneOf(names("schedules"), "schedule")] = "joint"
+    """Schedule, a file of `modulewise/schedules`: `joint`, all modules on every batch; `sequential`,
+    one after the other, the epochs shared out among them; `asynchronous`, each at its own pace. A
+    schedule with options has them under its name."""
     lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
-    """`cosine` to zero, `step` (x0.1 at 1/2 and 3/4 of the epochs) or `constant`; each after the
+    """Shape of the learning rate over epochs: `cosine` to zero, `step` (x0.1 at 1/2 and 3/4 of the epochs) or `constant`; each after the
     warm-up."""
     warmup_epochs: Annotated[int, Field(ge=0, le=10**9), NUMBER] = 10
+    """Number of warm-up epochs."""
     warmup_lr: NonNegative = 0.01
+    """Learning rate of the first warm-up epoch."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of forward passes; weights are fp32."""
     tf32: bool = False
+    """TF32 products on a GPU."""
     channels_last: bool = False
+    """Memory layout N H W C."""
     deterministic: bool = False
-    """Ask torch for deterministic kernels on a GPU (slower); CPU runs are deterministic without."""
+    """Deterministic kernels: ask torch for deterministic kernels on a GPU (slower); CPU runs are deterministic without."""
 
     @model_validator(mode="after")
-    def _one_budget(self) -> TrainConfig:
+    def _one_budget(self) -> Settings:
         if self.flops is not None and self.seconds is not None:
             raise ValueError("give one budget: epochs, flops or seconds")
         if self.step_seconds is not None and self.seconds is None:
             raise ValueError("step_seconds needs a budget in seconds")
         if self.seconds is not None and self.schedule != "joint":
             raise ValueError("a budget in seconds needs schedule joint; give epochs or flops")
-        if self.asynchronous != Asynchronous() and self.schedule != "asynchronous":
-            raise ValueError(
-                f"asynchronous: set, but schedule is {self.schedule}; set schedule: asynchronous"
-            )
+        for name in _WITH_OPTIONS:
+            if name != self.schedule and getattr(self, name) != _WITH_OPTIONS[name]():
+                raise ValueError(f"{name}: set, but schedule is {self.schedule}; set schedule: {name}")
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
             raise ValueError("nesterov needs a momentum above 0; set nesterov: false")
         return self
+
+    @property
+    def schedule_options(self) -> dict[str, Any]:
+        """The options of the schedule that is set."""
+        options = getattr(self, self.schedule, None)
+        return {name: getattr(options, name) for name in type(options).model_fields} if options else {}
+
+
+_WITH_OPTIONS = {
+    name: model for name in names("schedules") if (model := options_model("schedules", name)).model_fields
+}
+
+if TYPE_CHECKING:
+    TrainConfig = Settings
+else:
+    # One field a schedule that has options, of the schedule's name and of its file's options.
+    TrainConfig = create_model(
+        "TrainConfig",
+        __base__=Settings,
+        __doc__=Settings.__doc__,
+        **{name: (model, Field(model(), description=f"Options of schedule `{name}`.")) for name, model in _WITH_OPTIONS.items()},
+    )

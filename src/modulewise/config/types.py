@@ -36,5 +36,9 @@ Side = Annotated[int, Field(ge=1, le=2**14), NUMBER]
 """Channels, height or width of an image."""
 Ends = tuple[NonNegative, NonNegative]
 """A quantity that runs linearly from the first to the last auxiliary module: (first, last)."""
+Slowdowns = dict[
+    Annotated[int, Field(ge=0), NUMBER], Annotated[float, Field(ge=1, le=1000), NUMBER]
+]
+"""Module (from 0) -> how many times as long as the others it takes for a step."""
 LabelHead = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"]
 """Architecture of a label head; `parts/heads.py` says what the names mean."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from modulewise.config.dataset import Dataset
+from modulewise.data.sources import location
 from modulewise.errors import InvalidInput
 
 STAGE = "MODULEWISE_STAGE"
@@ -31,13 +32,7 @@ def staged(config: Dataset, root: Path) -> tuple[Dataset, Path]:
         InvalidInput: there is no room for the copy, or the folder cannot be written.
     """
     stage = os.environ.get(STAGE)
-    source = (
-        root / config.torchvision_class
-        if config.torchvision_class
-        else Path(config.path or "").expanduser()
-        if config.path
-        else None
-    )
+    source = location(config, root)
     if not stage or source is None or not source.exists():
         return config, root
     what = f"{source.resolve()} {source.stat().st_mtime_ns}"
@@ -50,11 +45,7 @@ def staged(config: Dataset, root: Path) -> tuple[Dataset, Path]:
                 aside = home / "copying"
                 shutil.rmtree(aside, ignore_errors=True)
                 aside.unlink(missing_ok=True)
-                _ = (
-                    shutil.copytree(source, aside)
-                    if source.is_dir()
-                    else shutil.copy2(source, aside)
-                )
+                _ = shutil.copytree(source, aside) if source.is_dir() else shutil.copy2(source, aside)
                 aside.rename(copy)
     except (OSError, shutil.Error) as error:
         raise InvalidInput(f"{STAGE}={stage}: cannot hold a copy of {source}: {error}") from None

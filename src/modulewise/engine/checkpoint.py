@@ -14,6 +14,8 @@ from modulewise.files import remove_unfinished, write_atomic
 
 FILE = "checkpoint.pt"
 WEIGHTS = "weights.pt"
+FORMAT = 2
+"""Number that changes with what a checkpoint holds."""
 
 
 def save(folder: Path, content: dict[str, Any], name: str = FILE) -> None:
@@ -41,7 +43,7 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
     """Read the checkpoint of a run, if there is one.
 
     Raises:
-        InvalidInput: the file is damaged.
+        InvalidInput: the file is damaged, or of another format.
     """
     path = folder / FILE
     if not path.exists():
@@ -50,10 +52,15 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
         content = torch.load(path, map_location=device, weights_only=True)
         if not isinstance(content, dict) or not {"cell", "progress", "method"} <= content.keys():
             raise ValueError
-        return content
     except Exception as error:
         if isinstance(error, OSError) or memory_short(error):  # the file may well be sound
             raise
         raise InvalidInput(
             f"{path}: damaged ({type(error).__name__}); remove it to train this cell from the start"
         ) from None
+    if content.get("format") != FORMAT:
+        raise InvalidInput(
+            f"{path}: written by another version of modulewise; remove it to train this cell from "
+            f"the start"
+        )
+    return content

@@ -42,7 +42,7 @@ def flops(
     """
     ghost = copy.deepcopy(method).to("meta")
     x = torch.empty(batch_size, *image, device="meta")
-    y = torch.empty(batch_size, dtype=torch.long, device="meta")
+    y = method.task.placeholder(batch_size, image, "meta")
     batch = Batch(x, y, x, y, lambda: x)
     total = own = 0
     phases = phases or [range(method.k)]
@@ -94,7 +94,7 @@ def step_flops(method: Method, image: tuple[int, ...], batch_size: int) -> float
         batch_size: images in a step.
     """
     x = torch.empty(batch_size, *image, device="meta")
-    y = torch.empty(batch_size, dtype=torch.long, device="meta")
+    y = method.task.placeholder(batch_size, image, "meta")
     for norm in filter(lambda m: isinstance(m, nn.modules.batchnorm._BatchNorm), method.modules()):
         norm.eval()  # half the time; neither way has products to count
     with _counting() as counted:

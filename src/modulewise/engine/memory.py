@@ -1,5 +1,4 @@
-"""What a run costs: floating-point operations, parameters, and the largest sum of live tensor
-bytes."""
+"""Peak memory of training: the largest sum of live tensor bytes."""
 
 from __future__ import annotations
 
@@ -7,15 +6,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from modulewise.engine import memory
-
-if TYPE_CHECKING:
-    from modulewise.engine.trainer import Trainer
+from modulewise.optim import ModuleOptimizers
 
 
 def live_bytes(tensors: Iterable[Tensor]) -> int:
@@ -73,28 +69,53 @@ def _memory_events(prof: torch.autograd.profiler.profile) -> Iterator[tuple[int,
         yield address, size
 
 
-@contextmanager
-def measured(trainer: Trainer) -> Iterator[None]:
-    """Measures the step made inside: how much the allocator's live bytes grow, gradients
-    included."""
-    trainer.optimiser.zero_grad()
-    with memory.cpu_peak() as growth:
-        yield
-    trainer.progress.growth = max(trainer.progress.growth, growth.bytes)
+class MemoryProbe:
+    """Peak memory of a run. On a GPU the allocator keeps count; on a CPU it is what is alive between
+    two steps, plus the largest growth within a measured one, gradients included.
 
+    Args:
+        device: of the run.
 
-def held(trainer: Trainer) -> Iterator[Tensor]:
-    """What is alive between two steps: weights, buffers, the optimiser's state, images, and states
-    that wait for their module."""
-    yield from trainer.method.parameters()
-    yield from trainer.method.buffers()
-    yield from (
-        v
-        for s in trainer.optimiser.inner.state.values()
-        for v in s.values()
-        if isinstance(v, Tensor)
-    )
-    splits = (trainer.data.train, trainer.data.test, trainer.data.val)
-    yield from (images for s in splits if s for images in (s.x, s.y))
-    if trainer.asynchronous:
-        yield from trainer.asynchronous.held()
+    Attributes:
+        peak: largest sum of live tensor bytes so far.
+        growth: largest growth of live bytes in a measured step of this phase; on a CPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.peak = self.growth = 0
+        self.warm = False
+
+    def begin_phase(self) -> None:
+        """Forget the growth of the phase before."""
+        self.growth, self.warm = 0, False
+
+    def begin_epoch(self) -> None:
+        """Start the allocator's count anew, on a GPU."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    @contextmanager
+    def step(self, optimizers: ModuleOptimizers) -> Iterator[None]:
+        """Measures the step made inside, on a CPU."""
+        if self.device.type == "cuda":
+            yield
+            return
+        optimizers.zero_grad()
+        with cpu_peak() as growth:
+            yield
+        self.growth = max(self.growth, growth.bytes)
+
+    def end_epoch(self, held: Iterable[Tensor], last: bool) -> None:
+        """Take the epoch's figure.
+
+        Args:
+            held: what is alive between two steps.
+            last: whether the run has no further epoch. The first epoch of a phase holds cuDNN's
+                search for algorithms and counts only where there is no other.
+        """
+        if self.device.type == "cuda" and (self.warm or last):
+            self.peak = max(self.peak, torch.cuda.max_memory_allocated(self.device))
+        elif self.growth:
+            self.peak = max(self.peak, live_bytes(held) + self.growth)
+        self.warm = True

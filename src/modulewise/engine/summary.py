@@ -2,102 +2,105 @@
 
 from __future__ import annotations
 
-import socket
 import statistics
-from typing import TYPE_CHECKING
 
-from modulewise.engine import device, flops
-from modulewise.runs import record
-from modulewise.runs.provenance import source_hash
-from modulewise.runs.result import Cost, Origin, Result, Status
+import torch
 
-if TYPE_CHECKING:
-    from modulewise.engine.trainer import Trainer
+from modulewise.config.cell import Cell
+from modulewise.data.base import Data
+from modulewise.engine.flops import Flops, module_flops, parameters
+from modulewise.engine.progress import Progress
+from modulewise.method import Method
+from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result, Status
+from modulewise.schedules import Schedule
 
 
-def summarise(trainer: Trainer, status: Status, reason: str | None) -> Result:
+def summarise(
+    cell: Cell,
+    metric: PrimaryMetric,
+    status: Status,
+    reason: str | None,
+    progress: Progress,
+    cuts: list[int],
+    horizon: int,
+    cost: Cost,
+    origin: Origin,
+) -> Result:
     """The Result of a run that has ended.
 
     Args:
-        trainer: after its last step.
+        cell: that was run.
+        metric: primary metric of its task.
         status: how it ended.
         reason: why, if not well.
+        progress: after its last step.
+        cuts: cut points.
+        horizon: of its method.
+        cost: what it took.
+        origin: where and with what it was made.
     """
-    p = trainer.progress
-    last = p.history[-1] if p.history else {}
-    auxiliary = [last.get(f"test_error/module_{k}") for k in range(trainer.cell.modules - 1)]
+    last = progress.history[-1] if progress.history else {}
+    test, val = f"test_{metric.name}", f"val_{metric.name}"
+    auxiliary = [last.get(f"{test}/module_{k}") for k in range(cell.modules - 1)]
+    losses = {name: value for name, value in last.items() if name.startswith("train_loss/")}
     return Result(
-        cell=trainer.cell,
+        cell=cell,
         status=status,
         reason=reason,
-        epochs=len(p.history),
-        planned_epochs=p.epochs,
-        test_last=last.get("test_error/overall"),
-        test_best_epoch=last.get("test_error/best"),
-        val_last=last.get("val_error/overall"),
-        module_metrics=[*auxiliary, last.get("test_error/overall")],
-        module_losses={
-            k.removeprefix("train_loss/"): v for k, v in last.items() if k.startswith("train_loss/")
-        },
-        cuts=trainer.cuts,
-        horizon=trainer.method.horizon,
-        cost=_cost(trainer),
-        origin=_origin(trainer),
+        metric=metric,
+        epochs=len(progress.history),
+        planned_epochs=progress.epochs,
+        test_last=last.get(f"{test}/overall"),
+        test_best_epoch=last.get(f"{test}/best"),
+        val_last=last.get(f"{val}/overall"),
+        module_metrics=[*auxiliary, last.get(f"{test}/overall")],
+        module_losses={k.removeprefix("train_loss/"): v for k, v in losses.items()},
+        cuts=cuts,
+        horizon=horizon,
+        cost=cost,
+        origin=origin,
     )
 
 
-def _cost(trainer: Trainer) -> Cost:
-    p, f, method = trainer.progress, trainer.flops, trainer.method
-    epoch = statistics.median(p.times) if p.times else None
-    seen = trainer.seen
-    helpers = f.helpers + (_feeding(trainer) / (seen * len(p.history)) if p.history else 0.0)
-    total = flops.parameters([method])
+def cost_of(
+    method: Method,
+    schedule: Schedule,
+    data: Data,
+    flops: Flops,
+    progress: Progress,
+    peak: int,
+    on: torch.device,
+) -> Cost:
+    """What a run took.
+
+    Args:
+        method: that was trained.
+        schedule: it was trained under, after the last step.
+        data: it was trained on.
+        flops: of a training image.
+        progress: after the last step.
+        peak: bytes of memory, 0 if not measured.
+        on: the device.
+    """
+    epoch = statistics.median(progress.times) if progress.times else None
+    images = data.seen * len(progress.history)
+    extra = schedule.extra_flops(module_flops(method, data.image)) if images else 0.0
+    helpers = flops.helpers + (extra / images if images else 0.0)
+    total = parameters([method])
     return Cost(
-        peak_memory_bytes=p.peak or None,
-        memory_source=("cuda allocator" if trainer.device.type == "cuda" else "cpu allocator")
-        if p.peak
+        peak_memory_bytes=peak or None,
+        memory_source=("cuda allocator" if on.type == "cuda" else "cpu allocator")
+        if peak
         else None,
-        step_seconds=epoch / trainer.steps if epoch else None,
+        step_seconds=epoch / data.steps if epoch else None,
         epoch_seconds=epoch,
-        train_seconds=p.seconds,
-        samples_per_second=seen / epoch if epoch else None,
-        train_flops=(f.trunk + helpers) * seen * len(p.history),
-        trunk_flops=f.trunk,
+        train_seconds=progress.seconds,
+        samples_per_second=data.seen / epoch if epoch else None,
+        train_flops=(flops.trunk + helpers) * images,
+        trunk_flops=flops.trunk,
         helper_flops=helpers,
         parameters=total,
-        helper_parameters=total - flops.parameters([method.trunk]),
-        inference_parameters=flops.parameters(method.deployed()),
-        inference_macs=f.inference_macs,
-    )
-
-
-def _feeding(trainer: Trainer) -> float:
-    """Operations of forward passes that only fed other modules, under the asynchronous schedule."""
-    fed = trainer.asynchronous.fed if trainer.asynchronous else []
-    if not any(fed):
-        return 0.0
-    return sum(
-        n * f
-        for n, f in zip(fed, flops.module_flops(trainer.method, trainer.data.image), strict=True)
-    )
-
-
-def _had_its_core(trainer: Trainer) -> bool:
-    """Whether a run on the CPU computed for at least nine tenths of its training time instead of
-    waiting for a core."""
-    return trainer.progress.busy >= 0.9 * trainer.progress.seconds
-
-
-def _origin(trainer: Trainer) -> Origin:
-    return Origin(
-        device=device.describe(trainer.device),
-        exclusive=trainer.progress.exclusive
-        and (trainer.device.type != "cpu" or _had_its_core(trainer)),
-        host=socket.gethostname(),
-        starts=len(record.read(trainer.folder).starts),
-        commit=device.git_commit(),
-        source=source_hash(),
-        versions=device.versions(),
-        data=trainer.data.digest,
-        slurm_job=device.slurm_job(),
+        helper_parameters=total - parameters([method.trunk]),
+        inference_parameters=parameters(method.deployed()),
+        inference_macs=flops.inference_macs,
     )

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from modulewise.task import Classification
+from modulewise.task import Task
 
 Shape = tuple[int, ...]
 Layer = Callable[[Shape, int], nn.Module]
@@ -91,7 +91,7 @@ class CutNetwork:
     """Shape of one sample after every stage of the network."""
     image: Shape
     """Shape of one input image (C, H, W)."""
-    task: Classification
+    task: Task
     layer: Layer | None = None
     """Builder of layers like its stages, if it has one."""
 
@@ -106,7 +106,7 @@ class CutNetwork:
         return self.stage_shapes[-1][0]
 
 
-def cut(network: Network, cuts: Sequence[int], task: Classification) -> CutNetwork:
+def cut(network: Network, cuts: Sequence[int], task: Task) -> CutNetwork:
     """Cut a network into modules.
 
     Args:

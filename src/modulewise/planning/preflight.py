@@ -7,15 +7,14 @@ from pathlib import Path
 
 import torch
 
-from modulewise import methods, models
+from modulewise import models, schedules, tasks
 from modulewise.config.cell import Cell
 from modulewise.data import sources
 from modulewise.engine import flops
+from modulewise.engine.build import build as build_method
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
-from modulewise.models import partition
-from modulewise.models.network import Network, Shape, cut
-from modulewise.task import Classification
+from modulewise.models.network import Network, Shape
 
 
 def image(cell: Cell, data: Path) -> tuple[tuple[int, int, int], int]:
@@ -24,28 +23,32 @@ def image(cell: Cell, data: Path) -> tuple[tuple[int, int, int], int]:
     Raises:
         InvalidInput: the data set's file is missing, or its entry does not fit its images.
     """
-    sources.check_place(cell.data)
+    sources.check_files(cell.data)
     return sources.shape_and_classes(cell.data, data)
 
 
-def subset(cell: Cell) -> None:
-    """Refuse more images than there are, where their number is known beforehand.
+def subset(cell: Cell, train: int) -> None:
+    """Refuse more images than there are.
+
+    Args:
+        cell: the cell.
+        train: number of training images, those held out included.
 
     Raises:
         InvalidInput: no image is left to train on, or more are asked for than are left.
     """
-    left, wanted = sources.training_images(cell.data), cell.training.train_images
-    if left is not None and left < 2:
+    left, wanted = train - cell.data.validation, cell.training.train_images
+    if left < 2:
         raise InvalidInput(
             f"{cell}: validation: {cell.data.validation} images held out leave {max(left, 0)} to "
             f"train on"
         )
-    if left is not None and wanted and wanted > left:
+    if wanted and wanted > left:
         raise InvalidInput(f"{cell}: train_images: {wanted} asked for, there are {left}")
 
 
 Networks = dict[tuple[str, Shape, int], Network]
-"""By name, shape of an image and number of classes."""
+"""By name, shape of an image and number of outputs."""
 
 
 def build(cell: Cell, shape: Shape, classes: int, known: Networks) -> Method:
@@ -61,15 +64,18 @@ def build(cell: Cell, shape: Shape, classes: int, known: Networks) -> Method:
         InvalidInput: unknown network or stage, K larger than the network allows, or a method that
             refuses its options.
     """
-    where, task = str(cell), Classification(classes)
+    task = tasks.build(cell.data.task, classes)
     with torch.device("meta"):
-        if (wanted := (cell.network, shape, classes)) not in known:
-            known[wanted] = models.build(cell.network, shape, classes, where)
+        if (wanted := (cell.network, shape, task.outputs)) not in known:
+            known[wanted] = models.build(cell.network, shape, task.outputs, str(cell))
             _ = known[wanted].stage_shapes  # found once: a copy has them
         network = copy.deepcopy(known[wanted])
-        simple = "even" if cell.partition == "memory" else cell.partition
-        trunk = cut(network, partition.resolve(network, simple, cell.modules, where), task)
-        return methods.build(cell.method, trunk, cell.options, cell.training.schedule, where)
+        # Activation bytes cannot be measured without memory: any cut will do for a trial.
+        even = cell.partition == "memory"
+        tried = cell.model_copy(update={"partition": "even"}) if even else cell
+        method, _ = build_method(tried, shape, task, network)
+    schedules.build(cell.training, cell.modules, 1, cell.seed, str(cell))
+    return method
 
 
 def state_bytes(method: Method, cell: Cell) -> tuple[int, int]:

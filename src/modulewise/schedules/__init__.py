@@ -1,54 +1,45 @@
-"""Schedules: who moves when. Each file has `phases`, `begin` and `step`, and drives a method's
-generators and the optimiser."""
+"""Schedules: who moves when. Each file holds one, a class of the file's name in CamelCase.
+
+A schedule's options are the keyword-only arguments of its constructor, each with a type of
+`modulewise.config.types` and a default; they stand under the schedule's name in training settings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any
+import importlib
 
-from torch import Tensor, nn
+from modulewise.config.options import class_name
+from modulewise.config.training import TrainConfig
+from modulewise.errors import InvalidInput
+from modulewise.schedules._base import Precision, Schedule, descend, freeze
 
-from modulewise.method import Loss, Method
-from modulewise.optim import Optimiser
-
-Precision = Callable[[], AbstractContextManager[Any]]
-"""Makes the context in which forward passes run: bf16 autocast, or nothing."""
+__all__ = ["Precision", "Schedule", "build", "descend", "freeze"]
 
 
-def freeze(method: Method, frozen: Callable[[int], bool]) -> None:
-    """Put the modules k with `frozen(k)` and their helpers in eval mode, all others in train
-    mode."""
-    method.train()
-    for name, child in method.named_children():
-        if isinstance(child, nn.ModuleList):
-            for k, part in enumerate(child):
-                part.train(not frozen(k))
-        elif any(map(frozen, range(method.k))):
-            raise TypeError(
-                f"{type(method).__name__}.{name} is no list over modules: it cannot be trained one "
-                f"by one"
-            )
+def build(
+    training: TrainConfig, k: int, batches: int, seed: int, where: str = "schedule"
+) -> Schedule:
+    """The schedule that the settings name.
 
+    Args:
+        training: the cell's settings.
+        k: number of modules.
+        batches: of an epoch.
+        seed: of the schedule's random streams.
+        where: for the message.
 
-def descend(
-    losses: Iterator[Loss], optimiser: Optimiser, precision: Precision
-) -> dict[str, Tensor]:
-    """Run a method's generator: each loss is built under `precision`, its backward pass runs
-    outside of it; then one step.
+    Raises:
+        InvalidInput: the schedule refuses its options, the number of modules or the budget.
 
-    Returns:
-        The losses by name, detached.
+    Example:
+        >>> build(TrainConfig(schedule="sequential"), 4, 10, 0).phases(10)
+        [3, 3, 2, 2]
     """
-    optimiser.zero_grad()
-    values: dict[str, Tensor] = {}
-    while True:
-        with precision():
-            loss = next(losses, None)
-        if loss is None:
-            break
-        loss.value.backward()
-        values[loss.name] = loss.value.detach()
-        del loss
-    optimiser.step()
-    return values
+    name = training.schedule
+    made: type[Schedule] = getattr(
+        importlib.import_module(f"{__name__}.{name}"), class_name(name)
+    )
+    try:
+        return made(training, k, batches, seed, **training.schedule_options)
+    except ValueError as error:
+        raise InvalidInput(f"{where}: {error}") from None

@@ -33,57 +33,86 @@ state is taken; learning rates are those of the cell's settings.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from modulewise.config.training import TrainConfig
 from modulewise.method import Batch, Local, Method, State
-from modulewise.optim import Optimiser, learning_rate
+from modulewise.config.types import Count, Slowdowns
+from modulewise.data.base import Data
+from modulewise.optim import ModuleOptimizers, learning_rate
 from modulewise.rng import generator
-from modulewise.schedules import Precision, descend, freeze
+from modulewise.schedules._base import Precision, Schedule, descend, freeze
 from modulewise.schedules._replay import Replay
 
 
-class Asynchronous:
-    """The schedule with its state: buffers, turns and streams.
+class Asynchronous(Schedule):
+    """The schedule with its state: buffers, turns and streams. The default options make it the joint
+    one, bit for bit.
 
     Args:
         training: the cell's settings.
         k: number of modules.
         batches: of an epoch.
         seed: of the streams `turns` and `replay`.
+        buffer: Number of states, each of one batch, that the buffer before every module but the
+            first can hold.
+        turns: Rule of whose turn it is: `clock`, one simulated clock a module; or `random`, drawn
+            with probability proportional to the modules' speeds.
+        reads: Rule of which state a module takes: of the least often taken the `fresh`est, or any,
+            `uniform`ly.
+        slowdown: Module (from 0) to how many times as long as the others it takes for a step.
 
     Attributes:
-        epochs: the budget of every module, set before the first turn.
+        epochs: the budget of every module.
         turns: each module has had, updates first, then feeding.
         fed: images that each module has passed on without learning from them.
+
+    Raises:
+        ValueError: a slow-down of a module that is not there.
     """
 
-    def __init__(self, training: TrainConfig, k: int, batches: int, seed: int) -> None:
-        self.training, self.batches, self.epochs = training, batches, training.epochs
-        options = training.asynchronous
-        self.slowdown = [options.slowdown.get(i, 1.0) for i in range(k)]
+    def __init__(
+        self,
+        training: TrainConfig,
+        k: int,
+        batches: int,
+        seed: int,
+        *,
+        buffer: Count = 1,
+        turns: Literal["clock", "random"] = "clock",
+        reads: Literal["fresh", "uniform"] = "fresh",
+        slowdown: Slowdowns = {},  # noqa: B006 (an option's default is a literal; never written)
+    ) -> None:
+        super().__init__(training, k, batches, seed)
+        if beyond := [module for module in slowdown if module >= k]:
+            raise ValueError(
+                f"asynchronous: slowdown: there is no module {beyond[0]}; valid: 0 to {k - 1}"
+            )
+        self.updates, self.epochs = k, training.epochs
+        self.rule = turns
+        self.slowdown = [slowdown.get(i, 1.0) for i in range(k)]
         self.turns, self.fed = [0] * k, [0] * k
-        self.buffers = [Replay(options.buffer, options.reads) for _ in range(k - 1)]
+        self.buffers = [Replay(buffer, reads) for _ in range(k - 1)]
         self.who, self.what = generator(seed, "turns"), generator(seed, "replay")
         self.module, self.number = 0, 0
         self.state: State = ()
 
-    def phases(self, k: int, epochs: int) -> list[int]:
-        """One phase of all epochs."""
-        return [epochs]
-
-    def trained(self, k: int, phase: int) -> range:
-        """All K modules."""
-        return range(k)
-
-    def begin(self, method: Method, phase: int) -> None:
+    def begin(self, method: Method, phase: int, epochs: int) -> None:
         """Modules that have made all their updates are frozen."""
+        self.phase, self.epochs = phase, epochs
         freeze(method, self._finished)
 
-    def batch(
+    def batches(
+        self, method: Method, data: Data, epoch: int, done: int, precision: Precision
+    ) -> Iterator[Batch]:
+        """The batch of each turn on which a module learns."""
+        for _ in range(done, self.updates * self.steps_per_epoch):
+            yield self.turn(method, data.batch, precision)
+
+    def turn(
         self, method: Method, numbered: Callable[[int], Batch], precision: Precision
     ) -> Batch:
         """Give out turns until a module is to learn; finished ones feed meanwhile. The batch it
@@ -110,13 +139,12 @@ class Asynchronous:
         return self._take(k, method, numbered)
 
     def step(
-        self, method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision
+        self, method: Method, batch: Batch, optimizers: ModuleOptimizers, precision: Precision
     ) -> dict[str, Tensor]:
-        """One update of the module whose turn it is, on the batch that `batch` gave; returns its
-        losses by name, detached."""
+        """One update of the module whose turn it is, on the batch that `turn` gave."""
         k, state, self.state = self.module, self.state, ()
-        epoch = (self.turns[k] - 1) // self.batches + 1
-        optimiser.set_lr(learning_rate(self.training, epoch, self.epochs), method.of_module(k))
+        epoch = (self.turns[k] - 1) // self.steps_per_epoch + 1
+        optimizers.set_lr(learning_rate(self.training, epoch, self.epochs), k)
 
         def local() -> Local:
             left = yield from method.local(k, batch, state)
@@ -124,12 +152,12 @@ class Asynchronous:
                 self.buffers[k].put(left, self.number)
             return left
 
-        values = descend(local(), optimiser, precision)
+        values = descend(local(), optimizers, precision, k)
         if self._finished(k):
-            self.begin(method, phase)
+            self.begin(method, self.phase, self.epochs)
         return values
 
-    def second(self) -> bool:
+    def memory_step(self, done: int) -> bool:
         """Whether the module whose turn it is makes its second update."""
         return self.turns[self.module] == 2
 
@@ -137,6 +165,10 @@ class Asynchronous:
         """All tensors in the buffers."""
         for buffer in self.buffers:
             yield from buffer.tensors()
+
+    def extra_flops(self, module_flops: list[float]) -> float:
+        """Forward passes that only fed other modules."""
+        return sum(n * f for n, f in zip(self.fed, module_flops, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """What a run needs to go on exactly: turns, streams and buffers."""
@@ -158,13 +190,13 @@ class Asynchronous:
 
     def _finished(self, k: int) -> bool:
         """Whether module k has made all its updates."""
-        return self.turns[k] >= self.epochs * self.batches
+        return self.turns[k] >= self.epochs * self.steps_per_epoch
 
     def _next(self) -> int:
         """The module whose turn is next."""
         if 0 in self.turns:
             return self.turns.index(0)
-        if self.training.asynchronous.turns == "clock":
+        if self.rule == "clock":
             return min(range(len(self.turns)), key=lambda k: self.slowdown[k] * self.turns[k])
         speeds = torch.tensor([1 / s for s in self.slowdown], dtype=torch.float64).cumsum(0)
         point = torch.rand((), dtype=torch.float64, generator=self.who) * speeds[-1]

@@ -6,27 +6,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from modulewise.method import Batch, Method
-from modulewise.optim import Optimiser
-from modulewise.schedules import Precision, descend
+from modulewise.optim import ModuleOptimizers
+from modulewise.schedules._base import Precision, Schedule, descend
 
 
-def phases(k: int, epochs: int) -> list[int]:
-    """One phase of all epochs."""
-    return [epochs]
+class Joint(Schedule):
+    """All modules on every batch."""
 
-
-def trained(k: int, phase: int) -> range:
-    """All K modules."""
-    return range(k)
-
-
-def begin(method: Method, phase: int) -> None:
-    """Everything trains."""
-    method.train()
-
-
-def step(
-    method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision
-) -> dict[str, Tensor]:
-    """One optimiser step; returns the losses by name, detached."""
-    return descend(method.losses(batch), optimiser, precision)
+    def step(
+        self, method: Method, batch: Batch, optimizers: ModuleOptimizers, precision: Precision
+    ) -> dict[str, Tensor]:
+        """One optimiser step of all modules."""
+        return descend(method.losses(batch), optimizers, precision)

@@ -1,5 +1,5 @@
-"""Sequential: module after module. In phase p only module p learns; the modules before it are
-frozen and in eval mode.
+"""Sequential: module after module. In phase p only module p learns; the modules before it are frozen
+and in eval mode.
 
 The budget's epochs are shared out evenly over the K phases, and each phase runs the learning-rate
 schedule from its start with a fresh optimiser. Modules after p are not run at all.
@@ -10,37 +10,48 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from modulewise.config.training import TrainConfig
 from modulewise.method import Batch, Method
-from modulewise.optim import Optimiser
-from modulewise.schedules import Precision, descend, freeze
+from modulewise.optim import ModuleOptimizers
+from modulewise.schedules._base import Precision, Schedule, descend, freeze
 
 
-def phases(k: int, epochs: int) -> list[int]:
-    """Epochs of every phase; the first ones get what does not divide, none gets less than one.
+class Sequential(Schedule):
+    """One module a phase.
 
-    Example:
-        >>> phases(4, 10)
-        [3, 3, 2, 2]
+    Raises:
+        ValueError: fewer epochs than modules.
     """
-    return [max(1, epochs // k + (p < epochs % k)) for p in range(k)]
 
+    def __init__(self, training: TrainConfig, k: int, batches: int, seed: int) -> None:
+        super().__init__(training, k, batches, seed)
+        if not (training.flops or training.seconds) and training.epochs < k:
+            raise ValueError(
+                f"sequential training of {k} modules needs at least {k} epochs, got "
+                f"{training.epochs}"
+            )
 
-def trained(k: int, phase: int) -> range:
-    """The phase's module alone."""
-    return range(phase, phase + 1)
+    def phases(self, epochs: int) -> list[int]:
+        """Epochs of every phase; the first ones get what does not divide, none gets less than
+        one."""
+        k = self.k
+        return [max(1, epochs // k + (p < epochs % k)) for p in range(k)]
 
+    def trained(self, phase: int) -> range:
+        """The phase's module alone."""
+        return range(phase, phase + 1)
 
-def begin(method: Method, phase: int) -> None:
-    """Freeze the modules before `phase`, with their helpers."""
-    freeze(method, lambda k: k < phase)
+    def begin(self, method: Method, phase: int, epochs: int) -> None:
+        """Freeze the modules before `phase`, with their helpers."""
+        self.phase = phase
+        freeze(method, lambda k: k < phase)
 
-
-def step(
-    method: Method, batch: Batch, optimiser: Optimiser, phase: int, precision: Precision
-) -> dict[str, Tensor]:
-    """Carry the batch to module `phase` without gradients, then one step of that module alone."""
-    with torch.no_grad(), precision():
-        state = method.initial_state(batch.x)
-        for k in range(phase):
-            state = method.forward_module(k, state)
-    return descend(method.local(phase, batch, state), optimiser, precision)
+    def step(
+        self, method: Method, batch: Batch, optimizers: ModuleOptimizers, precision: Precision
+    ) -> dict[str, Tensor]:
+        """Carry the batch to the phase's module without gradients, then one step of it alone."""
+        with torch.no_grad(), precision():
+            state = method.initial_state(batch.x)
+            for k in range(self.phase):
+                state = method.forward_module(k, state)
+        return descend(method.local(self.phase, batch, state), optimizers, precision, self.phase)

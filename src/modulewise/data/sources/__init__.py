@@ -1,0 +1,152 @@
+"""Sources of data, one a file; the file's name is the `source` of an entry in `datasets.yaml`.
+
+A source's file holds
+
+- `NEEDS`: keys that its entries must give, a literal;
+- `arrays(config, root, download)`: images uint8 (N C H W) and targets int64 (N, or N H W for maps),
+  of training, then of testing: `Arrays`;
+- `sizes(config, root)`: number of training and of test images, reading as little as will do;
+
+and, where it applies,
+
+- `location(config, root)`: the file or folder that its images are read from;
+- `check(config)`: refuses an entry whose files are not there, without reading them;
+- `shape_and_classes(config)`: what entries need not say;
+- `load(config, root, training, seed)`: data of its own kind, in place of images that are all held on
+  the device.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modulewise.config.dataset import Dataset
+from modulewise.errors import InvalidInput
+
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
+"""x_train, y_train, x_test, y_test."""
+
+
+def source(config: Dataset) -> ModuleType:
+    """The file of an entry's source."""
+    return importlib.import_module(f"{__name__}.{config.source}")
+
+
+def arrays(config: Dataset, root: Path, download: bool = False) -> Arrays:
+    """Read a data set into memory; with `download`, fetch it first if its source can.
+
+    Raises:
+        InvalidInput: files are missing or damaged, or shapes do not fit.
+    """
+    made: Arrays = source(config).arrays(config, root, download)
+    x_train, y_train, x_test, y_test = made
+    name = config.path or config.torchvision_class or config.source
+    classes = config.classes or _classes(made)
+    for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+        low, high = (int(y.min()), int(y.max())) if len(y) else (0, 0)
+        if low < 0 or high >= classes:
+            raise InvalidInput(
+                f"{name}: y_{part} holds labels {low} to {high}; valid: 0 to {classes - 1}"
+            )
+        if not len(x):
+            raise InvalidInput(f"{name}: x_{part} is empty")
+    if config.shape and x_train.shape[1:] != config.shape:
+        raise InvalidInput(
+            f"{name}: images are {x_train.shape[1:]}, the entry says shape {config.shape}"
+        )
+    if len(y_train) < 2:
+        raise InvalidInput(f"{name}: {len(y_train)} training images; at least 2 are needed")
+    return made
+
+
+def _classes(made: Arrays) -> int:
+    return int(max((y.max() for y in (made[1], made[3]) if len(y)), default=0)) + 1
+
+
+def shape_and_classes(config: Dataset, root: Path) -> tuple[tuple[int, int, int], int]:
+    """Image shape (C, H, W) and number of classes, without reading images if the entry says them.
+
+    Raises:
+        InvalidInput: a file that must be read is missing or damaged, or the entry does not fit.
+    """
+    file = source(config)
+    if hasattr(file, "shape_and_classes"):
+        image, classes = file.shape_and_classes(config)
+    elif config.shape and config.classes:
+        image, classes = config.shape, config.classes
+    else:
+        made = arrays(config, root)
+        c, h, w = made[0].shape[1:]
+        image, classes = (c, h, w), config.classes or _classes(made)
+    check_fit(config, image)
+    return image, classes
+
+
+def sizes(config: Dataset, root: Path) -> tuple[int, int]:
+    """Number of training images, those held out included, and of test images.
+
+    Raises:
+        InvalidInput: a file that must be read is missing or damaged.
+    """
+    train, test = source(config).sizes(config, root)
+    return train, test
+
+
+def check_files(config: Dataset) -> None:
+    """Refuse an entry whose file or folder is not there, without reading it.
+
+    Raises:
+        InvalidInput: no such file or folder.
+    """
+    if hasattr(file := source(config), "check"):
+        file.check(config)
+
+
+def location(config: Dataset, root: Path) -> Path | None:
+    """The file or folder that a data set is read from; `None` if it is made up."""
+    file = source(config)
+    return file.location(config, root) if hasattr(file, "location") else None
+
+
+def check_fit(config: Dataset, image: Sequence[int]) -> None:
+    """Refuse what cannot be done to images of this shape (C, H, W).
+
+    Raises:
+        InvalidInput: reflection by as many pixels as the image has, or more; mean and std that are
+            not one a channel.
+    """
+    c, h, w = image
+    if config.padding == "reflect" and config.pad >= min(h, w):
+        raise InvalidInput(f"pad: {config.pad} pixels cannot be reflected in images of {h}x{w}; at "
+                           f"most {min(h, w) - 1}")
+    if (config.mean is None) != (config.std is None):
+        raise InvalidInput(f"{'std' if config.std is None else 'mean'}: missing; give mean and std "
+                           f"together, or neither")
+    if config.mean is not None and config.std is not None and not len(config.mean) == len(config.std) == c:
+        raise InvalidInput(f"mean and std need {c} values each, one a channel; got "
+                           f"{len(config.mean)} and {len(config.std)}")
+
+
+def user_path(config: Dataset) -> Path:
+    """The path of an entry, `~` expanded.
+
+    Raises:
+        InvalidInput: there is no such home.
+    """
+    try:
+        return Path(config.path or "").expanduser()
+    except RuntimeError as error:
+        raise InvalidInput(f"{config.path}: {error}") from None
+
+
+def describe(made: Arrays) -> str:
+    """One line of JSON: shapes and class counts."""
+    x, y, tx, ty = made
+    return json.dumps({"train": list(x.shape), "test": list(tx.shape), "classes": int(max(y.max(), ty.max())) + 1})

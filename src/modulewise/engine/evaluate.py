@@ -1,0 +1,39 @@
+"""The primary metric of every module's own head."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+
+from modulewise.data.base import Data, Part
+from modulewise.method import Method
+from modulewise.schedules import Precision
+
+
+@torch.no_grad()
+def evaluate(
+    method: Method, data: Data, part: Part, precision: Precision, most: int | None = None
+) -> list[float | None]:
+    """The primary metric of every head on a part, the net's own last; `None` where a head gives no
+    outputs of the task. The method is left in eval mode.
+
+    Args:
+        method: whose heads.
+        data: on the method's device.
+        part: `val` or `test`.
+        precision: of the forward passes.
+        most: number of batches; all of them if not given.
+    """
+    method.eval()
+    counters = [data.task.counter() for _ in range(method.k)]
+    silent: set[int] = set()
+    for x, targets in itertools.islice(data.eval_batches(part), most):
+        with precision():
+            outputs = method.outputs(x)
+        for k, given in enumerate(outputs):
+            if given is None:
+                silent.add(k)
+            else:
+                counters[k].update(given, targets)
+    return [None if k in silent else counter.compute() for k, counter in enumerate(counters)]

@@ -1,0 +1,68 @@
+"""Where and with what a run is made."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modulewise.config.cell import Cell
+from modulewise.engine import device
+from modulewise.engine.progress import Progress
+from modulewise.runs import record
+from modulewise.runs.provenance import source_hash
+from modulewise.runs.result import Origin, PrimaryMetric
+
+
+def start_event(
+    cell: Cell, metric: PrimaryMetric, on: torch.device, progress: Progress
+) -> dict[str, Any]:
+    """What a record says when a process begins the run, or resumes it.
+
+    Args:
+        cell: the run's.
+        metric: primary metric of its task.
+        on: the device.
+        progress: where the run stands.
+    """
+    return {
+        "cell": cell.model_dump(mode="json", exclude_defaults=True),
+        "id": cell.id,
+        "metric": metric.model_dump(mode="json"),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "device": device.describe(on),
+        "commit": device.git_commit(),
+        "source": source_hash(),
+        "slurm_job": device.slurm_job(),
+        "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
+        "devices": device.visible(on),
+        "pack": device.pack(),
+        "epochs": progress.epochs or cell.training.epochs,
+        "epoch": progress.epoch,
+    }
+
+
+def origin_of(folder: Path, on: torch.device, progress: Progress, digest: str) -> Origin:
+    """Where and with what a run was made.
+
+    Args:
+        folder: of the run.
+        on: the device.
+        progress: after the last step.
+        digest: of its data.
+    """
+    return Origin(
+        device=device.describe(on),
+        exclusive=progress.exclusive and (on.type != "cpu" or progress.had_its_core),
+        host=socket.gethostname(),
+        starts=len(record.read(folder).starts),
+        commit=device.git_commit(),
+        source=source_hash(),
+        versions=device.versions(),
+        data=digest,
+        slurm_job=device.slurm_job(),
+    )

@@ -1,0 +1,35 @@
+"""Where a run stands: the part of a checkpoint that is plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Progress:
+    """Counts and clocks of a run, from its beginning over all starts."""
+
+    epochs: int = 0
+    """Number of epochs the budget resolved to; 0 until it is known."""
+    epoch: int = 1
+    """Number of the current epoch, from 1."""
+    step: int = 0
+    """Number of its steps that are done."""
+    seconds: float = 0.0
+    """Seconds spent in training steps, this epoch's included."""
+    busy: float = 0.0
+    """Seconds of these that the training thread was computing rather than waiting for a core."""
+    epoch_seconds: float = 0.0
+    """Seconds spent in this epoch's steps."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Metrics of every finished epoch."""
+    times: list[float] = field(default_factory=list)
+    """Seconds of every finished epoch's steps."""
+    exclusive: bool = True
+    """Whether nobody else held or wanted the device."""
+
+    @property
+    def had_its_core(self) -> bool:
+        """Whether the run computed for at least nine tenths of its training time instead of waiting
+        for a core; on a CPU."""
+        return self.busy >= 0.9 * self.seconds

@@ -1,0 +1,132 @@
+"""What the trainer asks of a schedule, with the answers of joint training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import Tensor, nn
+
+from modulewise.config.training import TrainConfig
+from modulewise.data.base import Data
+from modulewise.method import Batch, Loss, Method
+from modulewise.optim import ModuleOptimizers
+
+Precision = Callable[[], AbstractContextManager[Any]]
+"""Makes the context in which forward passes run: bf16 autocast, or nothing."""
+
+
+class Schedule:
+    """Who moves when. The defaults are those of joint training but for `step`.
+
+    Args:
+        training: the cell's settings.
+        k: number of modules.
+        batches: of an epoch.
+        seed: of random streams.
+
+    Attributes:
+        updates: steps that take the place of one joint step.
+        phase: number of the present phase, from 0.
+    """
+
+    updates = 1
+
+    def __init__(self, training: TrainConfig, k: int, batches: int, seed: int) -> None:
+        self.training, self.k, self.steps_per_epoch, self.seed = training, k, batches, seed
+        self.phase = 0
+
+    def phases(self, epochs: int) -> list[int]:
+        """Epochs of every phase, given those of the budget. Each phase has fresh optimisers and runs
+        the learning rate from its start."""
+        return [epochs]
+
+    def trained(self, phase: int) -> range:
+        """The modules that learn in a phase."""
+        return range(self.k)
+
+    def begin(self, method: Method, phase: int, epochs: int) -> None:
+        """Put the modules in train or eval mode; called before every epoch.
+
+        Args:
+            method: whose modules move.
+            phase: that the epoch belongs to.
+            epochs: of the whole run.
+        """
+        self.phase = phase
+        method.train()
+
+    def batches(
+        self, method: Method, data: Data, epoch: int, done: int, precision: Precision
+    ) -> Iterator[Batch]:
+        """The batches of an epoch's steps (epoch from 1), of which so many are done."""
+        return data.batches(epoch, done)
+
+    def step(
+        self, method: Method, batch: Batch, optimizers: ModuleOptimizers, precision: Precision
+    ) -> dict[str, Tensor]:
+        """One step; returns the losses by name, detached."""
+        raise NotImplementedError  # abstract
+
+    def memory_step(self, done: int) -> bool:
+        """Whether the coming step, of which `done` of the phase came before, is one whose memory
+        tells the peak: the second of a module, which finds the optimiser's state there."""
+        return done == 1
+
+    def held(self) -> Iterator[Tensor]:
+        """All tensors that the schedule keeps between steps."""
+        yield from ()
+
+    def extra_flops(self, module_flops: list[float]) -> float:
+        """Operations beyond those of the steps so far, given those of each module's forward pass for
+        one image."""
+        return 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run needs to go on exactly."""
+        return {}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+
+
+def freeze(method: Method, frozen: Callable[[int], bool]) -> None:
+    """Put the modules k with `frozen(k)` and their helpers in eval mode, all others in train
+    mode."""
+    method.train()
+    for name, child in method.named_children():
+        if isinstance(child, nn.ModuleList):
+            for k, part in enumerate(child):
+                part.train(not frozen(k))
+        elif any(map(frozen, range(method.k))):
+            raise TypeError(
+                f"{type(method).__name__}.{name} is no list over modules: it cannot be trained one "
+                f"by one"
+            )
+
+
+def descend(
+    losses: Iterator[Loss],
+    optimizers: ModuleOptimizers,
+    precision: Precision,
+    k: int | None = None,
+) -> dict[str, Tensor]:
+    """Run a method's generator: each loss is built under `precision`, its backward pass runs outside
+    of it; then one step of module k, or of all.
+
+    Returns:
+        The losses by name, detached.
+    """
+    optimizers.zero_grad(k)
+    values: dict[str, Tensor] = {}
+    while True:
+        with precision():
+            loss = next(losses, None)
+        if loss is None:
+            break
+        loss.value.backward()
+        values[loss.name] = loss.value.detach()
+        del loss
+    optimizers.step(k)
+    return values

@@ -1,0 +1,57 @@
+"""One label per image: cross-entropy, and the error in percent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modulewise.runs.result import PrimaryMetric
+
+
+class Error:
+    """Percentage of images whose largest score is not their label's."""
+
+    def __init__(self) -> None:
+        self.wrong: Tensor | int = 0
+        self.images = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count scores (B C) against labels (B)."""
+        self.wrong = self.wrong + (outputs.argmax(1) != targets).sum()
+        self.images += len(targets)
+
+    def compute(self) -> float:
+        """Percent."""
+        return 100 * float(self.wrong) / self.images
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One label per image."""
+
+    classes: int
+
+    @property
+    def outputs(self) -> int:
+        """Number of scores a classifier gives."""
+        return self.classes
+
+    @property
+    def metric(self) -> PrimaryMetric:
+        """The error in percent."""
+        return PrimaryMetric()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of scores (B C) against labels (B)."""
+        return F.cross_entropy(outputs, targets)
+
+    def counter(self) -> Error:
+        """A counter of the error."""
+        return Error()
+
+    def placeholder(self, n: int, image: tuple[int, ...], device: torch.device | str) -> Tensor:
+        """Labels 0, 1, 2, ... in turn (n)."""
+        return torch.arange(n, device=device) % self.classes
