@@ -6,6 +6,9 @@ A row is a method, its options, K, and the networks to try it on.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,9 +21,10 @@ from torch import Tensor
 from modulewise.config.cell import Cell
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
-from modulewise.data import batches as data_module
-from modulewise.data.batches import Data
-from modulewise.engine.trainer import build
+from modulewise.data.load import resident
+from modulewise.data.resident import Resident
+from modulewise.engine.build import build
+from modulewise.engine.trainer import Trainer
 from modulewise.method import Batch, Method
 
 CLASSES = 4
@@ -87,6 +91,39 @@ CASES = [
 ]
 
 
+NETWORKS = {
+    "resnet8": (3, 16, 16),
+    "resnet14": (1, 8, 8),
+    "mlp3x32": (1, 8, 8),
+    "mlp1x8": (3, 4, 4),
+    "vgg8b-w4": (3, 16, 16),
+    "densenet10-3": (3, 16, 16),
+    "densenet16-2": (1, 9, 9),
+}
+"""Smallest members of every family, on an image shape."""
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "joint": {},
+    "sequential": {"schedule": "sequential"},
+    "asynchronous": {
+        "schedule": "asynchronous",
+        "asynchronous": {"buffer": 3, "turns": "random", "reads": "uniform", "slowdown": {1: 2.5}},
+    },
+    "by the clock": {"schedule": "asynchronous", "asynchronous": {"buffer": 2, "slowdown": {0: 3}}},
+}
+"""Training settings that exercise every schedule."""
+
+SOURCES: dict[str, dict[str, Any]] = {
+    "npz": {"path": "mine.npz"},
+    "imagefolder": {"path": "mine", "shape": (3, 8, 8), "classes": 2},
+    "digits": {},
+    "fake": {"shape": (3, 8, 8), "classes": CLASSES, "train_size": 42},
+}
+"""An entry of every data source; torchvision's has tests of its own, on files it would download."""
+
+TASKS = ["classification"]
+
+
 @dataclass(frozen=True)
 class Row:
     """A case on one network."""
@@ -136,16 +173,45 @@ def rows(keep: Any = lambda row: True, *, one_a_method: bool = False) -> pytest.
 
 
 @cache
-def images() -> Data:
+def images() -> Resident:
     """42 images to train on and 10 to test, four classes: noise around one prototype each."""
-    return data_module.load(IMAGES, Path("unused"))
+    return resident(IMAGES, Path("unused"), TrainConfig(**TRAINING), 0)
+
+
+def data_of(cell: Cell) -> Resident:
+    """The data that a cell trains on."""
+    return resident(cell.data, Path("unused"), cell.training, cell.seed)
+
+
+def data_with(training: TrainConfig, seed: int = 0) -> Resident:
+    """The made-up images, in batches of these settings."""
+    return resident(IMAGES, Path("unused"), training, seed)
+
+
+def trainer_of(cell: Cell, folder: Path, **more: Any) -> Trainer:
+    """The cell's trainer, on the CPU."""
+    return Trainer(cell, data_of(cell), folder, torch.device("cpu"), **more)
+
+
+@contextmanager
+def heard(say: Callable[[str], object]) -> Iterator[None]:
+    """Inside, `say` is given every line of the log; what it raises ends the run."""
+    handler, logger = logging.Handler(), logging.getLogger("modulewise")
+    handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign, assignment, return-value]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def a_batch(size: int = 8, seed: int = 0) -> Batch:
     """One augmented training batch."""
-    return next(
-        data_module.batches(images(), TrainConfig(**(TRAINING | {"batch_size": size})), seed, 1)
-    )
+    training = TrainConfig(**(TRAINING | {"batch_size": size}))
+    return next(data_with(training, seed).batches(1))
 
 
 def snapshot(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -17,10 +17,9 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from test_check_mutations import FILES
 
-from cases import Case, Row, images
+from cases import Case, Row, heard, trainer_of
 from modulewise.cli import app
 from modulewise.cli.data import growing
 from modulewise.config.dataset import Dataset
@@ -28,9 +27,8 @@ from modulewise.config.loading import read_yaml
 from modulewise.config.recipes import Recipes
 from modulewise.config.resolve import Catalog
 from modulewise.config.sweep import Sweep
-from modulewise.data import batches
+from modulewise.data.load import load
 from modulewise.data.sources import arrays
-from modulewise.engine.trainer import Trainer
 from modulewise.errors import InvalidInput, parse
 
 GRID: dict[str, Any] = {
@@ -55,7 +53,7 @@ def test_a_file_that_is_no_npz(kind: str, tmp_path: Path) -> None:
     else:
         path.write_text("" if kind == "empty" else "hello")
     with pytest.raises(InvalidInput, match="not a readable npz file") as error:
-        batches.load(Dataset(source="npz", path=str(path)), tmp_path)
+        load(Dataset(source="npz", path=str(path)), tmp_path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -69,21 +67,21 @@ def test_labels_too_large_for_an_index(tmp_path: Path) -> None:
         y_test=y,
     )
     with pytest.raises(InvalidInput, match=f"y_train holds labels 0 to {2**63 + 5}"):
-        batches.load(Dataset(source="npz", path=str(tmp_path / "a.npz")), tmp_path)
+        load(Dataset(source="npz", path=str(tmp_path / "a.npz")), tmp_path)
 
 
 def test_a_single_training_image(tmp_path: Path) -> None:
     x, y = np.zeros((3, 8, 8), np.uint8), np.arange(3)
     np.savez(tmp_path / "a.npz", x_train=x[:1], y_train=y[:1], x_test=x, y_test=y)
     with pytest.raises(InvalidInput, match="1 training images; at least 2 are needed"):
-        batches.load(Dataset(source="npz", path=str(tmp_path / "a.npz")), tmp_path)
+        load(Dataset(source="npz", path=str(tmp_path / "a.npz")), tmp_path)
 
 
 def test_more_reflection_than_image(tmp_path: Path) -> None:
     entry = Dataset(source="fake", shape=(3, 4, 4), classes=4, pad=4, padding="reflect")
     with pytest.raises(InvalidInput, match="at most 3"):
-        batches.load(entry, tmp_path)
-    batches.load(entry.model_copy(update={"pad": 3}), tmp_path)
+        load(entry, tmp_path)
+    load(entry.model_copy(update={"pad": 3}), tmp_path)
 
 
 def test_an_unknown_key_inside_a_union_is_named() -> None:
@@ -127,29 +125,25 @@ def test_a_method_that_does_not_cut_is_refused_with_several_modules(
     with pytest.raises(
         InvalidInput, match="backprop does not cut the network; valid modules: 1, got 4"
     ):
-        Trainer(
+        trainer_of(
             Row(Case("backprop"), "resnet8").cell(modules=4),
-            images(),
             tmp_path,
-            torch.device("cpu"),
         )
 
 
-def test_sequential_training_needs_an_epoch_a_module() -> None:
+def test_sequential_training_needs_an_epoch_a_module(tmp_path: Path) -> None:
+    cell = Row(Case("greedy"), "resnet8").cell(schedule="sequential", epochs=2)
     with pytest.raises(
-        ValidationError, match="sequential training of 3 modules needs at least 3 epochs, got 2"
+        InvalidInput, match="sequential training of 3 modules needs at least 3 epochs, got 2"
     ):
-        Row(Case("greedy"), "resnet8").cell(schedule="sequential", epochs=2)
+        trainer_of(cell, tmp_path)
 
 
 def test_a_small_flops_budget_still_trains_every_module(tmp_path: Path) -> None:
     row = Row(Case("greedy"), "resnet8")
-    trainer = Trainer(
+    trainer = trainer_of(
         row.cell(schedule="sequential", epochs=160, flops=1.0),
-        images(),
         tmp_path,
-        torch.device("cpu"),
-        say=lambda _: None,
     )
     before = [p.clone() for p in trainer.method.parameters()]
     assert trainer.fit().epochs == 3
@@ -167,10 +161,10 @@ def test_a_checkpoint_of_another_cell_is_refused(tmp_path: Path) -> None:
     def stop(line: str) -> None:
         raise Enough
 
-    with pytest.raises(Enough):
-        Trainer(row.cell(), images(), tmp_path, torch.device("cpu"), save_every=0, say=stop).fit()
+    with pytest.raises(Enough), heard(stop):
+        trainer_of(row.cell(), tmp_path, save_every=0).fit()
     with pytest.raises(InvalidInput, match="holds the checkpoint of another cell"):
-        Trainer(row.cell(lr=0.01), images(), tmp_path, torch.device("cpu")).fit()
+        trainer_of(row.cell(lr=0.01), tmp_path).fit()
 
 
 # Every kind of wrong input, as the command line answers it. docs/errors.md is made of this table:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modulewise.config.cell import Cell
 from modulewise.config.dataset import Dataset
-from modulewise.config.options import method_names, options_model
+from modulewise.config.options import names, options_model
 from modulewise.config.training import TrainConfig
 from modulewise.errors import InvalidInput, parse
 
@@ -30,10 +30,10 @@ def test_a_training_setting_written_out_at_its_default_changes_nothing(name: str
     assert make(training={name: default}).id == make().id
 
 
-@pytest.mark.parametrize("method", method_names())
+@pytest.mark.parametrize("method", names("methods"))
 def test_an_option_written_out_at_its_default_changes_nothing(method: str) -> None:
     k = 1 if method == "backprop" else 4
-    for name, info in options_model(method).model_fields.items():
+    for name, info in options_model("methods", method).model_fields.items():
         written = list(info.default) if isinstance(info.default, tuple) else info.default
         assert make(method, k, options={name: written}).id == make(method, k).id, name
         assert make(method, k, options={name: written}) == make(method, k)

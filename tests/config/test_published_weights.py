@@ -46,7 +46,7 @@ BALANCED = {
 
 def weights(cell: Cell) -> tuple[float, ...]:
     """lambda1 first, lambda2 first, and for more than two modules the last pair."""
-    options = options_model(cell.method)(**cell.options)
+    options = options_model("methods", cell.method)(**cell.options)
     pairs = zip(options.lambda1, options.lambda2, strict=True)  # type: ignore[attr-defined]
     return tuple(v for pair in list(pairs)[: 1 if cell.modules == 2 else 2] for v in pair)
 
@@ -104,7 +104,7 @@ def test_the_released_slip_of_stl10_is_one_value_away(catalog: Catalog) -> None:
 )
 def test_modes(catalog: Catalog, recipe: str, mode: str) -> None:
     cell = catalog.cell("cifar10", "resnet32", recipe, 4, 0)
-    options = options_model(cell.method)(**cell.options).model_dump()
+    options = options_model("methods", cell.method)(**cell.options).model_dump()
     assert options["mode"] == mode
     assert (options["head"], options["feature_dim"], options["temperature"]) == ("1c2f", 128, 0.07)
 
@@ -122,7 +122,7 @@ def test_modes(catalog: Catalog, recipe: str, mode: str) -> None:
 )
 def test_contexts(catalog: Catalog, recipe: str, context: str, decoder: bool) -> None:
     cell = catalog.cell("cifar10", "resnet32", recipe, 4, 0)
-    options = options_model(cell.method)(**cell.options).model_dump()
+    options = options_model("methods", cell.method)(**cell.options).model_dump()
     assert (options["context"], options["decoder"]) == (context, decoder)
 
 

@@ -15,14 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cases import Case, Row, images, rows, same, snapshot
+from cases import (
+    Case,
+    Row,
+    data_of,
+    data_with,
+    images,
+    rows,
+    same,
+    snapshot,
+    trainer_of,
+)
+from modulewise import schedules
 from modulewise.config.training import TrainConfig
-from modulewise.data import batches
-from modulewise.engine.trainer import Trainer
+from modulewise.engine.trainer import TIMED, WARM, Trainer
 from modulewise.errors import InvalidInput, parse
 from modulewise.method import Method
 from modulewise.methods import method_class
-from modulewise.optim import Optimiser
+from modulewise.optim import ModuleOptimizers
 from modulewise.planning import profile
 from modulewise.runs import record
 from modulewise.schedules._replay import Replay
@@ -58,15 +68,15 @@ class Run:
     ) -> None:
         t = training(epochs, lr, **options)
         self.method = row.build()
-        self.profile = Asynchronous(t, self.method.k, STEPS, seed)
-        self.optimiser = Optimiser(self.method, t)
-        self.numbered = batches.numbered(images(), t, 0)
-        self.profile.begin(self.method, 0)
+        self.schedule = Asynchronous(t, self.method.k, STEPS, seed, **t.schedule_options)
+        self.optimiser = ModuleOptimizers(self.method, t)
+        self.numbered = data_with(t).batch
+        self.schedule.begin(self.method, 0, epochs)
 
     def update(self) -> int:
         """One update; the module that made it."""
-        batch = self.profile.batch(self.method, self.numbered, nullcontext)
-        values = self.profile.step(self.method, batch, self.optimiser, 0, nullcontext)
+        batch = self.schedule.turn(self.method, self.numbered, nullcontext)
+        values = self.schedule.step(self.method, batch, self.optimiser, nullcontext)
         (name,) = values
         return int(name.removeprefix("module_"))
 
@@ -78,12 +88,9 @@ def fit(
     row: Row, folder: Path, epochs: int = 3, **changes: Any
 ) -> tuple[Trainer, dict[tuple[str, int], float]]:
     """A finished run and its record without what a clock or an allocator measured."""
-    trainer = Trainer(
+    trainer = trainer_of(
         row.cell(epochs=epochs, **changes),
-        images(),
         folder,
-        torch.device("cpu"),
-        say=lambda line: None,
     )
     trainer.fit()
     return trainer, {
@@ -113,7 +120,7 @@ def test_a_step_leaves_the_states_that_wait_as_they_are(row: Row) -> None:
     run = Run(row, epochs=9, buffer=2, turns="random", reads="uniform")
     run.updates(8)
     for _ in range(6):
-        before = [(t, t.clone()) for t in run.profile.held()]
+        before = [(t, t.clone()) for t in run.schedule.held()]
         run.update()
         assert all(
             torch.equal(t, copy) and not t.requires_grad and t.grad_fn is None for t, copy in before
@@ -135,7 +142,7 @@ def test_labels_belong_to_the_state_they_travel_with(
             for j in range(k):
                 expected = self.forward_module(j, expected)
         assert torch.equal(state[0], expected[0])
-        assert torch.equal(batch.y, images().train.y[batch.index])
+        assert torch.equal(batch.y, images().parts.train.y[batch.index])
         seen.append(k)
         return local(self, k, batch, state)
 
@@ -146,8 +153,8 @@ def test_labels_belong_to_the_state_they_travel_with(
 
 def test_any_batch_of_a_run_by_its_number() -> None:
     t = training()
-    numbered = batches.numbered(images(), t, 3)
-    in_order = [b for epoch in (1, 2, 3) for b in batches.batches(images(), t, 3, epoch)]
+    numbered = data_with(t, 3).batch
+    in_order = [b for epoch in (1, 2, 3) for b in data_with(t, 3).batches(epoch)]
     for n in (17, 0, 5, 6, 11, 12, 0):
         a, b = numbered(n), in_order[n]
         assert torch.equal(a.index, b.index)
@@ -222,9 +229,9 @@ def test_a_step_that_is_timed_is_as_many_updates_as_there_are_modules(
 
     monkeypatch.setattr(Asynchronous, "step", spy)
     found = profile.measure(
-        TOY.cell(epochs=1, schedule="asynchronous"), images(), torch.device("cpu")
+        cell := TOY.cell(epochs=1, schedule="asynchronous"), data_of(cell), torch.device("cpu")
     )
-    assert Counter(made) == {f"module_{k}": profile.WARM + profile.TIMED for k in range(3)}
+    assert Counter(made) == {f"module_{k}": WARM + TIMED for k in range(3)}
     assert found.epochs == 1
     assert found.epoch_seconds == pytest.approx(STEPS * found.step_seconds)
 
@@ -232,17 +239,17 @@ def test_a_step_that_is_timed_is_as_many_updates_as_there_are_modules(
 def test_a_finished_module_feeds_and_learns_no_more() -> None:
     row = Row(Case("greedy"), "resnet8")
     run = Run(row, epochs=1, slowdown={2: 4}, buffer=2)
-    while run.profile.turns[1] < STEPS:
+    while run.schedule.turns[1] < STEPS:
         run.update()
     assert [m.training for m in run.method.trunk] == [False, False, True]
     assert [m.training for m in run.method.heads] == [False, False]
     before = snapshot(run.method)
-    left = STEPS - run.profile.turns[2]
+    left = STEPS - run.schedule.turns[2]
     assert run.updates(left) == [2] * left
     after = snapshot(run.method)
     moved = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"2"}
-    newest = [buffer.entries[-1].number for buffer in run.profile.buffers]
+    newest = [buffer.entries[-1].number for buffer in run.schedule.buffers]
     assert min(newest) >= STEPS, "data of the epochs after the first, for the last module alone"
 
 
@@ -252,7 +259,7 @@ def test_forward_passes_that_only_feed_are_counted(tmp_path: Path) -> None:
     cell = TOY.cell(
         epochs=2, schedule="asynchronous", asynchronous={"buffer": 2, "slowdown": {2: 4}}
     )
-    trainer = Trainer(cell, images(), tmp_path, torch.device("cpu"), say=lambda line: None)
+    trainer = trainer_of(cell, tmp_path)
     passed: Counter[int] = Counter()
 
     def count(k: int) -> Any:
@@ -265,22 +272,22 @@ def test_forward_passes_that_only_feed_are_counted(tmp_path: Path) -> None:
     for k, module in enumerate(trainer.method.trunk):
         module.register_forward_hook(count(k))
     cost = trainer.fit().cost
-    fed = [passed[k] - 2 * len(images().test) for k in range(3)]
-    assert fed[0] >= fed[1] > 2 * len(images().train)
+    fed = [passed[k] - 2 * images().sizes.test for k in range(3)]
+    assert fed[0] >= fed[1] > 2 * images().sizes.train
     assert fed[2] == 0
-    learnt = 2 * len(images().train)
+    learnt = 2 * images().sizes.train
     assert cost.helper_flops == pytest.approx(2 * (192 * 16 * fed[0] + 16 * 16 * fed[1]) / learnt)
     assert cost.train_flops == pytest.approx(learnt * (cost.trunk_flops + cost.helper_flops))
 
 
 def test_where_nothing_is_late_nothing_only_feeds(tmp_path: Path) -> None:
     trainer, _ = fit(TOY, tmp_path, schedule="asynchronous")
-    assert trainer.asynchronous.fed == [0, 0, 0]
+    assert trainer.schedule.fed == [0, 0, 0]
 
 
 def test_each_module_follows_the_schedule_by_its_own_epochs() -> None:
     run = Run(epochs=4, lr=1.0, slowdown={0: 3})
-    rate = {g["name"]: g for g in run.optimiser.inner.param_groups}
+    rate = {k: one.param_groups[0] for k, one in run.optimiser.inner.items()}
     cosine = [
         0.5 * (1 + torch.cos(torch.tensor(torch.pi * e / 4, dtype=torch.float64)).item())
         for e in (1, 2, 3, 4)
@@ -288,7 +295,7 @@ def test_each_module_follows_the_schedule_by_its_own_epochs() -> None:
     made = [0, 0, 0]
     for _ in range(3 * 4 * STEPS):
         k = run.update()
-        assert rate[f"trunk/{k}"]["lr"] == pytest.approx(cosine[made[k] // STEPS], abs=1e-12)
+        assert rate[k]["lr"] == pytest.approx(cosine[made[k] // STEPS], abs=1e-12)
         made[k] += 1
 
 
@@ -328,8 +335,8 @@ def test_buffers_are_bounded() -> None:
     row = Row(Case("contsup", {"context": "R1E", "mode": "softmax", "feature_dim": 8}), "resnet8")
     run = Run(row, epochs=9, buffer=3, turns="random")
     run.updates(60)
-    assert [len(b.entries) for b in run.profile.buffers] == [3, 3]
-    assert [b.entries.maxlen for b in run.profile.buffers] == [3, 3]
+    assert [len(b.entries) for b in run.schedule.buffers] == [3, 3]
+    assert [b.entries.maxlen for b in run.schedule.buffers] == [3, 3]
 
 
 def test_waiting_states_count_as_memory(tmp_path: Path) -> None:
@@ -339,8 +346,8 @@ def test_waiting_states_count_as_memory(tmp_path: Path) -> None:
         trainer, _ = fit(
             row, tmp_path / str(size), schedule="asynchronous", asynchronous={"buffer": size}
         )
-        states = {t.data_ptr(): t.nbytes for t in trainer.asynchronous.held()}
-        peaks.append((trainer.progress.peak, sum(states.values())))
+        states = {t.data_ptr(): t.nbytes for t in trainer.schedule.held()}
+        peaks.append((trainer.memory.peak, sum(states.values())))
     (small, few), (large, many) = peaks
     assert many > 4 * few, "one of the states is of a short batch"
     assert large - small == many - few
@@ -366,7 +373,6 @@ def test_prototypes_are_learnt_though_one_module_is_slow(slow: int, tmp_path: Pa
         ({"reads": "last"}, "reads.*'fresh' or 'uniform'"),
         ({"slowdown": {1: 0.5}}, "slowdown.*greater than or equal to 1, got 0.5"),
         ({"slowdown": {"a": 2}}, "slowdown"),
-        ({"slowdown": {3: 2}}, "slowdown: there is no module 3; valid: 0 to 2"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(options: dict[str, Any], message: str) -> None:
@@ -375,6 +381,12 @@ def test_wrong_settings_are_refused_in_one_line(options: dict[str, Any], message
     with pytest.raises(InvalidInput, match=message) as error:
         parse(type(TOY.cell()), good, "here")
     assert "\n" not in str(error.value)
+
+
+def test_a_slowdown_of_no_module_is_refused() -> None:
+    cell = TOY.cell(schedule="asynchronous", asynchronous={"slowdown": {3: 2}})
+    with pytest.raises(InvalidInput, match="slowdown: there is no module 3; valid: 0 to 2"):
+        schedules.build(cell.training, 3, STEPS, 0)
 
 
 @pytest.mark.parametrize("schedule", ["joint", "sequential"])

@@ -13,7 +13,7 @@ import yaml
 import modulewise.methods
 from cases import CASES, IMAGES, ROWS, Row, rows
 from modulewise.config.cell import Cell
-from modulewise.config.options import method_names, options_model
+from modulewise.config.options import names, options_model
 from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput, parse
 from modulewise.method import Batch, Method
@@ -26,7 +26,7 @@ FILES = sorted(
 
 
 def test_every_method_file_is_found_by_its_name() -> None:
-    assert method_names() == FILES
+    assert list(names("methods")) == FILES
 
 
 @pytest.mark.parametrize("method", FILES)
@@ -61,11 +61,11 @@ class TestClass:
     def test_the_signature_and_the_options_model_agree(self, method: str) -> None:
         parameters = inspect.signature(method_class(method).__init__).parameters.values()
         signature = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        fields = options_model(method).model_fields
+        fields = options_model("methods", method).model_fields
         assert {name: f.default for name, f in fields.items()} == signature
-        options_model(method)()  # the defaults themselves are valid
+        options_model("methods", method)()  # the defaults themselves are valid
         for name, default in signature.items():
-            assert getattr(options_model(method)(**{name: default}), name) == default
+            assert getattr(options_model("methods", method)(**{name: default}), name) == default
 
     def test_options_are_nothing_but_keywords(self, method: str) -> None:
         parameters = list(inspect.signature(method_class(method).__init__).parameters.values())
@@ -96,7 +96,7 @@ def test_a_misspelt_option_is_refused_with_the_valid_names(method: str) -> None:
         parse(Cell, _content(method, no_such_option=1), "here")
     assert "here" in str(error.value)
     assert "'no_such_option'" in str(error.value)
-    for name in options_model(method).model_fields:
+    for name in options_model("methods", method).model_fields:
         assert name in str(error.value)
     assert "\n" not in str(error.value)
 

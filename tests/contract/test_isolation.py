@@ -13,8 +13,9 @@ from torch import Tensor
 from cases import Row, a_batch, rows
 from modulewise.config.training import TrainConfig
 from modulewise.method import Loss, Method
-from modulewise.optim import Optimiser
-from modulewise.schedules import descend, joint
+from modulewise.optim import ModuleOptimizers
+from modulewise.schedules import descend
+from modulewise.schedules.joint import Joint
 
 
 def reached(method: Method) -> set[str]:
@@ -153,15 +154,16 @@ def test_a_stage_runs_in_train_mode_once_a_step(row: Row) -> None:
 @rows()
 def test_a_bf16_step_moves_fp32_weights_by_finite_amounts(row: Row) -> None:
     method = row.build()
-    joint.begin(method, 0)
-    optimiser = Optimiser(method, TrainConfig(lr=0.01, warmup_epochs=0))
+    joint = Joint(TrainConfig(), method.k, 1, 0)
+    joint.begin(method, 0, 1)
+    optimiser = ModuleOptimizers(method, TrainConfig(lr=0.01, warmup_epochs=0))
 
     def precision() -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16)
 
     with torch.backends.mkldnn.flags(enabled=False):  # its 3x3 weight gradient of bf16 maps of one
         # pixel reads memory that was never written (torch 2.15)
-        values = joint.step(method, a_batch(), optimiser, 0, precision)
+        values = joint.step(method, a_batch(), optimiser, precision)
     assert all(torch.isfinite(v) for v in values.values())
     assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in method.parameters())
     assert not torch.is_autocast_enabled("cpu")
@@ -173,6 +175,7 @@ def test_descend_runs_each_backward_pass_before_the_next_loss_is_built() -> None
     class Toy(Method):
         def __init__(self) -> None:
             torch.nn.Module.__init__(self)
+            self.trunk = torch.nn.ModuleList([torch.nn.Identity()])
             self.a, self.b = a, b
 
         def groups(self) -> dict[str, list[torch.nn.Parameter]]:
@@ -188,6 +191,6 @@ def test_descend_runs_each_backward_pass_before_the_next_loss_is_built() -> None
         assert b.grad.item() == 4.0
         assert (a.item(), b.item()) == (3.0, 2.0), "not stepped before the end"
 
-    values = descend(losses(), Optimiser(toy, plain), nullcontext)
+    values = descend(losses(), ModuleOptimizers(toy, plain), nullcontext)
     assert {n: v.item() for n, v in values.items()} == {"first": 9.0, "second": 8.0}
     assert (a.item(), b.item()) == (0.0, 0.0)

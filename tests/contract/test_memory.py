@@ -10,17 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from cases import Case, Row, images
+from cases import Case, Row, trainer_of
 from modulewise import methods, models
 from modulewise.config.training import TrainConfig
 from modulewise.engine import flops, memory
-from modulewise.engine.trainer import Trainer
 from modulewise.method import Batch
 from modulewise.models import partition
 from modulewise.models.network import cut
-from modulewise.optim import Optimiser
-from modulewise.schedules import joint
-from modulewise.task import Classification
+from modulewise.optim import ModuleOptimizers
+from modulewise.schedules.joint import Joint
+from modulewise.tasks.classification import Classification
 
 
 def peak(method_name: str, k: int, **options: str) -> int:
@@ -30,18 +29,19 @@ def peak(method_name: str, k: int, **options: str) -> int:
     method = methods.build(
         method_name, cut(network, partition.even(len(network.stages), k), task), options
     )
-    optimiser = Optimiser(method, TrainConfig(lr=0.1))
+    optimiser = ModuleOptimizers(method, TrainConfig(lr=0.1))
     batch = Batch(
         torch.rand(32, 3, 32, 32),
         torch.arange(32) % 10,
         torch.rand(32, 3, 32, 32),
         torch.arange(32),
     )
-    joint.begin(method, 0)
-    joint.step(method, batch, optimiser, 0, nullcontext)
+    joint = Joint(TrainConfig(), method.k, 1, 0)
+    joint.begin(method, 0, 1)
+    joint.step(method, batch, optimiser, nullcontext)
     optimiser.zero_grad()
     with memory.cpu_peak() as growth:
-        joint.step(method, batch, optimiser, 0, nullcontext)
+        joint.step(method, batch, optimiser, nullcontext)
     return growth.bytes
 
 
@@ -85,11 +85,9 @@ def test_the_optimisers_state_counts_once(schedule: str, tmp_path: Path) -> None
         cell = Row(Case("greedy"), "mlp3x64").cell(
             schedule=schedule, momentum=momentum, nesterov=False
         )
-        trainer = Trainer(
-            cell, images(), tmp_path / str(momentum), torch.device("cpu"), say=lambda line: None
-        )
+        trainer = trainer_of(cell, tmp_path / str(momentum))
         trainer.fit()
-        peaks.append(trainer.progress.peak)
+        peaks.append(trainer.memory.peak)
     assert peaks[1] - peaks[0] == pytest.approx(
         memory.live_bytes(trainer.method.parameters()), abs=64
     ), "but for a scalar or two"

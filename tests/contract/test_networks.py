@@ -10,21 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import NETWORKS
 from modulewise import models
 from modulewise.errors import InvalidInput
 from modulewise.models import partition
 from modulewise.models.network import Network, cut
-from modulewise.task import Classification
-
-NETWORKS = {
-    "resnet8": (3, 16, 16),
-    "resnet14": (1, 8, 8),
-    "mlp3x32": (1, 8, 8),
-    "mlp1x8": (3, 4, 4),
-    "vgg8b-w4": (3, 16, 16),
-}
-NETWORKS |= {"densenet10-3": (3, 16, 16), "densenet16-2": (1, 9, 9)}
-"""Smallest member of every family, on an image shape."""
+from modulewise.tasks.classification import Classification
 
 
 @pytest.fixture(params=NETWORKS)
@@ -37,14 +28,18 @@ def network(request: pytest.FixtureRequest) -> Network:
 def test_every_family_is_exercised() -> None:
     for family in models.families():
         assert any(re.fullmatch(family.PATTERN, name) for name in NETWORKS), (
-            f"{family.__name__}: add a net to NETWORKS"
+            f"{family.__name__}: add a net to NETWORKS in tests/cases.py"
         )
 
 
-@pytest.mark.parametrize("name", [name for family in models.families() for name in family.EXAMPLES])
-def test_every_example_builds(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "dense"),
+    [(name, getattr(f, "DENSE", False)) for f in models.families() for name in f.EXAMPLES],
+)
+def test_every_example_builds(name: str, dense: bool) -> None:
     with torch.device("meta"):
-        assert models.build(name, (3, 32, 32), 10)(torch.empty(2, 3, 32, 32)).shape == (2, 10)
+        scores = models.build(name, (3, 32, 32), 10)(torch.empty(2, 3, 32, 32))
+    assert scores.shape == ((2, 10, 32, 32) if dense else (2, 10))
 
 
 @pytest.mark.parametrize("size", [32, 96])

@@ -11,15 +11,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from cases import IMAGES, ROWS, Case, Row, images, rows, same, snapshot
-from modulewise.data import batches
-from modulewise.data.batches import Data
+from cases import (
+    IMAGES,
+    ROWS,
+    SCHEDULES,
+    Case,
+    Row,
+    heard,
+    images,
+    rows,
+    same,
+    snapshot,
+    trainer_of,
+)
+from modulewise.config.dataset import Dataset
+from modulewise.config.training import TrainConfig
+from modulewise.data.load import resident
+from modulewise.data.resident import Resident
 from modulewise.engine.trainer import Interrupted, Stop, Trainer
 from modulewise.methods import method_class
+from modulewise.optim import ModuleOptimizers
 from modulewise.runs import record
 from modulewise.runs.result import Result
 
@@ -28,15 +41,6 @@ pytestmark = pytest.mark.usefixtures("uncounted")
 STEPS = 6
 """Of one epoch."""
 _BY_TEXT: dict[str, Row] = {}
-SETTINGS: dict[str, dict[str, object]] = {
-    "joint": {},
-    "sequential": {"schedule": "sequential"},
-    "asynchronous": {
-        "schedule": "asynchronous",
-        "asynchronous": {"buffer": 3, "turns": "random", "reads": "uniform", "slowdown": {1: 2.5}},
-    },
-    "by the clock": {"schedule": "asynchronous", "asynchronous": {"buffer": 2, "slowdown": {0: 3}}},
-}
 MEASURED = ("time/", "throughput/", "memory/")
 
 
@@ -46,29 +50,27 @@ class KilledError(Exception):
 
 @contextmanager
 def after_step(n: int, act: Callable[[], None]) -> Iterator[None]:
-    """Act when an optimiser has made its n-th step."""
-    count = 0
+    """Act when the n-th step of a schedule has moved the weights."""
+    count, inner = 0, ModuleOptimizers.step
 
-    def hook(*_: object) -> None:
+    def step(self: ModuleOptimizers, k: int | None = None) -> None:
         nonlocal count
+        inner(self, k)
         count += 1
         if count == n:
             act()
 
-    handle = register_optimizer_step_post_hook(hook)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModuleOptimizers, "step", step)
         yield
-    finally:
-        handle.remove()
 
 
 def make(
     row: Row, folder: Path, stop: Stop | None = None, schedule: str = "joint", **more: object
 ) -> Trainer:
     """A trainer of three epochs."""
-    cell = row.cell(epochs=3, **SETTINGS[schedule])
-    more.setdefault("say", lambda line: None)
-    return Trainer(cell, images(), folder, torch.device("cpu"), stop=stop, **more)
+    cell = row.cell(epochs=3, **SCHEDULES[schedule])
+    return trainer_of(cell, folder, stop=stop, **more)
 
 
 def what_counts(folder: Path) -> dict[tuple[str, int], float]:
@@ -169,6 +171,12 @@ def test_stopped_under_the_asynchronous_schedule(row: Row, tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_stopped_under_every_schedule(schedule: str, tmp_path: Path) -> None:
+    row = Row(Case("greedy"), "mlp3x16")
+    check(row, tmp_path, lambda folder: stop_after(row, STEPS + 5, folder, schedule), schedule)
+
+
 @rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
 def test_killed_while_it_reports_an_epoch(row: Row, tmp_path: Path) -> None:
     def killed(folder: Path) -> None:
@@ -176,38 +184,45 @@ def test_killed_while_it_reports_an_epoch(row: Row, tmp_path: Path) -> None:
             if "epoch 2/" in line:
                 raise KilledError
 
-        with pytest.raises(KilledError):
-            make(row, folder, save_every=0, say=say).fit()
+        with pytest.raises(KilledError), heard(say):
+            make(row, folder, save_every=0).fit()
 
     check(row, tmp_path, killed)
 
 
 def held_out(
-    row: Row, folder: Path, loaded: Data, schedule: str, stop: Stop | None = None
+    row: Row, folder: Path, entry: Dataset, schedule: str, stop: Stop | None = None
 ) -> Trainer:
     """A trainer of three epochs on what is left when eight images are held out."""
-    cell = row.cell(epochs=3, **SETTINGS[schedule]).model_copy(update={"data": loaded.config})
-    return Trainer(cell, loaded, folder, torch.device("cpu"), stop=stop, say=lambda line: None)
+    cell = row.cell(epochs=3, **SCHEDULES[schedule]).model_copy(update={"data": entry})
+    return trainer_of(cell, folder, stop=stop)
 
 
 def check_held_out(row: Row, tmp_path: Path, schedule: str) -> None:
     """Stopped, resumed and evaluated on images held out, a run ends like one that never sees
     them."""
-    loaded = batches.load(IMAGES.model_copy(update={"validation": 8}), Path("unused"))
-    assert loaded.val and (len(loaded.val), len(loaded.train)) == (8, len(images().train) - 8)
+    entry = IMAGES.model_copy(update={"validation": 8})
+    loaded = resident(entry, Path("unused"), TrainConfig(), 0)
+    assert loaded.parts.val and (len(loaded.parts.val), len(loaded.parts.train)) == (
+        8,
+        images().sizes.train - 8,
+    )
     stop = Stop()
     with after_step(STEPS + 1, lambda: setattr(stop, "asked", True)), pytest.raises(Interrupted):
-        held_out(row, tmp_path / "a", loaded, schedule, stop).fit()
-    again, blind = (
-        held_out(row, tmp_path / "a", loaded, schedule),
-        held_out(row, tmp_path / "b", replace(loaded, val=None), schedule),
+        held_out(row, tmp_path / "a", entry, schedule, stop).fit()
+    again, blind = (held_out(row, tmp_path / name, entry, schedule) for name in "ab")
+    without = blind.data
+    assert isinstance(without, Resident)
+    parts, statistics = replace(without.parts, val=None), (without.mean, without.std)
+    blind.data = Resident(
+        parts, without.task, entry, without.digest, without.training, 0, statistics
     )
     result = again.fit()
     assert blind.fit().val_last is None
     assert same(again.method.state_dict(), blind.method.state_dict())
     again.method.eval()
-    x = again.data.normalise(loaded.val.x.float() / 255)
-    wrong = (again.method.predict(x).argmax(1) != loaded.val.y).double().mean().item()
+    x = loaded.normalise(loaded.parts.val.x.float() / 255)
+    wrong = (again.method.predict(x).argmax(1) != loaded.parts.val.y).double().mean().item()
     assert result.val_last == pytest.approx(100 * wrong)
 
 
@@ -263,11 +278,8 @@ def test_another_seed_gives_another_record(tmp_path: Path) -> None:
     """The comparison itself can fail."""
     row = Row(Case("greedy"), "mlp3x16")
     for seed in (0, 1):
-        Trainer(
+        trainer_of(
             row.cell(seed=seed),
-            images(),
             tmp_path / str(seed),
-            torch.device("cpu"),
-            say=lambda line: None,
         ).fit()
     assert what_counts(tmp_path / "0") != what_counts(tmp_path / "1")

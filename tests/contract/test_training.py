@@ -10,14 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from cases import BACKPROP, CLASSES, Case, Row, a_batch, images, rows, same, snapshot
+from cases import (
+    BACKPROP,
+    CLASSES,
+    Case,
+    Row,
+    a_batch,
+    data_with,
+    rows,
+    same,
+    snapshot,
+    trainer_of,
+)
 from modulewise.config.training import TrainConfig
-from modulewise.data import batches
 from modulewise.engine.trainer import Trainer
 from modulewise.method import Method
 from modulewise.methods import method_class
-from modulewise.optim import Optimiser
-from modulewise.schedules import joint
+from modulewise.optim import ModuleOptimizers
+from modulewise.schedules.joint import Joint
 
 pytestmark = pytest.mark.usefixtures("uncounted")
 
@@ -27,7 +37,7 @@ def train(
 ) -> Trainer:
     """A finished run."""
     cell = row.cell(modules, seed, **training)
-    trainer = Trainer(cell, images(), folder, torch.device("cpu"), say=lambda line: None)
+    trainer = trainer_of(cell, folder)
     trainer.fit()
     return trainer
 
@@ -50,13 +60,14 @@ def test_one_module_is_backpropagation_bit_for_bit(row: Row, tmp_path: Path) -> 
 @rows()
 def test_every_loss_falls_on_a_separable_toy(row: Row) -> None:
     method = row.build()
-    joint.begin(method, 0)
+    joint = Joint(TrainConfig(), method.k, 1, 0)
+    joint.begin(method, 0, 1)
     training = TrainConfig(batch_size=14, lr=0.05, warmup_epochs=0)
-    optimiser = Optimiser(method, training)
+    optimiser = ModuleOptimizers(method, training)
     history: list[dict[str, Tensor]] = []
     for epoch in range(1, 13):
-        for batch in batches.batches(images(), training, 0, epoch):
-            history.append(joint.step(method, batch, optimiser, 0, nullcontext))
+        for batch in data_with(training).batches(epoch):
+            history.append(joint.step(method, batch, optimiser, nullcontext))
     for name in history[0]:
         first, last = (sum(float(h[name]) for h in part) for part in (history[:3], history[-3:]))
         assert last < 0.99 * first, name
@@ -134,7 +145,7 @@ def test_initial_trunks_are_paired_with_those_of_backprop(row: Row) -> None:
 def batches_seen(row: Row, folder: Path) -> list[Tensor]:
     """The images the first stage is given in training; a method that recomputes is given the same
     ones again."""
-    trainer = Trainer(row.cell(), images(), folder, torch.device("cpu"), say=lambda line: None)
+    trainer = trainer_of(row.cell(), folder)
     seen = []
 
     def look(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:

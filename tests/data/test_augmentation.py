@@ -14,20 +14,23 @@ from scipy import stats
 from cases import CLASSES
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
-from modulewise.data import batches
-from modulewise.data.batches import CropFlip, Data
+from modulewise.data.augment import CropFlip
+from modulewise.data.load import resident
+from modulewise.data.resident import Resident
 
 TRAINING = TrainConfig(batch_size=5)
 PADDINGS = [("zeros", 2), ("reflect", 2), ("reflect", 1), ("zeros", 0), ("zeros", 9)]
 
 
-def made(padding: str = "zeros", pad: int = 2, flip: bool = False, size: int = 12) -> Data:
+def made(
+    padding: str = "zeros", pad: int = 2, flip: bool = False, size: int = 12, seed: int = 0
+) -> Resident:
     """Made-up images, not square."""
     entry = Dataset(
         source="fake", shape=(3, 6, 8), classes=CLASSES, train_size=size, pad=pad, padding=padding, flip=flip,
         mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25),
     )  # fmt: skip
-    return batches.load(entry, Path("unused"))
+    return resident(entry, Path("unused"), TRAINING, seed)
 
 
 def by_hand(
@@ -48,16 +51,16 @@ def by_hand(
 def test_every_image_is_the_padded_cropped_and_flipped_one(
     padding: str, pad: int, flip: bool
 ) -> None:
-    loaded = made(padding, pad, flip)
-    entry, n, seen = loaded.config, len(loaded.train), []
+    loaded = made(padding, pad, flip, seed=3)
+    entry, n, seen = loaded.config, len(loaded.parts.train), []
     mean = np.array(entry.mean, dtype=np.float32)[:, None, None]
     std = np.array(entry.std, dtype=np.float32)[:, None, None]
     for view, pick in ((0, lambda b: (b.x, b.image)), (1, lambda b: (b.view(), None))):
         crop_flip = CropFlip.draw(n, entry, 3, 2, view)
-        for batch in batches.batches(loaded, TRAINING, seed=3, epoch=2):
+        for batch in loaded.batches(2):
             x, image = pick(batch)
             for row, i in enumerate(batch.index.tolist()):
-                original = loaded.train.x[i].numpy()
+                original = loaded.parts.train.x[i].numpy()
                 expected = by_hand(
                     original,
                     int(crop_flip.down[i]),
@@ -70,14 +73,14 @@ def test_every_image_is_the_padded_cropped_and_flipped_one(
                     assert np.array_equal(image[row].numpy(), expected)
                     seen.append(i)
                 assert np.array_equal(x[row].numpy(), (expected - mean) / std)
-                assert batch.y[row] == loaded.train.y[i]
+                assert batch.y[row] == loaded.parts.train.y[i]
     assert sorted(seen) == list(range(n)), "every image once an epoch"
     assert not flip or {True, False} == set(CropFlip.draw(n, entry, 3, 2, 0).flip.tolist())
 
 
 def test_the_reconstruction_target_is_the_batch_before_normalisation() -> None:
     loaded = made(flip=True)
-    for batch in batches.batches(loaded, TRAINING, 0, 1):
+    for batch in loaded.batches(1):
         assert batch.image.min() >= 0
         assert batch.image.max() <= 1
         assert torch.equal(batch.x, loaded.normalise(batch.image))
@@ -85,27 +88,27 @@ def test_the_reconstruction_target_is_the_batch_before_normalisation() -> None:
 
 def test_a_view_is_another_augmentation_of_the_same_samples() -> None:
     loaded = made(flip=True)
-    for batch in batches.batches(loaded, TRAINING, 0, 1):
+    for batch in loaded.batches(1):
         view = batch.view()
         assert view.shape == batch.x.shape
         assert not torch.equal(view, batch.x)
         assert torch.equal(view, batch.view()), "the same each time"
     still = made(pad=0)
-    for batch in batches.batches(still, TRAINING, 0, 1):
+    for batch in still.batches(1):
         assert torch.equal(batch.view(), batch.x), "without augmentation there is nothing to differ"
 
 
 def test_test_images_are_not_augmented() -> None:
     loaded = made("reflect", 2, True)
-    x = torch.cat([x for x, _ in batches.plain(loaded, loaded.test, size=3)])
+    x = torch.cat([x for x, _ in loaded.eval_batches("test", size=3)])
     mean, std = (
         np.array(v, dtype=np.float32)[:, None, None]
         for v in (loaded.config.mean, loaded.config.std)
     )
-    expected = (loaded.test.x.numpy().astype(np.float32) / np.float32(255) - mean) / std
+    expected = (loaded.parts.test.x.numpy().astype(np.float32) / np.float32(255) - mean) / std
     assert np.array_equal(x.numpy(), expected)
     assert torch.equal(
-        torch.cat([y for _, y in batches.plain(loaded, loaded.test, size=3)]), loaded.test.y
+        torch.cat([y for _, y in loaded.eval_batches("test", size=3)]), loaded.parts.test.y
     )
 
 

@@ -12,22 +12,27 @@ from hypothesis import strategies as st
 
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
-from modulewise.data import batches
-from modulewise.data.batches import Data, balanced_order, batches_per_epoch
+from modulewise.data.base import batches_per_epoch
+from modulewise.data.load import resident
+from modulewise.data.resident import Resident, balanced_order
 from modulewise.errors import InvalidInput
 from modulewise.rng import generator
 
 
-def load(size: int = 40, seed: int = 0, train_images: int | None = None, **entry: object) -> Data:
-    config = Dataset(source="fake", shape=(3, 8, 8), classes=4, train_size=size, **entry)
-    return batches.load(config, Path("unused"), TrainConfig(train_images=train_images), seed)
+def load(
+    n: int = 40,
+    seed: int = 0,
+    train_images: int | None = None,
+    batch_size: int = 8,
+    **entry: object,
+) -> Resident:
+    config = Dataset(source="fake", shape=(3, 8, 8), classes=4, train_size=n, **entry)
+    training = TrainConfig(train_images=train_images, batch_size=batch_size)
+    return resident(config, Path("unused"), training, seed)
 
 
-def order(loaded: Data, seed: int, epoch: int, size: int = 8, start: int = 0) -> list[list[int]]:
-    return [
-        b.index.tolist()
-        for b in batches.batches(loaded, TrainConfig(batch_size=size), seed, epoch, start)
-    ]
+def order(loaded: Resident, epoch: int) -> list[list[int]]:
+    return [b.index.tolist() for b in loaded.batches(epoch)]
 
 
 @pytest.mark.parametrize(
@@ -45,9 +50,10 @@ def order(loaded: Data, seed: int, epoch: int, size: int = 8, start: int = 0) ->
 def test_a_short_last_batch_is_kept_and_a_single_image_dropped(
     n: int, size: int, sizes: list[int]
 ) -> None:
-    loaded = load(n)
-    assert batches_per_epoch(n, size) == len(sizes)
-    assert [len(b) for b in order(loaded, 0, 1, size)] == sizes
+    loaded = load(n, batch_size=size)
+    assert batches_per_epoch(n, size) == loaded.steps == len(sizes)
+    assert [len(b) for b in order(loaded, 1)] == sizes
+    assert loaded.seen == sum(sizes)
 
 
 @given(st.integers(2, 300), st.integers(2, 300))
@@ -58,18 +64,18 @@ def test_number_of_batches(n: int, size: int) -> None:
 
 def test_order_follows_from_seed_and_epoch() -> None:
     loaded = load()
-    first = order(loaded, 0, 1)
+    first = order(loaded, 1)
     assert sorted(i for b in first for i in b) == list(range(40))
-    assert order(loaded, 0, 1) == first
-    assert order(loaded, 1, 1) != first
-    assert order(loaded, 0, 2) != first
+    assert order(load(), 1) == first
+    assert order(load(seed=1), 1) != first
+    assert order(loaded, 2) != first
 
 
 @pytest.mark.parametrize("start", [0, 1, 4, 5])
 def test_an_epoch_continues_where_it_was_left(start: int) -> None:
     loaded = load(pad=1, flip=True)
-    whole = list(batches.batches(loaded, TrainConfig(batch_size=8), 0, 1))
-    rest = list(batches.batches(loaded, TrainConfig(batch_size=8), 0, 1, start))
+    whole = list(loaded.batches(1))
+    rest = list(loaded.batches(1, start))
     assert len(rest) == len(whole) - start
     for a, b in zip(whole[start:], rest, strict=True):
         assert torch.equal(a.x, b.x)
@@ -99,16 +105,16 @@ def test_a_balanced_order_is_random() -> None:
 
 def test_a_subset_has_equal_shares_and_depends_on_the_seed() -> None:
     first, again, other = (load(train_images=12, seed=s) for s in (0, 0, 1))
-    assert len(first.train) == 12
-    assert torch.bincount(first.train.y).tolist() == [3, 3, 3, 3]
-    assert torch.equal(first.train.x, again.train.x)
-    assert not torch.equal(first.train.x, other.train.x)
-    assert torch.equal(first.test.x, other.test.x)
+    assert len(first.parts.train) == 12
+    assert torch.bincount(first.parts.train.y).tolist() == [3, 3, 3, 3]
+    assert torch.equal(first.parts.train.x, again.parts.train.x)
+    assert not torch.equal(first.parts.train.x, other.parts.train.x)
+    assert torch.equal(first.parts.test.x, other.parts.test.x)
     assert first.digest == other.digest == load().digest
 
 
 def test_the_whole_is_not_a_subset_too_large() -> None:
-    assert len(load(train_images=40).train) == 40
+    assert load(train_images=40).sizes.train == 40
     with pytest.raises(InvalidInput, match="train_images: 41 asked for, there are 40"):
         load(train_images=41)
 
@@ -119,20 +125,20 @@ def rows(x: torch.Tensor) -> set[bytes]:
 
 def test_validation_images_are_held_out_the_same_for_every_seed() -> None:
     whole, first, other = load(), load(validation=8, seed=0), load(validation=8, seed=1)
-    assert first.val is not None
-    assert other.val is not None
-    assert torch.equal(first.val.x, other.val.x)
-    assert torch.bincount(first.val.y).tolist() == [2, 2, 2, 2]
-    assert (len(first.val), len(first.train)) == (8, 32)
-    assert not rows(first.val.x) & rows(first.train.x)
-    assert rows(first.val.x) | rows(first.train.x) == rows(whole.train.x)
-    assert whole.val is None
+    assert first.parts.val is not None
+    assert other.parts.val is not None
+    assert torch.equal(first.parts.val.x, other.parts.val.x)
+    assert torch.bincount(first.parts.val.y).tolist() == [2, 2, 2, 2]
+    assert (len(first.parts.val), len(first.parts.train)) == (8, 32)
+    assert not rows(first.parts.val.x) & rows(first.parts.train.x)
+    assert rows(first.parts.val.x) | rows(first.parts.train.x) == rows(whole.parts.train.x)
+    assert whole.parts.val is None
 
 
 def test_a_subset_is_drawn_beside_the_validation_images() -> None:
     loaded = load(validation=8, train_images=12)
-    assert loaded.val is not None
-    assert not rows(loaded.val.x) & rows(loaded.train.x)
+    assert loaded.parts.val is not None
+    assert not rows(loaded.parts.val.x) & rows(loaded.parts.train.x)
 
 
 @pytest.mark.parametrize("size", [40, 41])
@@ -143,7 +149,7 @@ def test_validation_must_leave_images_to_train_on(size: int) -> None:
 
 def test_statistics_are_of_the_training_images_if_not_given() -> None:
     loaded = load()
-    x = loaded.train.x.numpy().astype(np.float64) / 255
+    x = loaded.parts.train.x.numpy().astype(np.float64) / 255
     assert loaded.mean.flatten().numpy() == pytest.approx(x.mean((0, 2, 3)), abs=1e-6)
     assert loaded.std.flatten().numpy() == pytest.approx(x.std((0, 2, 3)), abs=1e-6)
 
@@ -164,7 +170,7 @@ def test_statistics_need_one_value_a_channel() -> None:
 
 
 def test_digits() -> None:
-    loaded = batches.load(Dataset(source="digits"), Path("unused"))
+    loaded = resident(Dataset(source="digits"), Path("unused"), TrainConfig(), 0)
     assert loaded.image == (1, 8, 8)
-    assert (len(loaded.train), len(loaded.test), loaded.task.classes) == (1297, 500, 10)
-    assert int(loaded.train.x.max()) == 255
+    assert (len(loaded.parts.train), len(loaded.parts.test), loaded.task.classes) == (1297, 500, 10)
+    assert int(loaded.parts.train.x.max()) == 255

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from modulewise.config.dataset import Dataset
-from modulewise.data import batches, sources
+from modulewise.data import sources
+from modulewise.data.load import load
 from modulewise.errors import InvalidInput
 
 
@@ -42,7 +43,7 @@ def test_pictures_are_resized_and_labelled_by_folder(tmp_path: Path) -> None:
 
 def test_grey_nets_get_grey_pictures(tmp_path: Path) -> None:
     entry = folder(tmp_path).model_copy(update={"shape": (1, 8, 8)})
-    assert batches.load(entry, Path("unused")).image == (1, 8, 8)
+    assert load(entry, Path("unused")).image == (1, 8, 8)
 
 
 def test_other_classes_in_the_test_folder_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modulewise.config.dataset import Dataset
-from modulewise.data import batches
+from modulewise.data.load import load
 from modulewise.data.sources import arrays, shape_and_classes
 from modulewise.errors import InvalidInput
 
@@ -43,7 +43,7 @@ def test_layouts(shape: tuple[int, ...], image: tuple[int, int, int], tmp_path: 
     path = tmp_path / "mine.npz"
     made = content(shape)
     np.savez(path, **made)
-    loaded = batches.load(entry(path), tmp_path)
+    loaded = load(entry(path), tmp_path)
     assert loaded.image == image
     assert shape_and_classes(entry(path), tmp_path) == (image, 3)
     expected = (
@@ -51,15 +51,15 @@ def test_layouts(shape: tuple[int, ...], image: tuple[int, int, int], tmp_path: 
         if shape[-1] == 3
         else made["x_train"].reshape(6, *image)
     )
-    assert np.array_equal(loaded.train.x.numpy(), expected)
-    assert loaded.train.y.tolist() == [0, 1, 2, 0, 1, 2]
-    assert (len(loaded.test), loaded.task.classes) == (3, 3)
+    assert np.array_equal(loaded.parts.train.x.numpy(), expected)
+    assert loaded.parts.train.y.tolist() == [0, 1, 2, 0, 1, 2]
+    assert (len(loaded.parts.test), loaded.task.classes) == (3, 3)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint32, np.int64])
 def test_labels_of_any_integer_type(kind: type, tmp_path: Path) -> None:
     path = write(tmp_path, y_train=np.array([0, 1, 2, 0, 1, 2], dtype=kind))
-    assert batches.load(entry(path), tmp_path).train.y.tolist() == [0, 1, 2, 0, 1, 2]
+    assert load(entry(path), tmp_path).parts.train.y.tolist() == [0, 1, 2, 0, 1, 2]
 
 
 BROKEN = {
@@ -97,7 +97,7 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line_that_names_it(
     changes, message = BROKEN[what]
     path = write(tmp_path, **changes)
     with pytest.raises(InvalidInput, match=message) as error:
-        batches.load(entry(path), tmp_path)
+        load(entry(path), tmp_path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -105,21 +105,21 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line_that_names_it(
 def test_labels_beyond_the_entrys_classes(tmp_path: Path) -> None:
     path = write(tmp_path)
     with pytest.raises(InvalidInput, match="y_train holds labels 0 to 2; valid: 0 to 1"):
-        batches.load(entry(path, classes=2), tmp_path)
-    assert batches.load(entry(path, classes=5), tmp_path).task.classes == 5
+        load(entry(path, classes=2), tmp_path)
+    assert load(entry(path, classes=5), tmp_path).task.classes == 5
 
 
 def test_another_shape_than_the_entry_says(tmp_path: Path) -> None:
     with pytest.raises(
         InvalidInput, match=r"images are \(1, 5, 4\), the entry says shape \(1, 8, 8\)"
     ) as error:
-        batches.load(entry(write(tmp_path), shape=(1, 8, 8)), tmp_path)
+        load(entry(write(tmp_path), shape=(1, 8, 8)), tmp_path)
     assert "mine.npz" in str(error.value)
 
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"absent\.npz: no such file"):
-        batches.load(entry(tmp_path / "absent.npz"), tmp_path)
+        load(entry(tmp_path / "absent.npz"), tmp_path)
 
 
 @pytest.mark.parametrize("bytes_", [b"some text\n" * 20, b"PK\x03\x04 torn"], ids=["text", "torn"])
@@ -137,5 +137,5 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "b.npz", **made)
     made["y_test"] = made["y_test"][::-1].copy()
     np.savez(tmp_path / "c.npz", **made)
-    a, b, c = (batches.load(entry(tmp_path / f"{n}.npz"), tmp_path).digest for n in "abc")
+    a, b, c = (load(entry(tmp_path / f"{n}.npz"), tmp_path).digest for n in "abc")
     assert a == b != c

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modulewise.config.dataset import Dataset
-from modulewise.data.batches import load
+from modulewise.data.load import load
 from modulewise.data.staging import STAGE, staged
 from modulewise.errors import InvalidInput
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
-from cases import Case, Row, images
+from cases import Case, Row, data_of, heard, trainer_of
 from modulewise.engine import device
 from modulewise.engine.trainer import Interrupted, Stop, Trainer
 from modulewise.errors import InvalidInput
@@ -25,8 +24,8 @@ def stopped(tmp_path: Path) -> Path:
     def after_one_epoch(line: str) -> None:
         stop.asked = True
 
-    with pytest.raises(Interrupted):
-        Trainer(ROW.cell(), images(), tmp_path, CPU, say=after_one_epoch, stop=stop).fit()
+    with pytest.raises(Interrupted), heard(after_one_epoch):
+        trainer_of(ROW.cell(), tmp_path, stop=stop).fit()
     return tmp_path
 
 
@@ -37,7 +36,8 @@ def test_a_save_within_an_epoch_commits_the_epochs_before_it(stopped: Path) -> N
 
 
 def test_other_images_are_refused(stopped: Path) -> None:
-    others = dataclasses.replace(images(), digest="other")
+    others = data_of(ROW.cell())
+    others.digest = "other"
     with pytest.raises(InvalidInput, match="the images have changed since the run began"):
         Trainer(ROW.cell(), others, stopped, CPU).fit()
     assert (stopped / "checkpoint.pt").exists()
@@ -45,6 +45,6 @@ def test_other_images_are_refused(stopped: Path) -> None:
 
 def test_costs_of_two_devices_do_not_add_up(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "describe", lambda _: "another machine")
-    result = Trainer(ROW.cell(), images(), stopped, CPU, say=lambda _: None).fit()
+    result = trainer_of(ROW.cell(), stopped).fit()
     assert result.status == "done" and not result.origin.exclusive
     assert result.origin.device == "another machine" and result.cost.peak_memory_bytes is None

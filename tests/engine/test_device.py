@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cases import Case, Row, images
+from cases import Case, Row, heard, trainer_of
 from modulewise.engine import device
 from modulewise.engine.trainer import Trainer
 from modulewise.errors import InvalidInput
@@ -81,8 +81,9 @@ def test_a_run_that_was_joined_midway_says_so(tmp_path: Path) -> None:
                 claims.append(late())
 
     try:
-        trainer = Trainer(row.cell(epochs=1), images(), tmp_path, CPU, say=joined)
-        trainer.fit()
+        trainer = trainer_of(row.cell(epochs=1), tmp_path)
+        with heard(joined):
+            trainer.fit()
     finally:
         torch.set_num_threads(1)
     assert claims == [False] and not trainer.progress.exclusive
@@ -96,7 +97,7 @@ def test_a_run_that_waited_for_its_core_is_not_exclusive(tmp_path: Path) -> None
         trainer._step = lambda batch: (time.sleep(0.2), inner(batch))[1]  # type: ignore[method-assign, assignment]
         return trainer.fit().origin.exclusive
 
-    assert not waiting(Trainer(row.cell(epochs=1), images(), tmp_path, CPU, say=lambda _: None))
+    assert not waiting(trainer_of(row.cell(epochs=1), tmp_path))
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x"])
@@ -129,9 +130,7 @@ def test_a_record_names_the_job_as_slurm_lists_it(
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    made = Trainer(
-        Row(Case("greedy"), "resnet8").cell(epochs=1), images(), tmp_path, CPU, say=lambda _: None
-    ).fit()
+    made = trainer_of(Row(Case("greedy"), "resnet8").cell(epochs=1), tmp_path).fit()
     begun = record.read(tmp_path).starts[0]
     assert (begun["slurm_job"], begun["devices"], begun["pack"], made.origin.slurm_job) == (
         said,

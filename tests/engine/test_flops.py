@@ -23,7 +23,7 @@ from modulewise.models import partition
 from modulewise.models.network import Network, cut
 from modulewise.parts.decoders import Decoder
 from modulewise.parts.heads import label_head
-from modulewise.task import Classification
+from modulewise.tasks.classification import Classification
 
 MEGA = 1e6
 

@@ -1,4 +1,4 @@
-"""The optimiser against updates written by hand, and stepping groups on their own."""
+"""The optimisers against updates written by hand, and stepping modules on their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cases import Case, Row, a_batch
 from modulewise.config.training import TrainConfig
 from modulewise.method import Method
-from modulewise.optim import Optimiser
+from modulewise.optim import ModuleOptimizers
 
 SGD = TrainConfig(lr=0.3, momentum=0.9, weight_decay=0.01, warmup_epochs=0)
 
@@ -21,6 +21,7 @@ class Pair(Method):
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
+        self.trunk = nn.ModuleList([nn.Identity(), nn.Identity()])
         self.a = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
         self.b = nn.Parameter(torch.tensor([[0.5]], dtype=torch.float64))
 
@@ -50,7 +51,7 @@ def test_sgd_with_nesterov_momentum() -> None:
         nesterov(pair.a.detach(), rates, 0.01),
         nesterov(pair.b.detach(), rates, 0.01),
     ]
-    optimiser = Optimiser(pair, SGD)
+    optimiser = ModuleOptimizers(pair, SGD)
     for t, rate in enumerate(rates):
         optimiser.set_lr(rate)
         for p in (pair.a, pair.b):
@@ -64,7 +65,7 @@ def test_adamw() -> None:
     pair = Pair()
     p = pair.a.detach().clone()
     m, v = torch.zeros_like(p), torch.zeros_like(p)
-    optimiser = Optimiser(
+    optimiser = ModuleOptimizers(
         pair, TrainConfig(optimizer="adamw", lr=0.01, weight_decay=0.1, warmup_epochs=0)
     )
     for t in range(4):
@@ -79,7 +80,7 @@ def test_adamw() -> None:
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
-def test_stepping_a_group_is_a_separate_optimiser_on_it(kind: str) -> None:
+def test_stepping_a_module_is_a_separate_optimiser_on_it(kind: str) -> None:
     training = SGD.model_copy(update={"optimizer": kind})
     pair, alone = Pair(), Pair()
     separate: torch.optim.Optimizer
@@ -87,12 +88,13 @@ def test_stepping_a_group_is_a_separate_optimiser_on_it(kind: str) -> None:
         separate = torch.optim.SGD([alone.a], 0.3, 0.9, 0, 0.01, True)
     else:
         separate = torch.optim.AdamW([alone.a], 0.3, weight_decay=0.01)
-    optimiser = Optimiser(pair, training)
+    optimiser = ModuleOptimizers(pair, training)
     for t in range(4):
         pair.a.grad, pair.b.grad = gradient(pair.a, t), gradient(pair.b, t)
         kept = pair.b.grad.clone()
-        optimiser.step(("a/0",))
-        assert pair.a.grad is None, "dropped once used"
+        optimiser.step(0)
+        optimiser.zero_grad(0)
+        assert pair.a.grad is None
         assert torch.equal(pair.b.grad, kept), "the others wait"
         assert torch.equal(pair.b.detach(), Pair().b.detach())
         alone.a.grad = gradient(alone.a, t)
@@ -101,17 +103,17 @@ def test_stepping_a_group_is_a_separate_optimiser_on_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
-def test_all_groups_at_once_are_the_groups_one_by_one(kind: str) -> None:
+def test_all_modules_at_once_are_the_modules_one_by_one(kind: str) -> None:
     training = SGD.model_copy(update={"optimizer": kind})
     fused, parts = Pair(), Pair()
-    together, apart = Optimiser(fused, training), Optimiser(parts, training)
+    together, apart = ModuleOptimizers(fused, training), ModuleOptimizers(parts, training)
     for t in range(4):
         for pair in (fused, parts):
             for p in (pair.a, pair.b):
                 p.grad = gradient(p, t)
         together.step()
-        apart.step(("b/1",))
-        apart.step(("a/0",))
+        apart.step(1)
+        apart.step(0)
     assert torch.equal(fused.a, parts.a)
     assert torch.equal(fused.b, parts.b)
 
@@ -121,7 +123,7 @@ def test_stepping_after_each_backward_is_stepping_once_at_the_end() -> None:
     row = Row(Case("infopro", {"mode": "softmax", "feature_dim": 8}), "resnet8")
     late = row.build().train()
     early = copy.deepcopy(late)
-    ends, each = Optimiser(late, SGD), Optimiser(early, SGD)
+    ends, each = ModuleOptimizers(late, SGD), ModuleOptimizers(early, SGD)
     for seed in range(2):
         batch = a_batch(seed=seed)
         ends.zero_grad()
@@ -129,9 +131,9 @@ def test_stepping_after_each_backward_is_stepping_once_at_the_end() -> None:
         for loss in late.losses(batch):
             loss.value.backward()
         ends.step()
-        for loss in early.losses(batch):
+        for k, loss in enumerate(early.losses(batch)):
             loss.value.backward()
-            each.step(loss.groups)
+            each.step(k)
     assert all(
         torch.equal(a, b) for a, b in zip(late.parameters(), early.parameters(), strict=True)
     )
@@ -140,7 +142,7 @@ def test_stepping_after_each_backward_is_stepping_once_at_the_end() -> None:
 def test_a_parameter_without_gradient_stays() -> None:
     """No weight decay on what had no loss: frozen modules rely on it."""
     pair = Pair()
-    optimiser = Optimiser(pair, SGD)
+    optimiser = ModuleOptimizers(pair, SGD)
     pair.b.grad = torch.ones_like(pair.b)
     optimiser.step()
     optimiser.zero_grad()
@@ -149,8 +151,25 @@ def test_a_parameter_without_gradient_stays() -> None:
     assert not torch.equal(pair.b.detach(), Pair().b.detach())
 
 
-def test_rates_are_set_for_all_groups_or_for_some() -> None:
-    optimiser = Optimiser(Pair(), SGD)
+def test_rates_are_set_for_all_modules_or_for_one() -> None:
+    optimiser = ModuleOptimizers(Pair(), SGD)
     optimiser.set_lr(0.2)
-    optimiser.set_lr(0.1, ("b/1",))
-    assert [g["lr"] for g in optimiser.inner.param_groups] == [0.2, 0.1]
+    optimiser.set_lr(0.1, 1)
+    assert [one.param_groups[0]["lr"] for one in optimiser.inner.values()] == [0.2, 0.1]
+
+
+def test_only_modules_that_learn_have_an_optimiser() -> None:
+    pair = Pair()
+    optimiser = ModuleOptimizers(pair, SGD, [1])
+    pair.a.grad, pair.b.grad = torch.ones_like(pair.a), torch.ones_like(pair.b)
+    optimiser.step()
+    assert torch.equal(pair.a.detach(), Pair().a.detach())
+    assert not torch.equal(pair.b.detach(), Pair().b.detach())
+    assert optimiser.state_dict().keys() == {1}
+
+
+def test_a_group_of_no_module_is_refused() -> None:
+    pair = Pair()
+    pair.groups = lambda: {"a/0": [pair.a], "b/7": [pair.b]}  # type: ignore[method-assign]
+    with pytest.raises(TypeError, match="b/7 is a group of no module"):
+        ModuleOptimizers(pair, SGD)

@@ -19,7 +19,7 @@ from modulewise.methods.auglocal import pyramidal, sampled
 from modulewise.models import partition
 from modulewise.models.network import cut
 from modulewise.models.resnet_cifar import Block
-from modulewise.task import Classification
+from modulewise.tasks.classification import Classification
 
 
 def build(network: str, k: int, size: int = 32, **options: object) -> Method:

@@ -13,7 +13,7 @@ from modulewise.errors import InvalidInput
 from modulewise.method import Batch, Method
 from modulewise.models import partition
 from modulewise.models.network import Network, cut
-from modulewise.task import Classification
+from modulewise.tasks.classification import Classification
 
 TASK = Classification(5)
 ARMS = [("cuts", 1), ("cuts", 2), ("cuts", 4), ("blocks", 1), ("sqrt", 1)]

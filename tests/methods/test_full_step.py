@@ -21,7 +21,7 @@ from modulewise import methods, models
 from modulewise.method import Batch, Method
 from modulewise.models import partition
 from modulewise.models.network import cut
-from modulewise.task import Classification
+from modulewise.tasks.classification import Classification
 
 CLASSES, SIZE, TEMPERATURE = 3, 16, 0.07
 Weights = Iterator[Tensor]

@@ -16,9 +16,9 @@ from modulewise.engine import flops, memory
 from modulewise.method import Batch, Method
 from modulewise.models import partition
 from modulewise.models.network import cut
-from modulewise.optim import Optimiser
-from modulewise.schedules import joint
-from modulewise.task import Classification
+from modulewise.optim import ModuleOptimizers
+from modulewise.schedules.joint import Joint
+from modulewise.tasks.classification import Classification
 
 CLASSES, IMAGE = 5, (3, 8, 8)
 
@@ -87,10 +87,11 @@ def test_gradients_of_a_resnet_in_float64(reach: int) -> None:
 
 
 def weights_after(method: Method, precision: object = nullcontext) -> dict[str, Tensor]:
-    joint.begin(method, 0)
-    optimiser = Optimiser(method, TrainConfig(lr=0.1, warmup_epochs=0))
+    joint = Joint(TrainConfig(), method.k, 1, 0)
+    joint.begin(method, 0, 1)
+    optimiser = ModuleOptimizers(method, TrainConfig(lr=0.1, warmup_epochs=0))
     for _ in range(3):
-        joint.step(method, batch(dtype=torch.float32), optimiser, 0, precision)  # type: ignore[arg-type]
+        joint.step(method, batch(dtype=torch.float32), optimiser, precision)  # type: ignore[arg-type]
     return method.state_dict()
 
 
@@ -166,12 +167,13 @@ def test_memory_grows_with_the_horizon_and_not_with_the_modules() -> None:
     def peak(k: int, reach: int) -> int:
         method = build("horizon", k, "mlp24x64", reach=reach, head="0c2f", feature_dim=4)
         given = batch(512, torch.float32)
-        optimiser = Optimiser(method, TrainConfig(lr=0.1))
-        joint.begin(method, 0)
-        joint.step(method, given, optimiser, 0, nullcontext)
+        optimiser = ModuleOptimizers(method, TrainConfig(lr=0.1))
+        joint = Joint(TrainConfig(), method.k, 1, 0)
+        joint.begin(method, 0, 1)
+        joint.step(method, given, optimiser, nullcontext)
         optimiser.zero_grad()
         with memory.cpu_peak() as growth:
-            joint.step(method, given, optimiser, 0, nullcontext)
+            joint.step(method, given, optimiser, nullcontext)
         return growth.bytes
 
     local, two, all_ = peak(8, 1), peak(8, 2), peak(8, 8)

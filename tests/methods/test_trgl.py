@@ -12,7 +12,7 @@ from modulewise.errors import InvalidInput
 from modulewise.method import Batch, Method
 from modulewise.models import partition
 from modulewise.models.network import cut
-from modulewise.task import Classification
+from modulewise.tasks.classification import Classification
 
 CLASSES = 5
 

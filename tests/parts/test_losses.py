@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from modulewise.parts.losses import interpolate, reconstruction, supervised_contrastive
-from modulewise.task import Classification
+from modulewise.tasks.classification import Classification
 
 
 def naive(z: Tensor, y: Tensor, temperature: float) -> float:

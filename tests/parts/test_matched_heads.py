@@ -14,7 +14,7 @@ from modulewise.engine import flops
 from modulewise.models import partition
 from modulewise.models.network import cut
 from modulewise.parts.matched import depth_and_width, infopro_macs, matched_head
-from modulewise.task import Classification
+from modulewise.tasks.classification import Classification
 
 WITHIN = 0.03
 """How far a head may be from its budget: half a channel of the narrowest one, 22 channels, and a

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
-from cases import BACKPROP, CASES, Row
+from cases import BACKPROP, CASES, Row, trainer_of
 from modulewise.cli import app
 from modulewise.config.cell import Cell, configurations
 from modulewise.config.dataset import Dataset
 from modulewise.config.limits import Limits
 from modulewise.config.plan import load_plan
 from modulewise.config.sweep import Sweep
-from modulewise.data import batches, sources
+from modulewise.data import sources
 from modulewise.engine import flops
-from modulewise.engine.trainer import Trainer
 from modulewise.errors import InvalidInput, parse
 from modulewise.planning import estimate, preflight, timings
 from modulewise.runs import record
@@ -253,10 +251,7 @@ def test_ids_of_cells_are_what_they_have_always_been() -> None:
 def test_a_finished_run_leaves_what_was_expected(keep: bool, tmp_path: Path) -> None:
     """Four small files of about the expected size; no optimiser state."""
     cell = sweep(tmp_path, {"epochs": 3, "batch_size": 64, "lr": 0.1, "train_images": 64})[1][0]
-    loaded = batches.load(cell.data, tmp_path, cell.training, 0)
-    Trainer(
-        cell, loaded, tmp_path / "run", torch.device("cpu"), say=lambda _: None, keep_weights=keep
-    ).fit()
+    trainer_of(cell, tmp_path / "run", keep_weights=keep).fit()
     found = {p.name: p.stat().st_size for p in (tmp_path / "run").iterdir()}
     assert found.keys() == {"cell.json", "record.jsonl", "result.json"} | (
         {"weights.pt"} if keep else set()

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from cases import Case, Row, images, rows
+from cases import Case, Row, rows, trainer_of
 from modulewise.cli import app
 from modulewise.config.cell import configurations
 from modulewise.config.plan import load_plan
@@ -86,13 +86,11 @@ def slow(trainer: Trainer, seconds: float) -> Trainer:
 
 
 def test_a_step_takes_what_it_takes(tmp_path: Path) -> None:
-    trainer = slow(
-        Trainer(Row(GREEDY, "resnet8").cell(), images(), tmp_path, CPU, say=lambda _: None), 0.05
-    )
-    trainer._place()
+    trainer = slow(trainer_of(Row(GREEDY, "resnet8").cell(), tmp_path), 0.05)
+    trainer.prepare()
     trainer.progress.epochs = 2
-    trainer._enter_phase()
-    assert profile.step_seconds(trainer) >= 0.05
+    trainer.enter_phase()
+    assert trainer.time_steps() >= 0.05
 
 
 @pytest.mark.parametrize(
@@ -114,11 +112,11 @@ def test_images_are_as_many_as_the_cell_trains_on() -> None:
     held = cell.model_copy(update={"data": cell.data.model_copy(update={"validation": 9})})
     for c, sizes in ((cell, (20, 0, 10)), (held, (20, 9, 10))):
         made = profile.images(c, Path("unused"))
-        assert (len(made.train), len(made.val) if made.val else 0, len(made.test)) == sizes
+        assert made.sizes == sizes
         assert (
             made.image == (3, 8, 8)
-            and made.train.x.dtype == torch.uint8
-            and set(made.train.y.tolist()) == {0, 1, 2, 3}
+            and made.parts.train.x.dtype == torch.uint8
+            and set(made.parts.train.y.tolist()) == {0, 1, 2, 3}
         )
 
 

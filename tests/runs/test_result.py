@@ -10,15 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from cases import BACKPROP, IMAGES, Case, Row, images
-from modulewise.data import batches
-from modulewise.engine.trainer import Trainer
+from cases import BACKPROP, IMAGES, Case, Row, images, trainer_of
 from modulewise.runs import result
 
 
 def run(row: Row, folder: Path, **training: object) -> result.Result:
     cell = row.cell(**training)
-    return Trainer(cell, images(), folder, torch.device("cpu"), say=lambda line: None).fit()
+    return trainer_of(cell, folder).fit()
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +116,7 @@ def test_a_budget_in_seconds_becomes_epochs_and_trains_from_the_start(tmp_path: 
 
 def test_a_step_time_that_is_known_is_not_measured(tmp_path: Path) -> None:
     """At one second an epoch, two seconds and a half pay for two epochs."""
-    per_epoch = math.ceil(len(images().train) / BACKPROP.cell().training.batch_size)
+    per_epoch = math.ceil(images().sizes.train / BACKPROP.cell().training.batch_size)
     made = run(BACKPROP, tmp_path / "known", seconds=2.5, step_seconds=1 / per_epoch)
     assert made.planned_epochs == made.epochs == 2
 
@@ -127,8 +125,7 @@ def test_a_validation_split_is_reported_apart(tmp_path: Path) -> None:
 
     entry = IMAGES.model_copy(update={"validation": 8})
     cell = BACKPROP.cell(epochs=1).model_copy(update={"data": entry})
-    loaded = batches.load(entry, Path("unused"))
-    made = Trainer(cell, loaded, tmp_path, torch.device("cpu"), say=lambda line: None).fit()
+    made = trainer_of(cell, tmp_path).fit()
     assert made.val_last is not None
     assert 0 <= made.val_last <= 100
 
@@ -140,12 +137,10 @@ def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_one_error_is_what_a_loop_over_the_test_images_counts(tmp_path: Path) -> None:
-    trainer = Trainer(
-        BACKPROP.cell(epochs=1), images(), tmp_path, torch.device("cpu"), say=lambda line: None
-    )
+    trainer = trainer_of(BACKPROP.cell(epochs=1), tmp_path)
     made = trainer.fit()
     trainer.method.eval()
-    test = images().test
+    test = images().parts.test
     with torch.no_grad():
         scores = [
             trainer.method.predict(images().normalise(x[None].float() / 255))[0] for x in test.x

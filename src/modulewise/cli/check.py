@@ -64,6 +64,7 @@ def check(
             shapes[name] = preflight.image(cell, data)
         except InvalidInput as error:
             raise InvalidInput(f"{root / made.datasets}: datasets.{name}: {error}") from None
+
     @cache
     def images(dataset: str) -> tuple[int, int]:
         return sources.sizes(catalog.datasets[dataset], data)

@@ -16,7 +16,9 @@ from modulewise.config.sweep import Sweep
 
 def schemas() -> dict[str, dict[str, Any]]:
     """File name -> schema: of sweeps, recipes and data sets, and of every method's options."""
-    options = {name: options_model("methods", name).model_json_schema() for name in names("methods")}
+    options = {
+        name: options_model("methods", name).model_json_schema() for name in names("methods")
+    }
     return {
         "sweep.schema.json": Sweep.model_json_schema(),
         "recipes.schema.json": Recipes.model_json_schema(),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from modulewise.config.options import OneOf, literal, names
 from modulewise.config.types import NUMBER, Frozen, Name, Positive, Side
-
 
 SOURCES, TASKS = names("data/sources"), names("tasks")
 TORCHVISION = tuple(literal("data/sources", "torchvision", "SIZES"))
@@ -44,6 +43,7 @@ class Dataset(Frozen):
     """Number of training images held out for selection, the same for every seed."""
     train_size: Annotated[int, Field(ge=2, le=2**24), NUMBER] = 512
     """Number of training images, of source `fake`; a quarter as many for testing."""
+
     @model_validator(mode="after")
     def _complete(self) -> Dataset:
         needs = literal("data/sources", self.source, "NEEDS")

@@ -124,7 +124,9 @@ def _class(kind: Kind, name: str) -> ast.ClassDef:
 def _arguments(docstring: str) -> dict[str, str]:
     """Argument -> its text in the section `Args:` of a docstring."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.MULTILINE | re.DOTALL)
-    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE) if section else []
+    found = (
+        re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1], re.MULTILINE) if section else []
+    )
     return {name: " ".join(text.split()) for name, text in found}
 
 

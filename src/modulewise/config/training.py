@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from modulewise.config.options import OneOf, names, options_model
-from modulewise.config.types import NUMBER, Count, Frozen, NonNegative, Positive
+from modulewise.config.types import NUMBER, Frozen, NonNegative, Positive
 
 
 class Settings(Frozen):
@@ -68,7 +68,9 @@ class Settings(Frozen):
             raise ValueError("a budget in seconds needs schedule joint; give epochs or flops")
         for name in _WITH_OPTIONS:
             if name != self.schedule and getattr(self, name) != _WITH_OPTIONS[name]():
-                raise ValueError(f"{name}: set, but schedule is {self.schedule}; set schedule: {name}")
+                raise ValueError(
+                    f"{name}: set, but schedule is {self.schedule}; set schedule: {name}"
+                )
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
             raise ValueError("nesterov needs a momentum above 0; set nesterov: false")
         return self
@@ -77,11 +79,15 @@ class Settings(Frozen):
     def schedule_options(self) -> dict[str, Any]:
         """The options of the schedule that is set."""
         options = getattr(self, self.schedule, None)
-        return {name: getattr(options, name) for name in type(options).model_fields} if options else {}
+        return (
+            {name: getattr(options, name) for name in type(options).model_fields} if options else {}
+        )
 
 
 _WITH_OPTIONS = {
-    name: model for name in names("schedules") if (model := options_model("schedules", name)).model_fields
+    name: model
+    for name in names("schedules")
+    if (model := options_model("schedules", name)).model_fields
 }
 
 if TYPE_CHECKING:
@@ -92,5 +98,8 @@ else:
         "TrainConfig",
         __base__=Settings,
         __doc__=Settings.__doc__,
-        **{name: (model, Field(model(), description=f"Options of schedule `{name}`.")) for name, model in _WITH_OPTIONS.items()},
+        **{
+            name: (model, Field(model(), description=f"Options of schedule `{name}`."))
+            for name, model in _WITH_OPTIONS.items()
+        },
     )

@@ -45,7 +45,9 @@ def augment(x: Tensor, crop_flip: CropFlip, config: Dataset) -> Tensor:
     image = x.float() / 255
     p = config.pad
     if p:
-        padded = F.pad(image, (p, p, p, p), mode="reflect" if config.padding == "reflect" else "constant")
+        padded = F.pad(
+            image, (p, p, p, p), mode="reflect" if config.padding == "reflect" else "constant"
+        )
         rows = crop_flip.down[:, None] + torch.arange(h, device=x.device)
         columns = crop_flip.right[:, None] + torch.arange(w, device=x.device)
         which = torch.arange(b, device=x.device)[:, None, None]

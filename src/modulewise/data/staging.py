@@ -45,7 +45,11 @@ def staged(config: Dataset, root: Path) -> tuple[Dataset, Path]:
                 aside = home / "copying"
                 shutil.rmtree(aside, ignore_errors=True)
                 aside.unlink(missing_ok=True)
-                _ = shutil.copytree(source, aside) if source.is_dir() else shutil.copy2(source, aside)
+                _ = (
+                    shutil.copytree(source, aside)
+                    if source.is_dir()
+                    else shutil.copy2(source, aside)
+                )
                 aside.rename(copy)
     except (OSError, shutil.Error) as error:
         raise InvalidInput(f"{STAGE}={stage}: cannot hold a copy of {source}: {error}") from None

@@ -204,9 +204,7 @@ class Trainer:
         """Number of epochs the budget resolves to, given the seconds of a joint step where it is in
         seconds."""
         seen, steps = self.data.seen, self.data.steps
-        return budget.epochs(
-            self.training, self.schedule, self.flops, seen, steps, step_seconds
-        )
+        return budget.epochs(self.training, self.schedule, self.flops, seen, steps, step_seconds)
 
     def _train(self) -> Ended | None:
         p = self.progress
@@ -285,9 +283,7 @@ class Trainer:
         *auxiliary, overall = self.evaluate("test")
         assert overall is not None, "the net's own head gives outputs of the task"
         metrics: dict[str, float] = {f"test_{name}/overall": overall}
-        metrics |= {
-            f"test_{name}/module_{k}": e for k, e in enumerate(auxiliary) if e is not None
-        }
+        metrics |= {f"test_{name}/module_{k}": e for k, e in enumerate(auxiliary) if e is not None}
         best = min if self.metric.direction == "lower" else max
         metrics[f"test_{name}/best"] = best(
             [h[f"test_{name}/overall"] for h in p.history] + [overall]
@@ -360,7 +356,10 @@ class Trainer:
             )
         self.progress = Progress(**state["progress"])
         if state["device"] == device.describe(self.device):
-            self.memory.peak, self.memory.growth = state["memory"]["peak"], state["memory"]["growth"]
+            self.memory.peak, self.memory.growth = (
+                state["memory"]["peak"],
+                state["memory"]["growth"],
+            )
         else:  # costs of two devices do not add up
             self.progress.exclusive, self.progress.times = False, []
         self.method.load_state_dict(state["method"])

@@ -36,9 +36,7 @@ def build(
         [3, 3, 2, 2]
     """
     name = training.schedule
-    made: type[Schedule] = getattr(
-        importlib.import_module(f"{__name__}.{name}"), class_name(name)
-    )
+    made: type[Schedule] = getattr(importlib.import_module(f"{__name__}.{name}"), class_name(name))
     try:
         return made(training, k, batches, seed, **training.schedule_options)
     except ValueError as error:

@@ -118,7 +118,7 @@ def descend(
     Returns:
         The losses by name, detached.
     """
-    optimizers.zero_grad(k)
+    optimizers.zero_grad()
     values: dict[str, Tensor] = {}
     while True:
         with precision():

@@ -39,9 +39,9 @@ import torch
 from torch import Tensor
 
 from modulewise.config.training import TrainConfig
-from modulewise.method import Batch, Local, Method, State
 from modulewise.config.types import Count, Slowdowns
 from modulewise.data.base import Data
+from modulewise.method import Batch, Local, Method, State
 from modulewise.optim import ModuleOptimizers, learning_rate
 from modulewise.rng import generator
 from modulewise.schedules._base import Precision, Schedule, descend, freeze
@@ -112,9 +112,7 @@ class Asynchronous(Schedule):
         for _ in range(done, self.updates * self.steps_per_epoch):
             yield self.turn(method, data.batch, precision)
 
-    def turn(
-        self, method: Method, numbered: Callable[[int], Batch], precision: Precision
-    ) -> Batch:
+    def turn(self, method: Method, numbered: Callable[[int], Batch], precision: Precision) -> Batch:
         """Give out turns until a module is to learn; finished ones feed meanwhile. The batch it
         learns on.
 

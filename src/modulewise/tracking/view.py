@@ -176,7 +176,9 @@ def _resolved(content: dict[str, Any]) -> dict[str, Any]:
         cell = Cell.model_validate(content)
     except ValidationError:
         return content
-    options = options_model("methods", cell.method).model_validate(cell.options).model_dump(mode="json")
+    options = (
+        options_model("methods", cell.method).model_validate(cell.options).model_dump(mode="json")
+    )
     return cell.model_dump(mode="json") | {"options": options}
 
 

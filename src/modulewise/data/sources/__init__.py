@@ -124,14 +124,24 @@ def check_fit(config: Dataset, image: Sequence[int]) -> None:
     """
     c, h, w = image
     if config.padding == "reflect" and config.pad >= min(h, w):
-        raise InvalidInput(f"pad: {config.pad} pixels cannot be reflected in images of {h}x{w}; at "
-                           f"most {min(h, w) - 1}")
+        raise InvalidInput(
+            f"pad: {config.pad} pixels cannot be reflected in images of {h}x{w}; at "
+            f"most {min(h, w) - 1}"
+        )
     if (config.mean is None) != (config.std is None):
-        raise InvalidInput(f"{'std' if config.std is None else 'mean'}: missing; give mean and std "
-                           f"together, or neither")
-    if config.mean is not None and config.std is not None and not len(config.mean) == len(config.std) == c:
-        raise InvalidInput(f"mean and std need {c} values each, one a channel; got "
-                           f"{len(config.mean)} and {len(config.std)}")
+        raise InvalidInput(
+            f"{'std' if config.std is None else 'mean'}: missing; give mean and std "
+            f"together, or neither"
+        )
+    if (
+        config.mean is not None
+        and config.std is not None
+        and not len(config.mean) == len(config.std) == c
+    ):
+        raise InvalidInput(
+            f"mean and std need {c} values each, one a channel; got "
+            f"{len(config.mean)} and {len(config.std)}"
+        )
 
 
 def user_path(config: Dataset) -> Path:
@@ -149,4 +159,6 @@ def user_path(config: Dataset) -> Path:
 def describe(made: Arrays) -> str:
     """One line of JSON: shapes and class counts."""
     x, y, tx, ty = made
-    return json.dumps({"train": list(x.shape), "test": list(tx.shape), "classes": int(max(y.max(), ty.max())) + 1})
+    return json.dumps(
+        {"train": list(x.shape), "test": list(tx.shape), "classes": int(max(y.max(), ty.max())) + 1}
+    )

@@ -38,8 +38,9 @@ def arrays(config: Dataset, root: Path, download: bool) -> Arrays:
         out += [np.stack(images), np.asarray(made.targets, dtype=np.int64)]
         names.append(made.classes)
     if names[0] != names[1]:
-        raise InvalidInput(f"{config.path}: train/ and test/ hold other class folders: {names[0]} "
-                           f"and {names[1]}")
+        raise InvalidInput(
+            f"{config.path}: train/ and test/ hold other class folders: {names[0]} and {names[1]}"
+        )
     return tuple(out)  # type: ignore[return-value]
 
 

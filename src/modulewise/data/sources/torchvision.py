@@ -37,7 +37,12 @@ def arrays(config: Dataset, root: Path, download: bool) -> Arrays:
             choice = {"split": part} if by_split else {"train": part == "train"}
             made = made_by(root=str(root / name), download=download, **choice)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            if isinstance(error, OSError) and error.errno in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+                errno.EROFS,
+                errno.EFBIG,
+            ):
                 raise
             fix = f"fetch it with: modulewise data --dataset NAME (folder {root / name})"
             said = str(error).replace("You can use download=True to download it", "").strip(" .")

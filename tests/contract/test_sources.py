@@ -1,0 +1,62 @@
+"""What every data source must give: sizes without reading, shapes, the same images each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cases import SOURCES
+from modulewise.config.dataset import Dataset
+from modulewise.config.options import names
+from modulewise.config.training import TrainConfig
+from modulewise.data import sources
+from modulewise.data.load import load
+
+
+@pytest.fixture(params=SOURCES)
+def entry(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Dataset:
+    """An entry of every source, in a folder that holds a user's files."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (6, 3, 8, 8), dtype=np.uint8), np.arange(6) % 2
+    np.savez("mine.npz", x_train=x, y_train=y, x_test=x[:4], y_test=y[:4])
+    for part, n in (("train", 6), ("test", 4)):
+        for i in range(n):
+            folder = Path("mine", part, "ab"[y[i]])
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(x[i].transpose(1, 2, 0)).save(folder / f"{i}.png")
+    return Dataset(source=request.param, **SOURCES[request.param])
+
+
+def test_every_source_has_a_row() -> None:
+    rows = SOURCES.keys() | {"torchvision"}
+    assert set(names("data/sources")) == rows, "add a row to SOURCES in tests/cases.py"
+
+
+def test_what_is_said_beforehand_is_what_is_read(entry: Dataset) -> None:
+    sources.check_files(entry)
+    x_train, y_train, x_test, y_test = sources.arrays(entry, Path())
+    assert sources.sizes(entry, Path()) == (len(x_train), len(x_test))
+    image, classes = sources.shape_and_classes(entry, Path())
+    assert x_train.shape[1:] == x_test.shape[1:] == image
+    assert x_train.dtype == x_test.dtype == np.uint8
+    assert y_train.dtype == y_test.dtype == np.int64
+    assert 0 <= min(y_train.min(), y_test.min()) <= max(y_train.max(), y_test.max()) < classes
+
+
+def test_data_give_batches_of_what_they_say(entry: Dataset) -> None:
+    training = TrainConfig(batch_size=4)
+    data, again = (load(entry, Path(), training, 0) for _ in range(2))
+    assert data.digest == again.digest
+    batches = list(data.batches(1))
+    assert len(batches) == data.steps and sum(len(b.y) for b in batches) == data.seen
+    for number, (a, b) in enumerate(zip(batches, again.batches(1), strict=True)):
+        assert a.x.shape[1:] == data.image and torch.equal(a.x, b.x)
+        assert torch.equal(data.batch(number).x, a.x)
+    assert sum(len(y) for _, y in data.eval_batches("test")) == data.sizes.test

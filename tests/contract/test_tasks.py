@@ -1,0 +1,62 @@
+"""What every task must give: a loss that rewards what its metric does, and a metric of a split."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cases import CLASSES, TASKS
+from modulewise import tasks
+from modulewise.config.options import names
+from modulewise.task import Task
+
+
+@pytest.fixture(params=TASKS)
+def task(request: pytest.FixtureRequest) -> Task:
+    """Every task, of four classes."""
+    return tasks.build(request.param, CLASSES)
+
+
+def drawn(task: Task, n: int = 40) -> tuple[Tensor, Tensor]:
+    """Targets, and scores that are right in every one of them."""
+    torch.manual_seed(0)
+    targets = torch.randint(task.outputs, task.placeholder(n, (3, 8, 8), "cpu").shape)
+    return targets, 10 * F.one_hot(targets, task.outputs).movedim(-1, 1).float()
+
+
+def figure(task: Task, scores: Tensor, targets: Tensor, size: int = 1000) -> float:
+    counter = task.counter()
+    for s, t in zip(scores.split(size), targets.split(size), strict=True):
+        counter.update(s, t)
+    return counter.compute()
+
+
+def test_every_task_has_a_row() -> None:
+    assert set(names("tasks")) == set(TASKS), "add a row to TASKS in tests/cases.py"
+
+
+def test_a_split_is_counted_the_same_in_any_batches(task: Task) -> None:
+    targets, right = drawn(task)
+    scores = right + 8 * torch.randn(right.shape)
+    whole = figure(task, scores, targets)
+    assert whole not in (0.0, 100.0)
+    for size in (1, 7, 40):
+        assert figure(task, scores, targets, size) == pytest.approx(whole, rel=1e-12)
+
+
+def test_loss_and_metric_agree_on_what_is_better(task: Task) -> None:
+    targets, right = drawn(task)
+    noisy = right + 20 * torch.randn(right.shape)
+    assert task.loss(right, targets) < task.loss(noisy, targets)
+    better, worse = figure(task, right, targets), figure(task, noisy, targets)
+    assert task.metric.rank(better) < task.metric.rank(worse)
+
+
+def test_placeholders_are_targets(task: Task) -> None:
+    targets, scores = drawn(task, 6)
+    made = task.placeholder(6, (3, 8, 8), "cpu")
+    assert made.shape == targets.shape and made.dtype == targets.dtype
+    assert torch.isfinite(task.loss(scores, made))
+    assert task.placeholder(6, (3, 8, 8), "meta").is_meta
