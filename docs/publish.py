@@ -98,8 +98,9 @@ def of_headline(rows: pd.DataFrame) -> str:
         text += line(row, error, *ratios)
     n = rows["n"].max()
     text += "\nMADE: test error of the last epoch in\n"
-    text += f"percent, mean ± standard deviation of {n} seeds (provisional: so few tell little); memory is the allocator's peak; memory,\n"
-    text += "time and MACs are multiples of Backprop's; helpers' FLOPs are their share of a training step's. `-`: not comparable, the core\n"
+    text += f"percent, mean ± standard deviation of {n} seeds (provisional: so few tell little); "
+    text += "memory is the allocator's peak; memory,\ntime and MACs are multiples of Backprop's; "
+    text += "helpers' FLOPs are their share of a training step's. `-`: not comparable, the core\n"
     return text + "was shared.\n"
 
 
@@ -113,7 +114,10 @@ def of_exhibit(found: pd.DataFrame) -> str:
             *(beside(by.loc[metric], 2 if metric == "memory_gb" else 1) for metric in EXHIBIT),
         )
     text += "\nMADE: peak memory is the largest sum of live\n"
-    text += "tensor bytes in a training step; the paper's is the smallest memory of a Titan Xp with which a run works. The paper's FLOPs\n"
+    text += (
+        "tensor bytes in a training step; the paper's is the smallest memory of a Titan Xp with "
+    )
+    text += "which a run works. The paper's FLOPs\n"
     return text + "are those that helpers add, ours also hold what isolated modules save.\n"
 
 

@@ -83,8 +83,8 @@ def test_enough_tasks_are_shown(site: Any) -> None:
     s.fill("greedy", 2, [19.0, 19.1, 19.2])
     words = s.words()
     assert (
-        "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs Tasks P(lower test error than Backprop) [95 "
-        "%] "
+        "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs Tasks "
+        "P(lower test error than Backprop) [95 %] "
         "DGL & co_1 2 – 8 1 10 – 70 25.0 % – 70.0 % 3 1.00 [1.00, 1.00]"
     ) in words
     assert "Performance profiles over 3 tasks" in words

@@ -15,7 +15,10 @@ SWEEP: dict[str, Any] = {
     "title": "Small",
     "grids": [GRID | {"recipes": ["backprop", "dgl", "greedy"], "modules": [2, 4], "seeds": 4}],
 }
-HEADER = "dataset,network,recipe,modules,metric,value,spread,spread_kind,n,selection,epochs,split,tolerance,source,note"
+HEADER = (
+    "dataset,network,recipe,modules,metric,value,spread,spread_kind,n,selection,epochs,split,"
+    "tolerance,source,note"
+)
 DGL = "fake,resnet8,dgl,2,test_error,11.0,0.2,sd,5,last,3,test,0.5,a paper,"
 EXHIBIT: dict[str, Any] = {
     "title": "A paper, table 1",

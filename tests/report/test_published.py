@@ -18,7 +18,10 @@ from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput
 
 ROOT = Path(__file__).parents[2]
-HEADER = "dataset,network,recipe,modules,metric,value,spread,spread_kind,n,selection,epochs,split,tolerance,source,note"
+HEADER = (
+    "dataset,network,recipe,modules,metric,value,spread,spread_kind,n,selection,epochs,split,"
+    "tolerance,source,note"
+)
 DGL = "fake,resnet8,dgl,2,test_error,11.0,0.2,sd,5,last,3,test,0.5,a paper,"
 
 

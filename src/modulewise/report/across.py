@@ -120,8 +120,8 @@ def improvement(found: Tasks) -> pd.DataFrame:
 def profile(
     found: Tasks, recipe: str, over: Sequence[tuple[GridPoint, int]], at: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Share of a recipe's runs whose value relative to the baseline's mean is some number or better;
-    every task counts the same.
+    """Share of a recipe's runs whose value relative to the baseline's mean is some number or
+    better; every task counts the same.
 
     Args:
         found: the tasks.

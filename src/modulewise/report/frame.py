@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from modulewise.config.cell import Cell
 from modulewise.config.plan import Plan
 from modulewise.config.resolve import Catalog
 from modulewise.runs import result
@@ -52,14 +53,14 @@ class Frame:
 
     Attributes:
         runs: one row per cell, in the sweep's order: what it is, its `state` and `reason`, and the
-            columns of `NUMBERS` (`value`: the primary metric, memory in bytes), `TEXTS`, `exclusive`, `stale`
-            (made with other training code), `versions` (JSON).
+            columns of `NUMBERS` (`value`: the primary metric, memory in bytes), `TEXTS`,
+            `exclusive`, `stale` (made with other training code), `versions` (JSON).
         curves: the primary metric after every epoch of done runs: `path`, `epoch`, `value`.
         depth: the primary metric of every module's own head, done runs: `path`, `module` (from 1),
             `value`.
         baseline: name of the recipe the others are compared with; None if the sweep has none.
         labels: recipe -> label, in the sweep's order.
-        metrics: data set -> its primary metric, as far as a result has named it.
+        metrics: data set -> its primary metric, as far as a run has named it.
     """
 
     runs: pd.DataFrame
@@ -75,7 +76,7 @@ class Frame:
         return list(dict.fromkeys(map(self.metric, self.runs["dataset"].unique())))
 
     def metric(self, dataset: str) -> PrimaryMetric:
-        """The primary metric of a data set; test error as long as no result has named it."""
+        """The primary metric of a data set; test error as long as no run has named it."""
         return self.metrics.get(dataset, PrimaryMetric())
 
 
@@ -92,27 +93,15 @@ def read(plan: Plan, runs: Path) -> Frame:
     metrics: dict[str, PrimaryMetric] = {}
     states = run_states((cell for _, cell in plan.reported), runs)
     for (grid, cell), run in zip(plan.reported, states, strict=True):
-        state, long_reason, found = run.state, _reason(run), run.result
-        if found and found.metric != (known := metrics.setdefault(cell.dataset, found.metric)):
-            long_reason = f"{result.FILE}: metric {found.metric.name}, others have {known.name}"
-            state, found = "damaged", None
-        reason = textwrap.shorten(long_reason, 240, placeholder=" …")
-        row: dict[str, Any] = {
-            k: getattr(cell, k)
-            for k in ("path", "dataset", "network", "recipe", "method", "modules", "seed")
-        }
-        row |= {
+        state, reason, found = _against_others(cell, run, metrics)
+        said = {
             "label": labels[cell.recipe],
             "settings": settings[grid],
             "batch_size": cell.training.batch_size,
+            "state": state,
+            "reason": textwrap.shorten(reason, 240, placeholder=" …"),
         }
-        row |= {"state": state, "reason": reason} | {
-            k: _get(found, v) for k, v in (NUMBERS | TEXTS).items()
-        }
-        row["exclusive"] = bool(found and found.origin.exclusive)
-        row["stale"] = bool(found and found.origin.source != source_hash())
-        row["versions"] = json.dumps(found.origin.versions, sort_keys=True) if found else None
-        rows.append(row)
+        rows.append(_cell(cell) | said | _numbers(found))
         if found and state == "done":
             curves += [(cell.path, *point) for point in _curve(run.history, found.metric)]
             depth += [
@@ -131,6 +120,38 @@ def read(plan: Plan, runs: Path) -> Frame:
         labels,
         metrics,
     )
+
+
+def _against_others(
+    cell: Cell, run: RunState, metrics: dict[str, PrimaryMetric]
+) -> tuple[str, str, result.Result | None]:
+    """State, reason and result of a run; `damaged` if its metric is not that of the runs before it.
+
+    Args:
+        cell: the cell.
+        run: its run.
+        metrics: data set -> primary metric of the runs before it; a new one is added.
+    """
+    if not (run.result or run.history.starts):
+        return run.state, _reason(run), None
+    others = metrics.setdefault(cell.dataset, run.metric)
+    if run.metric == others:
+        return run.state, _reason(run), run.result
+    return "damaged", f"primary metric {run.metric.name}; other runs have {others.name}", None
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    names = ("path", "dataset", "network", "recipe", "method", "modules", "seed")
+    return {name: getattr(cell, name) for name in names}
+
+
+def _numbers(found: result.Result | None) -> dict[str, Any]:
+    """The columns that a result fills."""
+    return {name: _get(found, where) for name, where in (NUMBERS | TEXTS).items()} | {
+        "exclusive": bool(found and found.origin.exclusive),
+        "stale": bool(found and found.origin.source != source_hash()),
+        "versions": json.dumps(found.origin.versions, sort_keys=True) if found else None,
+    }
 
 
 def _settings(plan: Plan) -> list[str]:

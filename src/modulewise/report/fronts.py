@@ -1,4 +1,4 @@
-"""The primary metric against what it costs, memory or time, with the Pareto front; comparable runs only."""
+"""The primary metric against memory or time, with the Pareto front; comparable runs only."""
 
 from __future__ import annotations
 

@@ -173,7 +173,8 @@ def _obstacles(
     if reference.epochs is None:
         yield "the published number of epochs is unknown"
     elif epochs != [reference.epochs]:
-        yield f"ours trained {' or '.join(map(str, epochs))} epochs, the published {reference.epochs}"
+        trained = " or ".join(map(str, epochs))
+        yield f"ours trained {trained} epochs, the published {reference.epochs}"
     if reference.training == "other":
         yield "published with other training settings"
     if reference.split != "test":
@@ -316,8 +317,8 @@ def _verdict(row: pd.Series, direction: Direction) -> Item:
             )
         if row["verdict"] == "reproduced" and row["p_holm"] < LEVEL:
             notes.append(
-                f"inside the tolerance, yet {side(row['difference'], direction)}: the difference is "
-                f"not zero"
+                f"inside the tolerance, yet {side(row['difference'], direction)}: the "
+                f"difference is not zero"
             )
         word = f"({word})" if row["n"] < PROVISIONAL else word
     return Item(word, tuple(notes))
