@@ -88,6 +88,9 @@ CASES = [
     Case("horizon", {"reach": 1, "feature_dim": 16}),
     Case("horizon", {"reach": 2, "feature_dim": 16}, modules=4, networks=("resnet8", "mlp4x32")),
     Case("horizon", {"reach": 3, "discount": 0.5, "feature_dim": 16}),
+    Case("toy_dni", networks=("mlp3x32",)),
+    Case("toy_dfa"),
+    Case("toy_dtp", networks=("mlp3x32",)),
 ]
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+import toys  # noqa: F401
 from modulewise.config.resolve import Catalog
 
 ROOT = Path(__file__).parent.parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -16,13 +17,17 @@ from modulewise.config.cell import Cell
 from modulewise.config.options import names, options_model
 from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput, parse
-from modulewise.method import Batch, Method
+from modulewise.method import Batch, Feedback, Method
 from modulewise.methods import method_class
 
 RECIPES = Path(__file__).parents[2] / "config" / "recipes.yaml"
 FILES = sorted(
-    p.stem for p in Path(modulewise.methods.__file__).parent.glob("*.py") if p.stem != "__init__"
+    p.stem
+    for folder in modulewise.methods.__path__
+    for p in Path(folder).glob("*.py")
+    if p.stem != "__init__"
 )
+"""Of all methods, the tests' toys included."""
 
 
 def test_every_method_file_is_found_by_its_name() -> None:
@@ -57,6 +62,9 @@ class TestClass:
     )
     def test_declarations_are_true_or_false(self, method: str, declaration: str) -> None:
         assert isinstance(getattr(method_class(method), declaration), bool)
+
+    def test_feedback_is_one_of_three(self, method: str) -> None:
+        assert method_class(method).feedback in get_args(Feedback)
 
     def test_the_signature_and_the_options_model_agree(self, method: str) -> None:
         parameters = inspect.signature(method_class(method).__init__).parameters.values()

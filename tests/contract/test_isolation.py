@@ -37,36 +37,11 @@ def test_a_loss_reaches_only_the_groups_it_names(row: Row) -> None:
         method.zero_grad(set_to_none=True)
         loss.value.backward()
         assert reached(method) <= set(loss.groups), loss.name
-        assert reached(method), f"{loss.name} reaches no parameter"
+        modules = [int(name.split("/")[1]) for name in reached(method)]
+        assert modules, f"{loss.name} reaches no parameter"
+        assert max(modules) - min(modules) < method.horizon, f"{loss.name} reaches {modules}"
         seen.append(loss.name)
     assert len(set(seen)) == len(seen), "losses need different names"
-
-
-@rows()
-def test_the_horizon_is_how_far_back_gradients_come_from(row: Row) -> None:
-    """The first module's gradient depends on module m, its helpers included, if and only if m lies
-    within the horizon."""
-
-    def first(disturbed: int) -> list[Tensor]:
-        method = row.build().train()
-        with torch.no_grad():
-            for p in (
-                p
-                for name in method.groups()
-                if name.endswith(f"/{disturbed}")
-                for p in method.groups()[name]
-            ):
-                p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)), alpha=0.1)
-        for loss in method.losses(a_batch()):
-            loss.value.backward()
-        return [p.grad.clone() for p in method.trunk[0].parameters()]
-
-    declared = row.build().horizon
-    assert 1 <= declared <= row.case.modules
-    base = first(disturbed=-1)
-    for m in range(1, row.case.modules):
-        same = all(torch.equal(a, b) for a, b in zip(base, first(m), strict=True))
-        assert same == (m >= declared), f"module {m}, horizon {declared}"
 
 
 @rows(can_be_split)
@@ -92,12 +67,18 @@ def test_state_that_crosses_a_cut_is_detached(row: Row) -> None:
 
 @rows()
 def test_every_parameter_gets_a_gradient_in_a_step(row: Row) -> None:
+    """And every group one that is not zero; what learns from later modules, which may wait for
+    theirs, within K steps."""
     method = row.build().train()
-    for loss in method.losses(a_batch()):
-        loss.value.backward()
-    idle = [name for name, p in method.named_parameters() if p.requires_grad and p.grad is None]
-    assert not idle
-    still = [n for n, g in method.groups().items() if not any(p.grad.abs().max() > 0 for p in g)]
+    optimizer = torch.optim.SGD(method.parameters(), 0.05)
+    still = set(method.groups())
+    for _ in range(method.k if method.feedback == "later" else 1):
+        method.zero_grad()
+        for loss in method.losses(a_batch()):
+            loss.value.backward()
+        optimizer.step()
+        assert not [name for name, p in method.named_parameters() if p.grad is None]
+        still -= {n for n, g in method.groups().items() if any(p.grad.abs().max() > 0 for p in g)}
     assert not still
 
 
@@ -151,6 +132,7 @@ def test_a_stage_runs_in_train_mode_once_a_step(row: Row) -> None:
     assert set(counts.values()) == {1}
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
 @rows()
 def test_a_bf16_step_moves_fp32_weights_by_finite_amounts(row: Row) -> None:
     method = row.build()

@@ -17,12 +17,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import CoreSchema, core_schema
 
+import modulewise
 from modulewise.config import types
 from modulewise.errors import choose
 
 Kind = Literal["methods", "schedules", "data/sources", "tasks"]
 """Folder whose files are found by name."""
-ROOT = Path(__file__).parents[1]
 _TYPES = {name: value for name, value in vars(types).items() if not name.startswith("_")} | {
     "int": types.Int,
     "float": types.Float,
@@ -37,8 +37,7 @@ def names(kind: Kind) -> tuple[str, ...]:
         >>> names("schedules")
         ('asynchronous', 'joint', 'sequential')
     """
-    files = (ROOT / kind).glob("*.py")
-    return tuple(sorted(p.stem for p in files if not p.stem.startswith("_")))
+    return tuple(sorted(_files(kind)))
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,13 @@ def literal(kind: Kind, name: str, variable: str, default: Any = None) -> Any:
 
 @cache
 def _tree(kind: Kind, name: str) -> ast.Module:
-    return ast.parse((ROOT / kind / f"{name}.py").read_text())
+    return ast.parse(_files(kind)[name].read_text())
+
+
+def _files(kind: Kind) -> dict[str, Path]:
+    """Name -> file, in every folder of the package's path, to which tests add one of their own."""
+    files = (p for folder in modulewise.__path__ for p in Path(folder, kind).glob("*.py"))
+    return {p.stem: p for p in files if not p.stem.startswith("_")}
 
 
 def _class(kind: Kind, name: str) -> ast.ClassDef:
