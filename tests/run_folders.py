@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ def write(
     return folder
 
 
-def finish(runs: Path, cell: Cell, status: str = "done", /, **values: Any) -> Result:
+def finish(
+    runs: Path, cell: Cell, status: str = "done", /, *, device: str = "a CPU", **values: Any
+) -> Result:
     """Write a run's result."""
     content = {
         "cell": cell,
@@ -98,7 +101,7 @@ def finish(runs: Path, cell: Cell, status: str = "done", /, **values: Any) -> Re
         "cuts": [],
         "cost": Cost(),
         "origin": Origin(
-            device="a CPU",
+            device=device,
             exclusive=True,
             host="h",
             starts=1,
@@ -139,3 +142,27 @@ def ledger(runs: Path, *events: dict[str, Any], torn: str = "") -> dict[str, job
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(e) + "\n" for e in events) + torn)
     return jobs.read(path)
+
+
+def make(state: str, runs: Path, cell: Cell) -> None:
+    """Bring a run into a state; the last epoch of a run that has begun is 4 of 9."""
+    now = time.time()
+    here, dead = start(cell, now, slurm_job="7"), start(cell, now, pid=gone())
+    trained = metric(4, now + 4)
+    match state:
+        case "waiting":
+            pass
+        case "queued":
+            write(runs, cell, dead, trained, log="x  asked to stop; saved\n")
+            ledger(runs, submitting("a", [cell], now), submitted("a", "7", t=now))
+        case "running":
+            write(runs, cell, here, trained)
+        case "stopped":
+            write(runs, cell, dead, trained, log="x  epoch 4/9\n")
+        case "failed":
+            write(runs, cell, dead, trained, workflow="RuntimeError: broken\n")
+        case "damaged":
+            (write(runs, cell, dead, trained, end(now)) / "result.json").write_text('{"cell":')
+        case _:
+            write(runs, cell, dead, trained, end(now, state))
+            finish(runs, cell, state)

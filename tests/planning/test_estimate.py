@@ -3,7 +3,6 @@ it."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import run_folders
 from cases import BACKPROP, CASES, Row, trainer_of
 from modulewise.cli import app
 from modulewise.config.cell import Cell, configurations
@@ -22,7 +22,6 @@ from modulewise.data import sources
 from modulewise.engine import flops
 from modulewise.errors import InvalidInput, parse
 from modulewise.planning import estimate, preflight, timings
-from modulewise.runs import record
 
 ROOT = Path(__file__).parents[2]
 GRID: dict[str, Any] = {
@@ -77,13 +76,11 @@ def profile_file(folder: Path, cells: list[Cell], seconds: float) -> Path:
 
 
 def finish(folder: Path, cell: Cell, seconds: float, status: str = "done") -> None:
-    run = folder / "runs" / cell.path
-    run.mkdir(parents=True)
-    events = [{"ev": "start", "t": 1000}, {"ev": "end", "t": 1000 + int(seconds * 1000)}]
-    (run / record.FILE).write_text("".join(json.dumps(e) + "\n" for e in events))
-    (run / "result.json").write_text(
-        json.dumps({"status": status, "origin": {"device": "Another device"}})
+    runs = folder / "runs"
+    run_folders.write(
+        runs, cell, run_folders.start(cell, run_folders.T), run_folders.end(run_folders.T + seconds)
     )
+    run_folders.finish(runs, cell, status, device="Another device")
 
 
 def test_seeds_share_a_configuration_and_nothing_else_does(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from modulewise.runs import record
 from modulewise.runs.record import Record
 from modulewise.runs.result import Cost, Origin, Result
 from modulewise.tracking import mirror, view
+from run_folders import ledger, submitted, submitting
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -392,18 +393,40 @@ def test_one_bad_run_does_not_stop_the_others(
     tmp_path: Path, store: tuple[str, Path], dataset: str
 ) -> None:
     bad, good = whole(cell_of(dataset, seed=0), tmp_path), whole(cell_of(dataset, seed=1), tmp_path)
-    (bad / "result.json").write_text("{")
+    (bad / record.FILE).write_text('{"ev":"start","t":1}\n')
     Record(tmp_path / "empty").close()
     lines: list[str] = []
     counts = mirror.mirror(tmp_path, *store, say=lines.append)
     assert (counts.runs, counts.new, counts.failed, counts.unchanged) == (3, 1, 1, 1)
-    assert (
-        len(lines) == 1
-        and lines[0].startswith(f"failed: {bad.relative_to(tmp_path)}: ")
-        and "\n" not in lines[0]
-    )
+    (line,) = lines
+    assert str(bad.relative_to(tmp_path)) in line and "\n" not in line
     (run,) = runs_of(store[0], dataset)
     assert_equal(store[0], run, good)
+
+
+def test_a_state_that_changes_without_a_file_is_sent(
+    tmp_path: Path, store: tuple[str, Path], dataset: str
+) -> None:
+    """A process is killed, a job is submitted again: no file of the run says so."""
+    cell, runs = cell_of(dataset), tmp_path / "runs"
+    sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    log, folder = begin(cell, runs, host=socket.gethostname(), pid=sleeper.pid)
+    log.close()
+
+    def shown() -> tuple[str, str]:
+        assert mirror.mirror(runs, *store).failed == 0
+        (run,) = runs_of(store[0], dataset)
+        return run.data.tags["status"], run.info.status
+
+    assert shown() == ("running", "RUNNING")
+    sleeper.communicate(b"\n")
+    assert shown() == ("stopped", "KILLED")
+    again = 1000 + record.read(folder).starts[-1]["t"] / 1000
+    ledger(runs, submitting("a", [cell], again), submitted("a", "7", t=again))
+    assert shown() == ("queued", "SCHEDULED")
+    assert mirror.mirror(runs, *store).unchanged == 1
+    (folder / "result.json").write_text("{")
+    assert shown() == ("damaged", "FAILED")
 
 
 def test_the_sweep_is_that_of_the_first_who_names_it(

@@ -14,6 +14,7 @@ import pytest
 from test_tracking import begin, cell_of, finish, values_of, whole
 
 from modulewise.runs import record
+from modulewise.runs.state import run_state
 from modulewise.tracking import mirror, plot, reports
 from modulewise.tracking import store as store_module
 from modulewise.tracking.view import Wanted, wanted
@@ -58,7 +59,8 @@ def test_learning_curves_are_drawn_once_and_at_the_end(
 
 @pytest.mark.parametrize("modules", [1, 2, 16])
 def test_any_run_can_be_drawn(tmp_path: Path, modules: int) -> None:
-    want = wanted(whole(cell_of("curves", modules=modules), tmp_path))
+    cell = cell_of("curves", modules=modules)
+    want = wanted(whole(cell, tmp_path), run_state(cell, tmp_path))
     assert want is not None
     strange = [
         ("test_error/overall", 5, math.nan, 0),
@@ -111,9 +113,7 @@ def test_runs_mirrored_by_an_older_version_are_brought_up_to_date(
     whole(cell_of("older"), tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(mirror, "SCHEMA", 1)
-        patch.setattr(
-            "modulewise.tracking.view._summary", lambda final: {"cost/train_seconds": 1.0}
-        )
+        patch.setattr("modulewise.tracking.view._summary", lambda made: {"cost/train_seconds": 1.0})
         mirror.mirror(tmp_path, *store)
     assert mirror.mirror(tmp_path, *store).new == 1, "it held what this version does not send"
     client = mlflow.MlflowClient(store[0])

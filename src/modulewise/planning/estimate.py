@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import textwrap
 from collections import Counter
@@ -13,7 +12,7 @@ from typing import Any
 
 from modulewise.config.cell import Cell
 from modulewise.config.limits import Limits
-from modulewise.runs import record, result
+from modulewise.runs.state import run_state
 from modulewise.units import disk, time
 
 FILES = 7
@@ -87,7 +86,7 @@ def finished(cells: Sequence[Cell], runs: Path, most: int = 3) -> dict[str, tupl
     took: dict[str, list[tuple[float, str]]] = {}
     for cell in cells:
         mine = took.setdefault(cell.configuration, [])
-        if len(mine) < most and (found := _took(runs / cell.path)):
+        if len(mine) < most and (found := _took(cell, runs)):
             mine.append(found)
     return {
         name: (statistics.median(s for s, _ in found), found[-1][1])
@@ -96,15 +95,12 @@ def finished(cells: Sequence[Cell], runs: Path, most: int = 3) -> dict[str, tupl
     }
 
 
-def _took(folder: Path) -> tuple[float, str] | None:
-    try:
-        made = json.loads((folder / result.FILE).read_bytes())
-        spans = record.read(folder).spans
-        if made["status"] != "done" or not spans:
-            return None
-        return sum(end - begun for begun, end in spans) / 1000, str(made["origin"]["device"])
-    except (OSError, ValueError, KeyError, TypeError):
+def _took(cell: Cell, runs: Path) -> tuple[float, str] | None:
+    """Wall time in seconds and device of a run that is done and has a record."""
+    found = run_state(cell, runs)
+    if found.state != "done" or not found.result or not found.cost.starts:
         return None
+    return found.cost.ran, found.result.origin.device
 
 
 def expect(

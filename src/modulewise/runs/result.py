@@ -47,8 +47,11 @@ class PrimaryMetric(Frozen):
             >>> PrimaryMetric(name="perplexity", label="test perplexity", unit="").text(23.4567)
             'perplexity 23.4567'
         """
-        number = f"{value:.2f} {self.unit}" if self.unit else f"{value:.4f}"
-        return f"{self.label.removeprefix('test ')} {number}"
+        return f"{self.label.removeprefix('test ')} {self.number(value)}"
+
+    def number(self, value: float) -> str:
+        """A value with its unit: two decimals, or four of a plain number."""
+        return f"{value:.2f} {self.unit}" if self.unit else f"{value:.4f}"
 
 
 class Cost(Frozen):

@@ -115,13 +115,14 @@ def path_state(
     Args:
         runs: folder of the runs.
         path: the run's path below it.
-        cell: id of the cell that the result must be of; not checked if not given.
+        cell: id of the cell that the result must be of; the record's if not given.
         job: as in `run_state`.
         now: as in `run_state`.
     """
     folder, log = runs / path, runs.parent / "logs" / "runs" / f"{path}.log"
     now = time.time() if now is None else now
     said = record.read(folder)
+    cell = cell or (said.starts[-1].get("id") if said.starts else None)
     found = _finished(folder, cell, said) or _queued(_unfinished(folder, log, said, now), said, job)
     cost = run_cost(said, job, found.state == "running", found.state == "queued", now)
     return replace(found, cost=cost, history=said)

@@ -1,8 +1,7 @@
-"""MLflow made equal to the run folders. The folders are the truth and MLflow is a window on them:
-it can be deleted at any time.
+"""MLflow made equal to the run folders. It holds nothing of its own and can be deleted at any time.
 
 A run is found again by the run ids kept in its folder, else by its key and start time. Only points
-that can no longer change are sent, because MLflow cannot take a point back; a run that contradicts
+that can no longer change are sent, because MLflow cannot remove a point; a run that contradicts
 its record all the same (trained again after it had ended) is deleted there and made anew.
 """
 
@@ -15,13 +14,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from modulewise.errors import InvalidInput
-from modulewise.runs import record, result
+from modulewise.runs import jobs, record, result
+from modulewise.runs.state import ENDED, RunState, path_state
 from modulewise.tracking import plot, reports
 from modulewise.tracking.store import (
     PIN,
@@ -58,11 +59,11 @@ __all__ = [
 
 LOCK = ".mlflow.lock"
 LOOK_AGAIN = 120.0
-"""Seconds until it is looked up again which runs a store holds; a run deleted there stays away for
-so long at most."""
+"""Seconds between two look-ups of the runs that a store holds; a run deleted there comes back after
+this time at the latest."""
 BATCH = 800
-"""Points per request; MLflow takes 1,000 points, parameters and tags together, of the latter two
-100 each."""
+"""Number of points per request; MLflow's limits are 1,000 points, parameters and tags together, and
+100 each of the latter two."""
 PLOT = "plots/learning.png"
 
 
@@ -71,11 +72,17 @@ class Counts:
     """What a pass did."""
 
     runs: int = 0
+    """Number of run folders."""
     new: int = 0
+    """Number of runs created in MLflow."""
     points: int = 0
+    """Number of points sent."""
     unchanged: int = 0
+    """Number of runs of which nothing was sent."""
     failed: int = 0
+    """Number of runs and reports that could not be sent."""
     reports: int = 0
+    """Number of reports sent."""
 
     def __str__(self) -> str:
         done = f"tracked {self.runs} runs: {self.new} new, {self.points} metrics sent, {self.unchanged} unchanged"
@@ -141,15 +148,17 @@ def passes(
 def _mirror_runs(
     runs: Path, store: Store, sweep: str | None, say: Callable[[str], None], uri: str
 ) -> Counts:
-    """Go through the run folders; one that fails is named and the others go on."""
-    counts = Counts()
-    for path in sorted(runs.rglob(record.FILE)):
+    """Mirror every run folder; one that fails is named, and the others are mirrored."""
+    counts, ledger = Counts(), jobs.read(runs.parent / jobs.FILE)
+    for folder in sorted(path.parent for path in runs.rglob(record.FILE)):
         counts.runs += 1
+        path = folder.relative_to(runs).as_posix()
         try:
-            _mirror_run(store, path.parent, sweep, counts)
+            state = partial(path_state, runs, path, job=ledger.get(path))
+            _mirror_run(store, folder, state, sweep, counts)
         except Exception as error:
             counts.failed += 1
-            say(f"failed: {path.parent.relative_to(runs)}: {one_line(error)}")
+            say(f"failed: {path}: {one_line(error)}")
             try:
                 store.client.search_experiments(max_results=1)
             except Exception:
@@ -169,15 +178,24 @@ def _mirror_reports(store: Store, folder: Path, counts: Counts, say: Callable[[s
             say(f"failed: {page}: {one_line(error)}")
 
 
-def _mirror_run(store: Store, folder: Path, sweep: str | None, counts: Counts) -> None:
+def _mirror_run(
+    store: Store,
+    folder: Path,
+    read_state: Callable[[], RunState],
+    sweep: str | None,
+    counts: Counts,
+) -> None:
     """Send what is missing of one run."""
     seen, pins = _sizes(folder), read_pins(folder)
     pin = next((p for p in pins if p["run"] in store.runs), {})
     known = pin.get("seen") == seen and pin["run"] not in store.twins
-    if known and (not sweep or pin["run"] in store.swept):
+    known &= not sweep or pin.get("run") in store.swept
+    if known and pin.get("state", [""])[0] in ENDED:
         counts.unchanged += 1
         return
-    want = wanted(folder)
+    state = read_state()  # it changes without any file: a process is killed, a host falls silent
+    said = [state.state, state.why]
+    want = None if known and pin.get("state") == said else wanted(folder, state)
     if want is None:
         counts.unchanged += 1
         return
@@ -201,6 +219,7 @@ def _mirror_run(store: Store, folder: Path, sweep: str | None, counts: Counts) -
             {
                 "run": pin["run"],
                 "seen": seen,
+                "state": said,
                 "points": len(want.points),
                 "digest": digest,
                 "files": sent.files,

@@ -1,5 +1,5 @@
-"""The picture of a run that its page in MLflow shows: error and loss over epochs. Drawn from the
-points that are sent."""
+"""The picture of a run that its page in MLflow shows: primary metric and loss over epochs. Drawn
+from the points that are sent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from modulewise.tracking.view import Wanted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANELS = {"test_error/": "test error (%)", "train_loss/": "training loss"}
-LEFT_OUT = "test_error/best"
-
 
 def learning(want: Wanted) -> bytes:
-    """Learning curves as a small PNG; the modules from dark to light, their overall error in
-    black."""
+    """Learning curves as a small PNG; the modules from dark to light, the whole network in black."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 3.0), dpi=100)
@@ -27,7 +23,12 @@ def learning(want: Wanted) -> bytes:
         f"{want.name} on {want.params.get('dataset', '?')}, {want.params.get('network', '?')}",
         fontsize=10,
     )
-    for axes, (section, label) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
+    unit = f" ({want.metric.unit})" if want.metric.unit else ""
+    panels = {
+        f"test_{want.metric.name}/": want.metric.label + unit,
+        "train_loss/": "training loss",
+    }
+    for axes, (section, label) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         _draw(axes, want, section)
         axes.set_xlabel("epoch", fontsize=9)
         axes.set_ylabel(label, fontsize=9)
@@ -44,7 +45,7 @@ def _draw(axes: Axes, want: Wanted, section: str) -> None:
 
     curves: dict[str, list[tuple[int, float]]] = {}
     for name, step, value, _ in want.points:
-        if name.startswith(section) and name != LEFT_OUT:
+        if name.startswith(section) and name != f"{section}best":
             curves.setdefault(name.removeprefix(section), []).append(
                 (step, value if abs(value) < 1e300 else math.nan)
             )

@@ -1,4 +1,4 @@
-"""What MLflow should hold of one run, read from its folder. Knows nothing of MLflow itself.
+"""What MLflow should hold of one run, made of its state. Imports nothing of MLflow.
 
 Experiments are data sets, runs are flat (nested ones hide every chart), tags are there to group by,
 and every metric has a slash in its name, which gives its section in the chart view.
@@ -18,17 +18,31 @@ from pydantic import ValidationError
 from modulewise.config.cell import Cell
 from modulewise.config.options import options_model
 from modulewise.runs import record, result
+from modulewise.runs.logs import TRAIN_LOG
+from modulewise.runs.process import written
+from modulewise.runs.result import PrimaryMetric, Result
+from modulewise.runs.state import RunState, State, words
 from modulewise.units import duration, memory
 
 KEY = "run.key"
-"""The tag that names a cell, in every store."""
+"""Tag that names a cell, in every store."""
 SCHEMA = 3
-"""Rises when the same folder gives other contents; runs mirrored before are then looked into
-again."""
+"""Version of what is made of a folder; runs mirrored with an older one are looked into again."""
 SUMMARY = ("result/", "usage/", "cost/")
-"""Sections of single figures; `usage` was called `cost` and stood above the errors, of which the
-chart view makes an alphabet."""
-STATUS = {"done": "FINISHED", "diverged": "FAILED", "out_of_memory": "FAILED"}
+"""Sections of single figures; `usage` was called `cost` in earlier versions, which put it above
+the errors, for the chart view sorts sections by name."""
+STATUS: dict[State, str] = {
+    "running": "RUNNING",
+    "waiting": "SCHEDULED",
+    "queued": "SCHEDULED",
+    "stopped": "KILLED",
+    "failed": "FAILED",
+    "damaged": "FAILED",
+    "done": "FINISHED",
+    "diverged": "FAILED",
+    "out_of_memory": "FAILED",
+}
+"""MLflow's word for a state; the tag `status` has the state itself."""
 
 Point = tuple[str, int, float, int]
 """Metric, step, value, milliseconds since 1970."""
@@ -39,90 +53,106 @@ class Wanted:
     """What MLflow should hold of one run."""
 
     key: str
+    """Name of the cell, in every store."""
     experiment: str
+    """Name of the experiment, one for each data set."""
     name: str
+    """Name of the run, for people: not unique."""
     begun: int
+    """Time of the first start, in ms since 1970."""
     ended: int | None
+    """Time of the end, in ms since 1970; `None` without a result."""
     status: str
+    """MLflow's word for the state."""
+    metric: PrimaryMetric
+    """Primary metric of the run."""
     params: dict[str, str]
+    """Values of the resolved cell, by dotted name."""
     tags: dict[str, str]
+    """Tags, by name."""
     points: list[Point]
-    """Those that can no longer change, in the order they were recorded."""
+    """Points that can no longer change, in the order they were recorded."""
     known: dict[tuple[str, int], float]
-    """Every value there is by (metric, step), also those that may change yet."""
+    """Values by (metric, step), also those that may change yet."""
     cell: str
+    """Content of `cell.json`."""
     files: tuple[Path, ...]
+    """Files to attach."""
 
 
-def wanted(folder: Path) -> Wanted | None:
-    """What MLflow should hold of the run in `folder`; `None` as long as the run has not begun.
+def wanted(folder: Path, state: RunState) -> Wanted | None:
+    """What MLflow should hold of a run; `None` if the run has not begun.
+
+    Args:
+        folder: the run's folder.
+        state: the run's state.
 
     Raises:
-        ValueError: the result is damaged.
-        KeyError: it lacks what every result has.
+        KeyError: its record lacks what every record has.
     """
-    said = record.read(folder)
+    said, made = state.history, state.result
     if not said.starts:
         return None
-    last, path = said.starts[-1], folder / result.FILE
-    # Not by the model of this version: curves and figures of older runs are shown as well.
-    final = json.loads(path.read_text()) if path.exists() else None
-    status = final["status"] if final else said.end["status"] if said.end else "running"
-    ended = said.end["t"] if said.end else int(path.stat().st_mtime * 1000) if final else None
+    last, ended = said.starts[-1], _ended(folder, state)
     points = [(name, step, _stored(v), at) for (name, step), (v, at) in said.settled().items()]
-    if final and ended:
-        points += [(name, 0, _stored(v), ended) for name, v in _summary(final).items()]
+    if made and ended:
+        points += [(name, 0, _stored(v), ended) for name, v in _summary(made).items()]
     cell = _resolved(last["cell"])
     c = {k: str(cell[k]) for k in ("dataset", "network", "recipe", "modules", "seed", "method")}
-    key = "/".join(
-        [
-            "modulewise",
-            c["dataset"],
-            c["network"],
-            c["recipe"],
-            f"K{c['modules']}",
-            f"s{c['seed']}",
-            last["id"],
-        ]
-    )
-    commit = last.get("commit") or ""
-    tags = {
-        KEY: key,
-        "recipe": c["recipe"],
-        "method": c["method"],
-        "K": c["modules"],
-        "network": c["network"],
-        "dataset": c["dataset"],
-        "seed": c["seed"],
-        "status": status,
-        "reason": (final or {}).get("reason") or (said.end or {}).get("reason"),
-        "device": last.get("device"),
-        "host": last.get("host"),
-        "attempts": len(said.starts),
-        "slurm.job_id": last.get("slurm_job"),
-        "source": last.get("source"),
-        "uncommitted": "yes" if commit.endswith("+") else None,
-        "mlflow.user": _owner(folder / record.FILE),
-        "mlflow.source.name": "modulewise train",
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.git.commit": commit.rstrip("+"),
-        "mlflow.note.content": _note(c, status, said, final),
-    }
+    place = [c["dataset"], c["network"], c["recipe"], f"K{c['modules']}", f"s{c['seed']}"]
+    key = "/".join(["modulewise", *place, last["id"]])
     return Wanted(
         key=key,
         experiment=f"modulewise-{c['dataset']}",
         name=f"{c['recipe']}-K{c['modules']}-s{c['seed']}",
         begun=said.starts[0]["t"],
         ended=ended,
-        status=STATUS.get(status, "RUNNING"),
+        status=STATUS[state.state],
+        metric=state.metric,
         params=_flat({k: v for k, v in cell.items() if k != "data"}),
-        tags={k: str(v)[:8000] for k, v in tags.items() if v not in (None, "")},
+        tags={KEY: key} | _tags(c, state, _owner(folder / record.FILE)),
         points=points,
         known={k: _stored(v) for k, (v, _) in said.metrics.items()}
         | {(n, s): v for n, s, v, _ in points},
         cell=json.dumps(last["cell"], indent=1) + "\n",
-        files=tuple(p for p in (path, folder / "train.log") if ended and p.exists()),
+        files=tuple(p for p in (folder / result.FILE, folder / TRAIN_LOG) if ended and p.exists()),
     )
+
+
+def _ended(folder: Path, state: RunState) -> int | None:
+    """Time of the end in ms: what the record says, else when the result was written."""
+    if state.result is None:
+        return None
+    end = state.history.end
+    return int(end["t"] if end else written(folder / result.FILE) * 1000)
+
+
+def _tags(c: dict[str, str], state: RunState, owner: str | None) -> dict[str, str]:
+    """Tags to group and filter by, and what MLflow shows at the top of a run's page."""
+    last = state.history.starts[-1]
+    commit = last.get("commit") or ""
+    tags = {
+        "recipe": c["recipe"],
+        "method": c["method"],
+        "K": c["modules"],
+        "network": c["network"],
+        "dataset": c["dataset"],
+        "seed": c["seed"],
+        "status": state.state,
+        "reason": state.result.reason if state.result else None,
+        "device": last.get("device"),
+        "host": last.get("host"),
+        "attempts": len(state.history.starts),
+        "slurm.job_id": last.get("slurm_job"),
+        "source": last.get("source"),
+        "uncommitted": "yes" if commit.endswith("+") else None,
+        "mlflow.user": owner,
+        "mlflow.source.name": "modulewise train",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": commit.rstrip("+"),
+        "mlflow.note.content": _note(c, state),
+    }
+    return {k: str(v)[:8000] for k, v in tags.items() if v not in (None, "")}
 
 
 def _owner(path: Path) -> str | None:
@@ -133,41 +163,48 @@ def _owner(path: Path) -> str | None:
         return None
 
 
-def _summary(final: dict[str, Any]) -> dict[str, float]:
+def _summary(made: Result) -> dict[str, float]:
     """Single figures of a finished run; at step 0, where MLflow draws bars instead of curves."""
-    figures = {f"result/{k}": final.get(k) for k in ("test_last", "test_best_epoch", "val_last")}
-    figures |= {f"usage/{k}": v for k, v in final["cost"].items()}
+    figures = {
+        f"result/{k}": getattr(made, k) for k in ("test_last", "test_best_epoch", "val_last")
+    }
+    figures |= {f"usage/{k}": v for k, v in made.cost.model_dump().items()}
     return {k: float(v) for k, v in figures.items() if isinstance(v, int | float)}
 
 
-def _note(
-    c: dict[str, str], status: str, said: record.RunHistory, final: dict[str, Any] | None
-) -> str:
+def _note(c: dict[str, str], state: RunState) -> str:
     """The run and its result in words, as Markdown."""
-    what = f"**{c['recipe']}** (method `{c['method']}`) trains **{c['network']}** on **{c['dataset']}** "
-    what += f"in **{c['modules']}** module{'s' if c['modules'] != '1' else ''}, seed {c['seed']}."
-    if final is None:
-        errors = {
-            step: v
-            for (name, step), (v, _) in said.settled().items()
-            if name == "test_error/overall"
-        }
-        at = f" Test error {errors[max(errors)]:.2f} % after epoch {max(errors)}." if errors else ""
-        return f"{what}\n\n{status.capitalize()}, {said.starts[-1].get('epochs', '?')} epochs planned.{at}"
-    cost, origin = final["cost"], final["origin"]
-    words = [
-        f"{status.replace('_', ' ').capitalize()} after {final['epochs']} of "
-        f"{final['planned_epochs']} epochs"
-    ]
-    words[0] += f": {final['reason']}." if final.get("reason") else "."
-    if final.get("test_last") is not None:
-        words.append(f"Test error **{final['test_last']:.2f} %** after the last epoch.")
-    if cost.get("peak_memory_bytes"):
-        words.append(f"Peak memory {memory(cost['peak_memory_bytes'])} ({cost['memory_source']}).")
-    if cost.get("train_seconds"):
-        words.append(f"{duration(cost['train_seconds'])} of training on {origin['device']}")
-        words[-1] += "." if origin["exclusive"] else ", which other work shared."
-    return f"{what}\n\n{' '.join(words)}"
+    modules = f"**{c['modules']}** module{'s' if c['modules'] != '1' else ''}"
+    what = (
+        f"**{c['recipe']}** (method `{c['method']}`) trains **{c['network']}** on "
+        f"**{c['dataset']}** in {modules}, seed {c['seed']}."
+    )
+    return f"{what}\n\n{_outcome(state.result) if state.result else _progress(state)}"
+
+
+def _progress(state: RunState) -> str:
+    reason = f": {state.why}" if state.why else ""
+    text = f"{words(state.state).capitalize()}{reason}. Epochs planned: {state.epochs or '?'}."
+    if state.value is None:
+        return text
+    value = state.metric.number(state.value)
+    return f"{text} After epoch {state.epoch}: {state.metric.label} {value}."
+
+
+def _outcome(made: Result) -> str:
+    ended = words(made.status).capitalize()
+    reason = f": {made.reason}" if made.reason else ""
+    text = [f"{ended} after {made.epochs} of {made.planned_epochs} epochs{reason}."]
+    if made.test_last is not None:
+        value = made.metric.number(made.test_last)
+        text.append(f"After the last epoch: {made.metric.label} **{value}**.")
+    cost, origin = made.cost, made.origin
+    if cost.peak_memory_bytes:
+        text.append(f"Peak memory {memory(cost.peak_memory_bytes)} ({cost.memory_source}).")
+    if cost.train_seconds:
+        shared = "" if origin.exclusive else ", which other work shared"
+        text.append(f"{duration(cost.train_seconds)} of training on {origin.device}{shared}.")
+    return " ".join(text)
 
 
 def _resolved(content: dict[str, Any]) -> dict[str, Any]:
