@@ -253,17 +253,11 @@ def test_a_finished_run_leaves_what_was_expected(keep: bool, tmp_path: Path) -> 
     assert found.keys() == {"cell.json", "record.jsonl", "result.json"} | (
         {"weights.pt"} if keep else set()
     )  # train.log is the command's
-    weights, checkpoint = preflight.state_bytes(preflight.build(cell, (3, 16, 16), 4, {}), cell)
+    built = preflight.Preflight(load_plan(tmp_path / "s.yaml", ROOT), tmp_path)
+    weights, checkpoint = built.state_bytes(cell)
     assert checkpoint == pytest.approx(2 * weights, rel=0.02)
-    expected = estimate.expect(
-        [cell],
-        {cell.configuration: (1.0, "x")},
-        {"cells": {}},
-        lambda _: 0,
-        lambda _: (weights, checkpoint),
-        1,
-        keep,
-    )
+    times = estimate.Times({cell.configuration: (1.0, "x")}, {"cells": {}}, tflops=1)
+    expected = estimate.expect([cell], times, built, keep)
     assert 0.5 < expected.left / sum(found.values()) < 2.5
     assert expected.files == estimate.FILES + estimate.HELD + keep
     if keep:
@@ -328,6 +322,33 @@ def test_trials_are_named_as_such(
     )
     said = check(tmp_path, capsys, monkeypatch)[1]
     assert "sweep s: 4 cells" in said and "tuning these are trials; the 6 reported cells" in said
+
+
+@pytest.mark.parametrize(("k", "code"), [(1, 0), (2, 2)])
+def test_a_trial_that_cannot_be_built_is_refused(
+    k: int,
+    code: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only one value of an option that is tuned does not go with K: the recipe as it stands does."""
+    search = {
+        "trials": 2,
+        "validation": 32,
+        "seeds": [100],
+        "options": {"tried": {"at": ["cuts", "blocks"]}},
+    }
+    recipes = yaml.safe_load((ROOT / "config/recipes.yaml").read_text())
+    recipes["recipes"]["tried"] = {"method": "checkpointed", "label": "Tried"}
+    (tmp_path / "recipes.yaml").write_text(yaml.safe_dump(recipes))
+    grid = GRID | {"recipes": ["tried"], "modules": [k], "seeds": 1, "training": TRAINING}
+    sweep(tmp_path, grids=[grid], tune=search, recipes=str(tmp_path / "recipes.yaml"))
+    left, said = check(tmp_path, capsys, monkeypatch)
+    assert left == code, said
+    if code:
+        assert f"error: {tmp_path / 's.yaml'}: fake resnet8 tried K=2 s100: " in said
+        assert "checkpoints at blocks need no cuts; valid modules: 1, got 2" in said
 
 
 def test_a_source_that_has_no_published_number(

@@ -74,7 +74,7 @@ def test_a_sweep_says_what_it_is_expected_to_cost(path: Path, tmp_path: Path) ->
         timeout=600,
     )
     assert out.returncode == 0, out.stderr
-    said = re.search(r"cells: about (\S+) hours", out.stdout)
+    said = re.search(r"cells: about (\S+) h ", out.stdout)
     written = re.search(
         r"^# Expected GPU-hours: about ([\d.]+), by `modulewise check`",
         path.read_text(),

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import textwrap
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
 
 from modulewise.config import references
-from modulewise.config.cell import Cell
-from modulewise.config.plan import load_plan
-from modulewise.data import sources
-from modulewise.errors import InvalidInput, choose
+from modulewise.config.plan import Plan, load_plan
 from modulewise.planning import estimate, timings
 from modulewise.runs import result
-
-Key = tuple[str, str, str, int, str, int | None]
 
 
 def check(
@@ -43,112 +38,55 @@ def check(
         ),
     ] = 5.0,
 ) -> None:
-    """Build every distinct net and method of a sweep without data, and say what its runs will cost:
-    mistakes die in seconds."""
+    """Validate a sweep: build every model without data; estimate run time, disk and files."""
     plan = load_plan(sweep, root)
-    made, catalog, cells, where = plan.sweep, plan.catalog, plan.cells, plan.where
-    published = {r.source for r in references.load(catalog.recipes_file.with_name(references.FILE))}
-    named = made.exhibit.sources if made.exhibit else ()
-    if named and published and published.isdisjoint(named):
-        raise choose(
-            named[0], published, f"source of {references.FILE}", f"{where}: exhibit.sources"
-        )
-    distinct: dict[Key, Cell] = {}
-    for cell in cells:
-        distinct.setdefault(_key(cell), cell)
-    from modulewise.planning import preflight
+    exhibit = plan.sweep.exhibit
+    references.check_sources(
+        plan.catalog.recipes_file.with_name(references.FILE),
+        exhibit.sources if exhibit else (),
+        f"{plan.where}: exhibit.sources",
+    )
+    from modulewise.planning.preflight import Preflight
 
-    shapes = {}
-    for name, cell in {c.dataset: c for c in distinct.values()}.items():
-        try:
-            shapes[name] = preflight.image(cell, data)
-        except InvalidInput as error:
-            raise InvalidInput(f"{root / made.datasets}: datasets.{name}: {error}") from None
-
-    @cache
-    def images(dataset: str) -> tuple[int, int]:
-        return sources.sizes(catalog.datasets[dataset], data)
-
-    methods, networks = {}, preflight.Networks()
-    for key, cell in distinct.items():
-        try:
-            preflight.subset(cell, images(cell.dataset)[0])
-            methods[key] = preflight.build(cell, *shapes[cell.dataset], networks)
-        except InvalidInput as error:
-            raise InvalidInput(f"{where}: {error}") from None
-    done = [c for c in cells if result.exists(runs / c.path)]
+    built = Preflight(plan, data)
+    done = [c for c in plan.cells if result.exists(runs / c.path)]
     print(
-        f"sweep {made.sweep}: {len(cells)} cells, {len(done)} finished, {len(distinct)} distinct "
-        f"configurations checked"
+        f"sweep {plan.sweep.sweep}: {len(plan.cells)} cells, {len(done)} finished, "
+        f"{len(built.distinct)} distinct configurations checked"
     )
-    for axis in ("dataset", "network", "recipe", "modules", "seed"):
-        counts = Counter(str(getattr(c, axis)) for c in cells)
-        print("\n".join(_wrapped(axis, ", ".join(f"{name} ({n})" for name, n in counts.items()))))
-    if made.tune:
-        after = f"these are trials; the {len(plan.reported)} reported cells are for the second run of the same command"
-        print(
-            "\n".join(
-                _wrapped(
-                    "tuning",
-                    after if plan.tuning else "done: these are the reported cells, as tuned",
-                )
-            )
-        )
-
-    @cache
-    def counted(key: Key) -> float:
-        cell = distinct[key]
-        train = images(cell.dataset)[0]
-        return preflight.step_flops(methods[key], cell, shapes[cell.dataset][0], train)
-
-    def flops(cell: Cell) -> float:
-        if cell.training.flops:
-            return cell.training.flops
-        t, (train, test) = cell.training, images(cell.dataset)
-        used = min(t.train_images or train, train)
-        epochs = t.epochs
-        if t.seconds and t.step_seconds:
-            epochs = max(1, int(t.seconds / (math.ceil(used / t.batch_size) * t.step_seconds)))
-        alike = {
-            key[3]: key for key in distinct if key[:3] + key[4:] == _key(cell)[:3] + _key(cell)[4:]
-        }
-        least, most = min(alike), max(alike)
-        low, high = (
-            counted(alike[least]),
-            counted(alike[most]),
-        )  # between the ends, about linear in K
-        per_image = low + (high - low) * (cell.modules - least) / max(1, most - least)
-        return epochs * per_image * (used + test / 3)
-
+    _show(_axes(plan))
     finished = {c.path for c in done}
-    todo = [c for c in cells if c.path not in finished]
-    ran, known = estimate.finished(done, runs), timings.read(profile / timings.MEASURED)
-    states = {key: preflight.state_bytes(methods[key], cell) for key, cell in distinct.items()}
-    expected = estimate.expect(
-        todo, ran, known, flops, lambda c: states[_key(c)], tflops, made.keep_weights == "last"
+    left = [c for c in plan.cells if c.path not in finished]
+    times = estimate.Times(
+        estimate.finished(done, runs), timings.read(profile / timings.MEASURED), tflops
     )
-    print("\n".join(expected.lines()))
-    expected.check(made.limits, where)
+    expected = estimate.expect(left, times, built, plan.sweep.keep_weights == "last")
+    _show(expected.rows())
+    expected.check(plan.sweep.limits, plan.where)
 
 
-def _wrapped(word: str, text: str, width: int = 80) -> list[str]:
-    """A line of the summary, and more below it where it is long."""
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=f"  {word:<8} ",
-        subsequent_indent=" " * 11,
-        break_on_hyphens=False,
-    )
+def _axes(plan: Plan) -> list[tuple[str, str]]:
+    """What the cells are, a row an axis; and whether they are trials."""
+    rows = []
+    for axis in ("dataset", "network", "recipe", "modules", "seed"):
+        counts = Counter(str(getattr(cell, axis)) for cell in plan.cells)
+        rows.append((axis, ", ".join(f"{name} ({n})" for name, n in counts.items())))
+    if plan.tuning:
+        after = (
+            f"the {len(plan.reported)} reported cells are for the second run of the same command"
+        )
+        rows.append(("tuning", f"these are trials; {after}"))
+    elif plan.sweep.tune:
+        rows.append(("tuning", "done: these are the reported cells, as tuned"))
+    return rows
 
 
-def _key(cell: Cell) -> Key:
-    """Cells of the same key are built alike."""
-    return (
-        cell.dataset,
-        cell.network,
-        cell.recipe,
-        cell.modules,
-        cell.training.schedule,
-        cell.training.train_images,
-    )
+def _show(rows: list[tuple[str, str]]) -> None:
+    """Print titles and texts, which are wrapped."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True, min_width=len("modules "))
+    table.add_column()
+    for title, text in rows:
+        table.add_row(title, text)
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.print(Padding(table, (0, 0, 0, 2)))

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -109,6 +110,22 @@ class Reference(Frozen):
                 "a spread needs a spread_kind other than none, and none means no spread"
             )
         return self
+
+
+def check_sources(path: Path, wanted: Sequence[str], where: str) -> None:
+    """Refuse sources of which no number is published; some of several may have none.
+
+    Args:
+        path: the file of published numbers; without it, every source is fine.
+        wanted: names of sources.
+        where: place in the sweep's file, for the message.
+
+    Raises:
+        InvalidInput: none of the sources is in the file, or the file is not as it must be.
+    """
+    known = {reference.source for reference in load(path)}
+    if wanted and known and known.isdisjoint(wanted):
+        raise choose(wanted[0], known, f"source of {path.name}", where)
 
 
 def load(path: Path) -> list[Reference]:

@@ -1,14 +1,13 @@
-"""What the cells of a sweep that are still to run will cost: time, disk, files. No torch."""
+"""What the cells of a sweep that are still to run will cost: time, disk, files."""
 
 from __future__ import annotations
 
 import statistics
-import textwrap
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from modulewise.config.cell import Cell
 from modulewise.config.limits import Limits
@@ -24,19 +23,72 @@ TEXT, EPOCH, HEAD = 6_000, 320, 60
 """Bytes of these files, about: of each run, more for every epoch, and in it for every module."""
 
 
+class Costs(Protocol):
+    """Costs of runs that can be counted beforehand."""
+
+    def flops(self, cell: Cell) -> float:
+        """FLOPs of a cell's whole run, about."""
+
+    def state_bytes(self, cell: Cell) -> tuple[int, int]:
+        """Bytes of a cell's weights, and of its checkpoint."""
+
+
+class RunTime(NamedTuple):
+    """Expected time of a run."""
+
+    seconds: float
+    """Seconds of the whole run."""
+    epochs: int
+    """Number of epochs."""
+    source: str
+    """What the time was taken from, in words."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """What is known of run times."""
+
+    ran: dict[str, tuple[float, str]]
+    """Seconds and device of finished runs, by configuration."""
+    profile: dict[str, Any]
+    """Content of a profile file."""
+    tflops: float
+    """Speed that a device is taken to have where nothing is measured, in 10^12 FLOPs a second."""
+
+    def of(self, cell: Cell, costs: Costs) -> RunTime:
+        """Time of a cell's run: as finished runs of its configuration took, else as measured, else
+        by its budget in seconds, else from its FLOPs."""
+        name, device = cell.configuration, self.profile.get("device")
+        measured, t = self.profile["cells"].get(name, {}), cell.training
+        if name in self.ran:
+            seconds, device = self.ran[name]
+            return RunTime(seconds, t.epochs, f"as finished runs on {device}")
+        if "seconds" in measured:
+            return RunTime(measured["seconds"], measured["epochs"], f"measured on {device}")
+        if t.seconds and not t.step_seconds:
+            return RunTime(t.seconds, t.epochs, "by their budget of seconds")
+        if "status" in measured:
+            return RunTime(0.0, t.epochs, f"out of memory on {device}")
+        speed = f"estimated from FLOPs at {self.tflops:g} TFLOP/s"
+        return RunTime(costs.flops(cell) / (self.tflops * 1e12), t.epochs, speed)
+
+
 @dataclass
 class Expected:
-    """Of all cells that are still to run."""
+    """Expected costs of all cells that are still to run."""
 
     cells: int = 0
+    """Number of these cells."""
     hours: float = 0.0
+    """Hours of one device, a run at a time."""
     by: Counter[str] = field(default_factory=Counter)
-    """Cells by what their time was taken from."""
+    """Number of cells by what their time was taken from."""
     left: float = 0.0
     """Bytes that the finished runs leave."""
     held: float = 0.0
     """Bytes of checkpoints at most: if all of them ran at the same time."""
     files: int = 0
+    """Number of files at most."""
 
     def check(self, limits: Limits, where: str) -> None:
         """Refuse what is above a limit.
@@ -44,33 +96,30 @@ class Expected:
         Raises:
             InvalidInput: names the limit, the expectation and how to raise it.
         """
+        disk_gb, meanwhile = (self.left + self.held) / 1e9, "with the checkpoints of all runs"
         limits.hold("gpu_hours", self.hours, where, self.basis())
-        limits.hold(
-            "disk_gb",
-            (self.left + self.held) / 1e9,
-            where,
-            "checkpoints of all runs at once included",
-        )
-        limits.hold("files", self.files, where, "checkpoints of all runs at once included")
+        limits.hold("disk_gb", disk_gb, where, meanwhile)
+        limits.hold("files", self.files, where, meanwhile)
 
     def basis(self) -> str:
         """What the hours rest on, and for how many cells."""
         return ", ".join(f"{n} of {self.cells} cells {what}" for what, n in self.by.items())
 
-    def lines(self, width: int = 80) -> list[str]:
-        """For people."""
+    def rows(self) -> list[tuple[str, str]]:
+        """Titles and texts, for people."""
         if not self.cells:
-            return ["  to run   nothing"]
-        said = [
-            f"to run   {self.cells} cells: about {time(3600 * self.hours)} of one device, a run at a "
-            f"time ({self.basis()})",
-            f"disk     {disk(self.left)} stay, at most {disk(self.held)} of checkpoints "
-            f"meanwhile; at most {self.files} files",
-        ]
+            return [("to run", "nothing")]
         return [
-            x
-            for s in said
-            for x in textwrap.wrap(s, width, initial_indent="  ", subsequent_indent=" " * 11)
+            (
+                "to run",
+                f"{self.cells} cells: about {time(3600 * self.hours)} of one device, a run at a "
+                f"time ({self.basis()})",
+            ),
+            (
+                "disk",
+                f"{disk(self.left)} stay, at most {disk(self.held)} of checkpoints meanwhile; at "
+                f"most {self.files} files",
+            ),
         ]
 
 
@@ -103,54 +152,23 @@ def _took(cell: Cell, runs: Path) -> tuple[float, str] | None:
     return found.cost.ran, found.result.origin.device
 
 
-def expect(
-    cells: Sequence[Cell],
-    ran: dict[str, tuple[float, str]],
-    profile: dict[str, Any],
-    flops: Callable[[Cell], float],
-    state: Callable[[Cell], tuple[int, int]],
-    tflops: float,
-    keep_weights: bool,
-) -> Expected:
-    """Add up what the cells will cost: as finished runs of the same configuration did, else as
-    measured, else as estimated.
+def expect(cells: Sequence[Cell], times: Times, costs: Costs, keep_weights: bool) -> Expected:
+    """Add up what the cells will cost.
 
     Args:
         cells: those that are still to run.
-        ran: seconds and device of finished runs, by configuration.
-        profile: content of a profile file.
-        flops: of a whole run, about.
-        state: bytes of a cell's weights, and of its checkpoint.
-        tflops: 10^12 FLOPs a second that a device is taken to do.
+        times: what is known of run times.
+        costs: what can be counted.
         keep_weights: whether the weights stay.
     """
     out = Expected()
     for cell in cells:
-        name = cell.configuration
-        measured = profile["cells"].get(name, {})
-        epochs = cell.training.epochs
-        if name in ran:
-            seconds, source = ran[name][0], f"as finished runs on {ran[name][1]}"
-        elif "seconds" in measured:
-            seconds, source, epochs = (
-                measured["seconds"],
-                f"measured on {profile.get('device')}",
-                measured["epochs"],
-            )
-        elif cell.training.seconds and not cell.training.step_seconds:
-            seconds, source = cell.training.seconds, "by their budget of seconds"
-        elif "status" in measured:
-            seconds, source = 0.0, f"without room on {profile.get('device')}"
-        else:
-            seconds, source = (
-                flops(cell) / (tflops * 1e12),
-                f"estimated from FLOPs at {tflops:g} TFLOP/s",
-            )
-        weights, checkpoint = state(cell)
+        took = times.of(cell, costs)
+        weights, checkpoint = costs.state_bytes(cell)
         out.cells += 1
-        out.hours += seconds / 3600
-        out.by[source] += 1
-        out.left += TEXT + epochs * (EPOCH + HEAD * cell.modules) + (weights if keep_weights else 0)
+        out.hours += took.seconds / 3600
+        out.by[took.source] += 1
+        out.left += TEXT + took.epochs * (EPOCH + HEAD * cell.modules) + weights * keep_weights
         out.held += HELD * checkpoint
         out.files += FILES + HELD + keep_weights
     return out

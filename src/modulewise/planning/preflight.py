@@ -1,14 +1,20 @@
-"""Trial builds of cells without data or memory."""
+"""Every model of a plan, built without data or memory: mistakes are found before the first job, and
+what the runs cost is counted."""
 
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from modulewise import models, schedules, tasks
-from modulewise.config.cell import Cell
+from modulewise.config.cell import Cell, configurations
+from modulewise.config.plan import Plan
+from modulewise.config.training import TrainConfig
 from modulewise.data import sources
 from modulewise.engine import flops
 from modulewise.engine.build import build as build_method
@@ -74,26 +80,112 @@ def build(cell: Cell, shape: Shape, classes: int, known: Networks) -> Method:
         even = cell.partition == "memory"
         tried = cell.model_copy(update={"partition": "even"}) if even else cell
         method, _ = build_method(tried, shape, task, network)
-    schedules.build(cell.training, cell.modules, 1, cell.seed, str(cell))
     return method
 
 
-def state_bytes(method: Method, cell: Cell) -> tuple[int, int]:
-    """Bytes of the weights, and of a checkpoint: they and the optimiser's state."""
-    weights = sum(t.numel() * t.element_size() for t in method.state_dict().values())
-    moments = 2 if cell.training.optimizer == "adamw" else int(cell.training.momentum > 0)
-    return weights, weights + moments * sum(
-        p.numel() * p.element_size() for p in method.parameters()
-    )
+def tensor_bytes(method: Method) -> tuple[int, int]:
+    """Bytes of what a method's state holds, and of its parameters alone."""
+    state, parameters = method.state_dict().values(), method.parameters()
+    return sum(t.nbytes for t in state), sum(p.nbytes for p in parameters)
 
 
-def step_flops(method: Method, cell: Cell, shape: tuple[int, int, int], train: int) -> float:
-    """FLOPs of a training step per image, about; a schedule of phases counts as a joint one.
+class Preflight:
+    """The configurations of a plan, each built once.
 
     Args:
-        method: on the meta device.
-        cell: for its batch size.
-        shape: of an image (C, H, W).
-        train: number of training images.
+        plan: the sweep.
+        data: folder of downloaded data; only a user's own files are looked at.
+
+    Raises:
+        InvalidInput: a data set or a model that cannot be had.
     """
-    return flops.step_flops(method, shape, min(cell.training.batch_size, train))
+
+    def __init__(self, plan: Plan, data: Path) -> None:
+        self.distinct = configurations(plan.cells)
+        self._data, self._networks = data, Networks()
+        self._images: dict[str, tuple[Shape, int]] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._bytes: dict[str, tuple[int, int]] = {}
+        self._alike: dict[Hashable, dict[int, Cell]] = {}
+        self._counts: dict[str, float] = {}
+        for name, cell in {c.dataset: c for c in self.distinct.values()}.items():
+            try:
+                self._images[name] = image(cell, data)
+            except InvalidInput as error:
+                where = f"{plan.catalog.datasets_file}: datasets.{name}"
+                raise InvalidInput(f"{where}: {error}") from None
+        for cell in self.distinct.values():
+            try:
+                self._add(cell)
+            except InvalidInput as error:
+                raise InvalidInput(f"{plan.where}: {error}") from None
+
+    def _add(self, cell: Cell) -> None:
+        subset(cell, self._size(cell)[0])
+        schedules.build(cell.training, cell.modules, 1, cell.seed, str(cell))
+        if (model := _model(cell)) not in self._bytes:
+            self._bytes[model] = tensor_bytes(self._build(cell))
+        self._alike.setdefault(_work(cell), {})[cell.modules] = cell
+
+    def _build(self, cell: Cell) -> Method:
+        return build(cell, *self._images[cell.dataset], self._networks)
+
+    def state_bytes(self, cell: Cell) -> tuple[int, int]:
+        """Bytes of a cell's weights, and of its checkpoint: they and the optimiser's state."""
+        weights, parameters = self._bytes[_model(cell)]
+        moments = 2 if cell.training.optimizer == "adamw" else int(cell.training.momentum > 0)
+        return weights, weights + moments * parameters
+
+    def flops(self, cell: Cell) -> float:
+        """FLOPs of a cell's whole run, about; evaluation is a third of training, an image."""
+        if cell.training.flops:
+            return cell.training.flops
+        t, (train, test) = cell.training, self._size(cell)
+        used = min(t.train_images or train, train)
+        epochs = t.epochs
+        if t.seconds and t.step_seconds:
+            epochs = max(1, int(t.seconds / (math.ceil(used / t.batch_size) * t.step_seconds)))
+        return epochs * self._per_image(cell) * (used + test / 3)
+
+    def _size(self, cell: Cell) -> tuple[int, int]:
+        """Number of training and of test images."""
+        if cell.dataset not in self._sizes:
+            self._sizes[cell.dataset] = sources.sizes(cell.data, self._data)
+        return self._sizes[cell.dataset]
+
+    def _per_image(self, cell: Cell) -> float:
+        """FLOPs of a training step per image: counted at the least and the largest K of the cells
+        that are alike, and about linear in K between them."""
+        alike = self._alike[_work(cell)]
+        least, most = min(alike), max(alike)
+        low, high = self._counted(alike[least]), self._counted(alike[most])
+        return low + (high - low) * (cell.modules - least) / max(1, most - least)
+
+    def _counted(self, cell: Cell) -> float:
+        name = cell.configuration
+        if name not in self._counts:
+            shape, batch = self._images[cell.dataset][0], cell.training.batch_size
+            # A schedule of phases counts as a joint one.
+            self._counts[name] = flops.step_flops(
+                self._build(cell), shape, min(batch, self._size(cell)[0])
+            )
+        return self._counts[name]
+
+
+def _model(cell: Cell) -> str:
+    """Id of what is built: of the training settings, the schedule alone decides."""
+    training = TrainConfig(schedule=cell.training.schedule)
+    return cell.model_copy(update={"training": training}).configuration
+
+
+def _work(cell: Cell) -> Hashable:
+    """What decides the FLOPs of a training step per image, but for K: counting them is slow."""
+    names = (cell.dataset, cell.network, cell.recipe, cell.training.batch_size)
+    options = {name: str(v) for name, v in cell.options.items() if not _is_weight(v)}
+    return *names, *sorted(options.items())
+
+
+def _is_weight(option: Any) -> bool:
+    """Whether an option is a loss's weights, first and last: whatever they are, the loss is
+    computed."""
+    return isinstance(option, list) and all(isinstance(x, float) for x in option)
