@@ -6,13 +6,18 @@ that crosses the cut.
 
 Sharp edges:
 
-- When control returns after a `yield`, that loss's backward pass has run; each module's graph dies
-  before the next is built.
-- The state that crosses a cut is detached tensors only.
-- `Loss.groups` is the isolation promise: only these groups may receive gradient from the loss.
+- When control returns after a `yield`, that loss's backward pass has run: `grad` of a leaf or of a
+  tensor with `retain_grad()` can be read, the graph is gone.
+- In `local` each module's graph dies before the next is built, and the state that crosses a cut is
+  detached tensors only. A method with feedback may keep several graphs: it overrides `losses`.
+- `Loss.groups` is the isolation promise: only these groups may receive gradient from the loss, and
+  they span no more than `horizon` modules.
+- Only a method with feedback may mark a loss as a surrogate; never the net's own loss.
 - Precision is fp32 or bf16: a loss scaler would corrupt gradients a method reads.
 - Never yield inside `torch.no_grad` or `torch.autocast`: the mode leaks into the trainer.
-- Run every stage in train mode once per step: BatchNorm counts each pass.
+- Run every stage in train mode once per step, for BatchNorm counts each pass; further passes stand
+  inside `parts.statistics.frozen_statistics`.
+- Every parameter gets a gradient in every step. Weights that never learn are buffers.
 - State older than a step is tensors in the `state_dict`, never graphs: an optimiser step in place
   kills a kept graph.
 - No host synchronisation and no branch on data in `local`; otherwise declare `graphable = False`.
@@ -34,12 +39,14 @@ Local = Generator["Loss", None, State]
 Feedback = Literal["none", "later", "fixed"]
 """What reaches a module from beyond the gradient horizon.
 
-- `none`: nothing; its gradients do not depend on modules beyond the horizon.
-- `later`: detached tensors that later modules compute from their states: targets (target
-  propagation) or gradients that a synthesiser learns to predict (synthetic gradients).
+- `none`: nothing. A module's gradients do not depend on modules beyond the horizon.
+- `later`: detached tensors that later modules compute: targets (target propagation), or gradients
+  that a synthesiser learns to predict (synthetic gradients). A module's gradients depend on some
+  modules beyond the horizon. Where feedback is learnt, it reaches every module within K steps.
 - `fixed`: the error at the net's output, carried back by fixed random weights (direct feedback
-  alignment). Its gradients depend on later modules through the values of the net's scores alone.
-  The weights are buffers of the module's helpers, so that a checkpoint holds them.
+  alignment). A module's gradients depend on all modules beyond the horizon, but only through the
+  values of the net's scores. The weights are buffers of the module's helpers: a checkpoint holds
+  them, no step moves them.
 """
 
 
@@ -70,8 +77,9 @@ class Loss:
         value: the scalar, with its graph.
         groups: names of the parameter groups that may receive gradient from it.
         name: of the metric `train_loss/<name>`; no two losses of a step share one.
-        surrogate: the value only carries a gradient that the method made by other means, such as
-            (h * g).sum() for a given g. It is reported like any other, but need not fall.
+        surrogate: the value measures no progress: it carries a gradient that was made by other
+            means, such as (h * g).sum() for a given g, or its target moves as the net learns. It is
+            reported like any other, but need not fall.
     """
 
     value: Tensor
