@@ -398,7 +398,7 @@ def test_the_configuration_itself_is_valid(called: Callable[[list[str]], tuple[i
         assert called(check(Path(name))) == (0, "")
 
 
-@settings(max_examples=100, **common)
+@settings(max_examples=40, **common)
 @given(files=changed())
 def test_changed_values(
     files: dict[str, Any], called: Callable[[list[str]], tuple[int, str]]
@@ -406,7 +406,7 @@ def test_changed_values(
     verdict(files, called)
 
 
-@settings(max_examples=50, **common)
+@settings(max_examples=30, **common)
 @given(files=scribbled())
 def test_scribbled_text(
     files: dict[str, bytes], called: Callable[[list[str]], tuple[int, str]]

@@ -3,6 +3,7 @@ daemons revived after every test."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,19 +46,26 @@ def _clean_queue(request: pytest.FixtureRequest) -> Iterator[None]:
         cluster.clear()
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mark that says that the data set of all sweeps is prepared."""
+    mark = tmp_path_factory.mktemp("data") / "fake.json"
+    words = ("data", "--dataset", "fake", "--config", str(ROOT / "config"), "--mark", str(mark))
+    done = forked.run(*words)
+    assert done.returncode == 0, done.stderr
+    return mark
+
+
 @pytest.fixture
-def sweep(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Workflow]:
+def sweep(
+    tmp_path: Path, prepared: Path, request: pytest.FixtureRequest
+) -> Callable[..., Workflow]:
     """Makes a small sweep in a folder where the data set is prepared; on the cluster `slurm` unless
     another is given."""
 
     def make(cluster: Cluster | None = None, **options: Any) -> Workflow:
-        mark = tmp_path / "results/data/fake.json"
-        assert (
-            forked.run(
-                "data", "--dataset", "fake", "--config", str(ROOT / "config"), "--mark", str(mark)
-            ).returncode
-            == 0
-        )
+        (tmp_path / "results/data").mkdir(parents=True)
+        shutil.copy(prepared, tmp_path / "results/data")
         return Workflow(tmp_path, cluster or request.getfixturevalue("slurm"), **options)
 
     return make

@@ -318,10 +318,15 @@ def test_an_ordinary_user_has_a_cluster_too() -> None:
         for path in copies:
             Path(path).chmod(0o644)
         env = os.environ | {"SHELL": "/bin/sh", "TMPDIR": name, "PYTHONDONTWRITEBYTECODE": "1"}
-        words = "cd /tmp; srun --gres=gpu:2 sh -c 'echo $CUDA_VISIBLE_DEVICES; id -un'; sbatch -o /dev/null --wrap 'sleep 304'; exit 3"
+        words = [
+            "cd /tmp",
+            "srun --gres=gpu:2 sh -c 'echo $CUDA_VISIBLE_DEVICES; id -un'",
+            "sbatch -o /dev/null --wrap 'sleep 304'",
+            "exit 3",
+        ]
         done = subprocess.run(
             [str(python), name, "shell"],
-            input=words,
+            input="\n".join(words),
             capture_output=True,
             text=True,
             env=env,

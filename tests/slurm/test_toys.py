@@ -17,8 +17,9 @@ import pytest
 from cluster import Cluster
 
 pytestmark = pytest.mark.slow
-OPTIONS = "--executor submitit --jobs 50 --seconds-between-status-checks 1 --submitit-status-interval-s 1 --submitit-logdir logs"
-OPTIONS += " --submitit-lost-job-grace-s 4 --retries 0 --latency-wait 10 --default-resources mem_mb=500 runtime=5"
+OPTIONS = """--executor submitit --jobs 50 --retries 0 --latency-wait 10
+--seconds-between-status-checks 1 --submitit-status-interval-s 1 --submitit-lost-job-grace-s 4
+--submitit-logdir logs --default-resources mem_mb=500 runtime=5"""
 
 
 class Toy:
@@ -115,7 +116,8 @@ def test_a_submission_that_timed_out_after_slurm_took_it_is_withdrawn(
     toy: Callable[..., Toy],
 ) -> None:
     flow = toy(SLEEPERS, PACK=1, SECONDS=1)
-    late = 'echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2; exit 1'
+    error = "Batch job submission failed: Socket timed out on send/recv operation"
+    late = f'echo "sbatch: error: {error}" >&2; exit 1'
     flow.wraps(
         "sbatch",
         f'if mkdir tried 2> /dev/null; then $real --begin=now+60 "$@" > /dev/null; {late}; fi; '

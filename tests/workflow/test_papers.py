@@ -113,6 +113,7 @@ def test_published_numbers_meet_the_cells_of_their_exhibit(path: Path) -> None:
     assert len(met) == PUBLISHED[path.stem]
 
 
+@pytest.mark.slow
 def test_the_workflow_lists_the_jobs_of_a_paper(tmp_path: Path) -> None:
     """A dry run by the name of the file: one training a cell and seed, one download."""
     words = [

@@ -24,7 +24,8 @@ SAVED = 75
 def words(folder: Path, epochs: int = 6) -> list[str]:
     """A small run in a folder; it checkpoints after every step."""
     cell = f"--dataset fake --network mlp3x16 --recipe contsup-r1e --modules 3 --epochs {epochs}"
-    return f"train {cell} --threads 1 --keep-weights --save-every 0 --config {REPO / 'config'} --out {folder}".split()
+    places = ["--config", str(REPO / "config"), "--out", str(folder)]
+    return f"train {cell} --threads 1 --keep-weights --save-every 0".split() + places
 
 
 def trained(folder: Path, more_than: int) -> None:

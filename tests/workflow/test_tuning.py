@@ -120,7 +120,8 @@ def test_then_the_same_command_trains_the_reported_cells(folder: Path) -> None:
 
 def test_another_search_starts_anew_and_keeps_the_old_trials(folder: Path) -> None:
     before = sorted(folder.glob("results/runs/**/result.json"))
-    changed = SWEEP | {"tune": SWEEP["tune"] | {"trials": 3, "training": {"lr": [1.0e-6, 0.05]}}}  # type: ignore[operator]
+    wider = {"trials": 3, "training": {"lr": [1.0e-6, 0.05]}}
+    changed = SWEEP | {"tune": SWEEP["tune"] | wider}  # type: ignore[operator]
     (folder / "other.yaml").write_text(yaml.safe_dump(changed))
     dry = snakemake(folder, "-n", "--configfile", str(folder / "other.yaml"))
     assert jobs(dry.stdout)["train"] == 2, dry.stdout + dry.stderr  # the third trial of each recipe

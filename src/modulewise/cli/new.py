@@ -23,12 +23,12 @@ Deviations from the paper:
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..method import Batch, LocalMethod
-from ..network import Trunk
-from ..options import NonNegative
-from ..parts.heads import label_head
+from modulewise.config.types import NonNegative
+from modulewise.method import Batch, LocalMethod
+from modulewise.models.network import CutNetwork
+from modulewise.parts.heads import label_heads
 
 
 class CLASS(LocalMethod):
@@ -39,18 +39,14 @@ class CLASS(LocalMethod):
         weight: of the local loss; every keyword-only argument is an option of the recipe.
     """
 
-    def __init__(self, trunk: Trunk, *, weight: NonNegative = 1.0) -> None:
+    def __init__(self, trunk: CutNetwork, *, weight: NonNegative = 1.0) -> None:
         super().__init__(trunk)
         self.weight = weight
-        self.heads = nn.ModuleList([label_head("0c1f", s, self.task.outputs, trunk.width) for s in trunk.cut_shapes])
-
-    def scores(self, k: int, h: Tensor) -> Tensor:
-        """Class scores of module k's head on its output h (B C H W)."""
-        return self.heads[k](h)
+        self.heads = label_heads(trunk, "0c1f")
 
     def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
         """Start from a linear classifier's cross-entropy; write the paper's loss here."""
-        return self.weight * self.task.loss(self.scores(k, h), batch.y)
+        return self.weight * self.task.loss(self.heads[k](h), batch.y)
 '''
 
 _RECIPE = """
