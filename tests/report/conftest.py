@@ -19,7 +19,7 @@ from modulewise.config.cell import Cell
 from modulewise.config.plan import Plan, load_plan, make_plan
 from modulewise.config.resolve import Catalog
 from modulewise.config.sweep import Sweep
-from modulewise.report import build
+from modulewise.report import build, drawing
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.record import Record
 from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result
@@ -189,16 +189,23 @@ class Site:
 
 @pytest.fixture
 def drawn() -> None:
-    """For tests that look at figures: they are drawn."""
+    """For tests that look at figures: they are drawn, which takes seconds a report."""
+
+
+@pytest.fixture
+def sketched() -> None:
+    """For tests that ask which figures there are: they are made, and not drawn."""
 
 
 @pytest.fixture(autouse=True)
-def _sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere figures are made, and not drawn: that takes seconds a report."""
-    if "drawn" not in request.fixturenames:
+def _figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests have none."""
+    if "sketched" in request.fixturenames:
         monkeypatch.setattr(
             Figure, "savefig", lambda self, file, **options: file.write(b"<svg></svg>")
         )
+    elif "drawn" not in request.fixturenames:
+        monkeypatch.setattr(drawing, "files", lambda make: None)
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_profile_by_hand() -> None:
     assert 0 < low[1] < high[1] < 1
 
 
-def test_too_few_tasks_say_why(site: Any) -> None:
+def test_too_few_tasks_say_why(site: Any, sketched: None) -> None:
     s = site({"sweep": "x", "grids": [GRID | {"modules": [2, 4, 8]}]})
     s.fill("backprop", 1, [10.0, 11.0, 12.0])
     for k in (2, 4):
@@ -75,7 +75,7 @@ def test_too_few_tasks_say_why(site: Any) -> None:
     assert not list((s.root / "out/figures").glob("performance*"))
 
 
-def test_enough_tasks_are_shown(site: Any) -> None:
+def test_enough_tasks_are_shown(site: Any, sketched: None) -> None:
     s = site({"sweep": "x", "grids": [GRID | {"modules": [2, 4, 8]}]})
     s.fill("backprop", 1, [10.0, 11.0, 12.0])
     for k in (2, 4, 8):

@@ -85,7 +85,7 @@ def test_nothing_to_compare_draws_nothing(site: Any) -> None:
 MANY = {f"r{n}": "dgl" for n in range(9)} | {f"g{n}": "greedy" for n in range(3)}
 
 
-def test_many_recipes_share_several_figures(site: Any) -> None:
+def test_many_recipes_share_several_figures(site: Any, sketched: None) -> None:
     s = site()
     twins = {
         name: s.catalog.recipes.recipes[method].model_copy(update={"label": name})

@@ -42,7 +42,7 @@ def with_runs(site: Any, **sweep: Any) -> Any:
     return s
 
 
-def test_the_page_has_the_words_of_the_metric_alone(site: Any) -> None:
+def test_the_page_has_the_words_of_the_metric_alone(site: Any, sketched: None) -> None:
     s = with_runs(site, exhibit=EXHIBIT | {"metrics": ["test_mIoU", "memory_gb"]})
     (s.root / "config/references.csv").write_text(
         "\n".join([HEADER, THEIRS.format("dgl,2", 75), THEIRS.format("dgl,4", 75)]) + "\n"
@@ -138,7 +138,7 @@ def mixed(site: Any) -> Any:
     return s
 
 
-def test_data_sets_of_different_metrics_are_not_mixed(mixed: Any) -> None:
+def test_data_sets_of_different_metrics_are_not_mixed(mixed: Any, sketched: None) -> None:
     words = mixed.words().replace("\u00a0", " ")
     assert {"error_mean"} == {c for c in mixed.table() if c.endswith(("error_mean", "mIoU_mean"))}
     assert "mIoU_mean" in mixed.table("headline_pixels_resnet8")

@@ -228,58 +228,43 @@ def test_few_seeds_are_provisional(site: Any) -> None:
     assert f"± 0.5 inconclusive {needed:.0f} " in words
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "reason"),
-    [
-        (",last,3,", ",last,160,", "ours trained 3 epochs, the published 160"),
-        (",last,3,", ",last,,", "the published number of epochs is unknown"),
-        (
-            ",3,test,",
-            ",3,validation,",
-            "published for the validation split, ours are on the test set",
-        ),
-    ],
-)
-def test_what_is_not_comparable_says_why(site: Any, old: str, new: str, reason: str) -> None:
-    shown_with(site(), DGL.replace(old, new), "not comparable", reason)
-
-
-@pytest.mark.parametrize(
-    ("new", "reason"),
-    [
-        (",0.2,unknown,5", "the kind of the published spread is unknown"),
-        (",,none,5", "no spread is published"),
-        (",0.2,sd,", "the published number of runs is unknown"),
-        (",0.2,sd,1", "a single run is published"),
-    ],
-)
-def test_a_mean_without_an_interval_is_comparable_but_not_judged(
-    site: Any, new: str, reason: str
-) -> None:
-    shown_with(site(), DGL.replace(",0.2,sd,5", new), "not judged", reason)
-
-
-def test_other_training_is_not_comparable_at_equal_epochs(site: Any) -> None:
-    s = site()
-    (s.root / "config/references.csv").write_text(f"{HEADER},training\n{DGL},other\n")
-    s.fill("dgl", 2, [11.0, 11.1, 11.2])
-    s.report()
-    assert (row_of(s)["verdict"], row_of(s)["reason"]) == (
+UNJUDGED = [
+    (",last,3,", ",last,160,", "not comparable", "ours trained 3 epochs, the published 160"),
+    (",last,3,", ",last,,", "not comparable", "the published number of epochs is unknown"),
+    (
+        ",3,test,",
+        ",3,validation,",
         "not comparable",
-        "published with other training settings",
-    )
+        "published for the validation split, ours are on the test set",
+    ),
+    (",recipe", ",other", "not comparable", "published with other training settings"),
+    (",0.2,sd,5", ",0.2,unknown,5", "not judged", "the kind of the published spread is unknown"),
+    (",0.2,sd,5", ",,none,5", "not judged", "no spread is published"),
+    (",0.2,sd,5", ",0.2,sd,", "not judged", "the published number of runs is unknown"),
+    (",0.2,sd,5", ",0.2,sd,1", "not judged", "a single run is published"),
+]
+"""Change to a row of references, the label in place of a verdict, and its reason."""
 
 
-def shown_with(s: Any, reference: str, verdict: str, reason: str) -> None:
-    """The difference stands there with the verdict and its reason, and no test was made."""
-    write(s, reference)
+def test_what_is_not_comparable_or_not_judged_says_why(site: Any) -> None:
+    """The difference stands there, and no test is made."""
+    s = site()
+    plain = f"{DGL},recipe"
+    rows = [
+        plain.replace(old, new).replace("a paper", f"paper {n}")
+        for n, (old, new, _, _) in enumerate(UNJUDGED)
+    ]
+    (s.root / "config/references.csv").write_text("\n".join([f"{HEADER},training", *rows]))
     s.fill("dgl", 2, [11.0, 11.1, 11.2])
     words = s.words()
-    row = row_of(s)
-    assert (row["verdict"], row["reason"]) == (verdict, reason)
-    assert row["difference"] == pytest.approx(0.1)
-    assert pd.isna(row["p"])
-    assert f" {reason} As CSV" in words or f" {reason} By the rule" in words
+    table = s.table("published_fake_resnet8")
+    assert list(table[["verdict", "reason"]].itertuples(index=False, name=None)) == [
+        (label, reason) for _, _, label, reason in UNJUDGED
+    ]
+    assert list(table["difference"]) == pytest.approx([0.1] * len(UNJUDGED))
+    assert table["p"].isna().all()
+    for _, _, _, reason in UNJUDGED:
+        assert f" {reason} " in words
 
 
 def test_other_settings_and_fewer_images_are_not_comparable(site: Any) -> None:

@@ -173,7 +173,7 @@ def test_costs_of_other_batch_sizes_are_not_compared(site: Any) -> None:
     assert math.isnan(row["time_ratio"])
 
 
-def test_grids_with_other_training_settings_are_not_compared(site: Any) -> None:
+def test_grids_with_other_training_settings_are_not_compared(site: Any, sketched: None) -> None:
     grid = {
         "datasets": ["fake"],
         "networks": ["resnet8"],
