@@ -26,13 +26,13 @@ def track(
     sweep: Annotated[
         str | None, typer.Option(help="tag runs that belong to no sweep yet with this name")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="go on until interrupted")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="repeat until interrupted")] = False,
     every: Annotated[
         float, typer.Option(min=0.1, help="seconds between two passes of --follow")
     ] = 15.0,
 ) -> None:
-    """Make MLflow equal to the run folders; repeat at will. Exit status 1: not everything could be
-    sent, run it again."""
+    """Make MLflow equal to the run folders. Exit status 1 means that not everything could be sent;
+    run it again."""
     place, artifacts = mirror.address(runs, uri)
     try:
         if follow:
@@ -56,8 +56,7 @@ def keep_tracking(
     every: float,
     before: Callable[[], None] | None = None,
 ) -> NoReturn:
-    """Mirror again and again; a line only for a pass that did something, and one for each new
-    trouble.
+    """Mirror again and again; print a line for each pass that did something and for each new error.
 
     Args:
         runs: folder of the run folders.

@@ -1,4 +1,4 @@
-"""`modulewise ui`: look at the runs in MLflow, live."""
+"""`modulewise ui`: show the runs in MLflow while they go on."""
 
 from __future__ import annotations
 
@@ -82,12 +82,14 @@ def ui(
 
 def link(port: int, experiment: str) -> str:
     """The address of an experiment's chart view."""
-    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+    return (
+        f"http://{HOST}:{port}/#/experiments/{experiment}/runs"
+        "?workflowType=machine_learning&compareRunsMode=CHART"
+    )
 
 
 def _links(uri: str, artifacts: Path | None, port: int) -> dict[str, str]:
-    """What there is to look at, by name: the chart view of every experiment and the sweeps'
-    reports."""
+    """Addresses by name: the chart view of every experiment, and the sweeps' reports."""
     store = mirror.open_store(uri, artifacts)
     charts = {
         name: link(port, number)
@@ -133,10 +135,10 @@ def _serve(uri: str, artifacts: Path | None, port: int, log: Path) -> subprocess
 
 
 def _wait(go_on: Callable[[], None], port: int, log: Path) -> None:
-    """Until the server answers.
+    """Wait until the server answers.
 
     Raises:
-        Unreachable: it ended, or takes too long.
+        Unreachable: the server ended, or did not answer within `PATIENCE` seconds.
     """
     print("starting the server ...", flush=True)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -149,16 +151,18 @@ def _wait(go_on: Callable[[], None], port: int, log: Path) -> None:
         ):
             return
         time.sleep(0.3)
-    raise mirror.Unreachable(f"the server did not start within {PATIENCE} s, see {log}")
+    raise mirror.Unreachable(f"MLflow's server did not start within {PATIENCE} s; see {log}")
 
 
 def _alive(server: subprocess.Popen[bytes], log: Path) -> None:
     if server.poll() is not None:
-        raise mirror.Unreachable(f"the server ended with status {server.returncode}, see {log}")
+        raise mirror.Unreachable(
+            f"MLflow's server ended with status {server.returncode}; see {log}"
+        )
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers, all of its process group."""
+    """End the server and its workers: all processes of its group."""
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
     for name in (signal.SIGTERM, signal.SIGKILL):
@@ -174,7 +178,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _free(port: int) -> int:
-    """The port, or the next one that nobody listens on."""
+    """The port, or the next one that is free."""
     for candidate in range(port, min(port + 50, 65536)):
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

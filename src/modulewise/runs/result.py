@@ -1,5 +1,5 @@
-"""What a finished run leaves behind: `result.json`, the only file the workflow and the report
-trust."""
+"""Result of a finished run: `result.json`, the only file that the workflow and the report take
+results from."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from modulewise.config.types import MetricName
 from modulewise.files import write_atomic
 
 FILE = "result.json"
+"""Name of the file in a run's folder."""
 Status = Literal["done", "diverged", "out_of_memory"]
+"""Ways in which a run can end with a result."""
 
 
 class Frozen(BaseModel):
-    """Frozen; keys that a later version added are ignored, so that paid results stay readable."""
+    """Immutable model that ignores unknown keys: results of later versions stay readable."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -55,57 +57,76 @@ class PrimaryMetric(Frozen):
 
 
 class Cost(Frozen):
-    """What the run cost; `None` where it could not be measured."""
+    """Cost of a run; `None` where it could not be measured."""
 
     peak_memory_bytes: int | None = None
     """Largest sum of live tensor bytes the allocator saw during training steps (weights, optimiser
     state and data included)."""
     memory_source: Literal["cuda allocator", "cpu allocator"] | None = None
+    """Source of `peak_memory_bytes`."""
     step_seconds: float | None = None
-    """Median over epochs of epoch time / steps."""
+    """Seconds a training step takes: the median over epochs of training time / steps."""
     epoch_seconds: float | None = None
+    """Seconds of training an epoch takes, evaluation not included: the median over epochs."""
     train_seconds: float | None = None
-    """Time spent in training steps, over all starts of the run."""
+    """Seconds spent in training steps, over all starts of the run."""
     samples_per_second: float | None = None
+    """Number of training images a second."""
     train_flops: float | None = None
     """Floating-point operations of all training steps, forward and backward, helpers included."""
     trunk_flops: float | None = None
-    """Of the K isolated modules alone, forward and backward, per training image."""
+    """Floating-point operations of the K isolated modules alone, forward and backward, per training
+    image."""
     helper_flops: float | None = None
-    """Of everything else, likewise: helpers, what is computed twice, and forward passes that only
-    feed other modules."""
+    """Floating-point operations of everything else, likewise: helpers, what is computed twice, and
+    forward passes that only feed other modules."""
     parameters: int | None = None
+    """Number of trained parameters, helpers included."""
     helper_parameters: int | None = None
+    """Number of trained parameters of helpers."""
     inference_parameters: int | None = None
+    """Number of parameters of the deployed network."""
     inference_macs: float | None = None
-    """Multiply-accumulates of the deployed net for one input."""
+    """Multiply-accumulates of the deployed network for one input."""
 
 
 class Origin(Frozen):
-    """Where and with what the run was made."""
+    """Where and with what a run was made."""
 
     device: str
+    """Name of the device, as its driver gives it."""
     exclusive: bool
+    """Whether the run had its device, or its CPU core, to itself in every start."""
     host: str
+    """Name of the host of the last start."""
     starts: int
+    """Number of processes that began or resumed the run."""
     commit: str | None
+    """Commit of the repository, with `+` if files were changed; `None` outside a repository."""
     source: str
-    """Hash of the package's source files; runs made with other sources are shown as stale."""
+    """Hash of the source files that the result depends on; runs made with other sources are shown
+    as stale."""
     versions: dict[str, str]
+    """Versions of Python, this package and the libraries that decide the numbers, by name."""
     data: str | None = None
     """Short hash of the images and labels that were used."""
     slurm_job: str | None = None
+    """Slurm's number of the last start's job; `None` outside Slurm."""
 
 
 class Result(Frozen):
     """One run of one cell."""
 
     cell: Cell
+    """Definition of the run."""
     status: Status
+    """Way in which the run ended."""
     reason: str | None = None
+    """Reason of a status other than `done`."""
     epochs: int
-    """Epochs trained, of the number the budget resolved to (`planned_epochs`)."""
+    """Number of epochs trained."""
     planned_epochs: int
+    """Number of epochs the budget resolved to."""
     metric: PrimaryMetric = PrimaryMetric()
     """Primary metric that the values below are of; results from before it was recorded are of test
     error in percent."""
@@ -126,10 +147,12 @@ class Result(Frozen):
     cuts: list[int]
     """Cut points: number of stages before each cut."""
     horizon: int = 1
-    """Through how many modules the gradient of a loss reached back, its own included; K is
+    """Number of modules that the gradient of a loss reached back through, its own included; K is
     end-to-end training. Results from before it was recorded are of methods for which it was 1."""
     cost: Cost
+    """Cost of the run."""
     origin: Origin
+    """Place and software that the run was made with."""
 
     def save(self, folder: Path) -> Path:
         """Write `result.json` atomically; returns its path."""

@@ -85,9 +85,10 @@ class Counts:
     """Number of reports sent."""
 
     def __str__(self) -> str:
-        done = f"tracked {self.runs} runs: {self.new} new, {self.points} metrics sent, {self.unchanged} unchanged"
-        return f"{done}, {self.failed} failed" + (
-            f", reports sent: {self.reports}" if self.reports else ""
+        sent = f", reports sent: {self.reports}" if self.reports else ""
+        return (
+            f"tracked {self.runs} runs: {self.new} new, {self.points} metrics sent, "
+            f"{self.unchanged} unchanged, {self.failed} failed{sent}"
         )
 
 
@@ -109,8 +110,8 @@ def mirror(
 
     Raises:
         InvalidInput: MLflow is not installed, or there is no such folder.
-        Unreachable: the store cannot be used or went away; what it holds by then is right, the next
-            pass sends the rest.
+        Unreachable: the store cannot be used, or stopped answering; what it holds by then is right,
+            and the next pass sends the rest.
     """
     if not runs.is_dir():
         raise InvalidInput(f"{runs}: no such folder; --runs names the one that run folders lie in")
@@ -124,8 +125,8 @@ def passes(
     sweep: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Iterator[Counts]:
-    """A pass like `mirror` whenever the next one is asked for; what is in the store is looked up
-    only now and then."""
+    """Passes like `mirror`, one each time the next is asked for; the store's runs are looked up
+    every `LOOK_AGAIN` seconds only."""
     looked, store, file = 0.0, None, None
     while True:
         if not runs.is_dir():
@@ -304,7 +305,7 @@ def _missing(
 
 
 def _find(store: Store, want: Wanted, pinned: set[str]) -> Run | None:
-    """The run of a record; copies left by lost replies are deleted."""
+    """The run of a record; copies, which lost replies leave, are deleted."""
     place = experiment_id(store, want.experiment)
     found = [
         r
@@ -326,8 +327,8 @@ def _create(store: Store, want: Wanted) -> Run:
 
 
 def _inode(uri: str) -> int | None:
-    """What tells a database file from another that came in its place; this process would go on
-    writing to the first."""
+    """Number that tells a database file from one that replaced it: this process would go on writing
+    to the first."""
     path = Path(uri.removeprefix(SQLITE))
     return (path.stat().st_ino if path.exists() else None) if uri.startswith(SQLITE) else 0
 
@@ -341,8 +342,7 @@ def _digest(points: list[Point]) -> str:
 
 
 def _sizes(folder: Path) -> list[int]:
-    """Size and time of the files a mirrored run depends on, and what version of the mirror shows
-    them."""
+    """Version of the mirror, and sizes and times of the files that a mirrored run depends on."""
     stats = [p.stat() for p in (folder / record.FILE, folder / result.FILE) if p.exists()]
     return [SCHEMA, *(n for s in stats for n in (s.st_size, s.st_mtime_ns))]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def learning(want: Wanted) -> bytes:
-    """Learning curves as a small PNG; the modules from dark to light, the whole network in black."""
+    """Learning curves as a small PNG: the modules from dark to light, the network in black."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 3.0), dpi=100)

@@ -27,7 +27,7 @@ ARTIFACT = f"report/{FILE}"
 
 
 def send(store: Store, page: Path) -> bool:
-    """Attach a sweep's report if it is new or changed; whether it was.
+    """Attach a sweep's report if it is new or changed; returns whether it was.
 
     Args:
         store: where to.
@@ -49,17 +49,18 @@ def send(store: Store, page: Path) -> bool:
 
 
 def link(store: Store, base: str) -> dict[str, str]:
-    """Sweep to the address of its report; `base` is that of the server."""
+    """Addresses of the reports, by sweep; `base` is the server's address."""
     place = store.experiments.get(EXPERIMENT)
     found = store.client.search_runs([place], max_results=50) if place else []
     return {
-        r.info.run_name: f"{base}/#/experiments/{place}/runs/{r.info.run_id}/artifacts/{ARTIFACT}?workflowType=machine_learning"
+        r.info.run_name: f"{base}/#/experiments/{place}/runs/{r.info.run_id}/artifacts/{ARTIFACT}"
+        "?workflowType=machine_learning"
         for r in found
     }
 
 
 def _key(page: Path) -> str:
-    """Two hosts or folders may have a sweep of the same name."""
+    """Name of a report in every store, with a hash of host and folder: sweeps may share a name."""
     origin = f"{socket.gethostname()}:{page.parent.resolve()}"
     return f"modulewise/report/{page.parent.name}/{hashlib.sha256(origin.encode()).hexdigest()[:8]}"
 
@@ -73,7 +74,10 @@ def _find(store: Store, page: Path) -> str | None:
 
 def _create(store: Store, page: Path, at: int) -> str:
     sweep = page.parent.name
-    note = f"Report of the sweep **{sweep}**: `{ARTIFACT}` under *Artifacts*. Its runs are found by `tags.sweep = '{sweep}'`."
+    note = (
+        f"Report of the sweep **{sweep}**: `{ARTIFACT}` under *Artifacts*. Its runs are found by "
+        f"`tags.sweep = '{sweep}'`."
+    )
     tags = {
         KEY: _key(page),
         "sweep": sweep,

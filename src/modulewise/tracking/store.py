@@ -1,5 +1,4 @@
-"""The MLflow store behind the mirror: how it is opened, what is in it, what is remembered of it,
-and what its errors say."""
+"""The MLflow store behind the mirror: opening it, looking up its runs, errors in one line."""
 
 from __future__ import annotations
 
@@ -21,36 +20,38 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 PIN = ".mlflow_run"
-"""File in a run folder: the ids of the run in the stores it was sent to, and what of it they
-hold."""
+"""Name of a file in a run's folder: ids of the run in the stores it was sent to, and what they hold
+of it."""
 STORES_REMEMBERED = 4
+"""Number of stores that a run's folder keeps an id for."""
 SQLITE = "sqlite:///"
 
 
 class Unreachable(Exception):
-    """The store does not answer, or not as a store should; its text is one line."""
+    """The store does not answer, or its answer is not MLflow's; the message is one line."""
 
 
 class StoreDeleted(Unreachable):
-    """The database file was deleted under our feet; this process holds on to the old one and must
-    be started again."""
+    """The database file was deleted while it was in use; the process still writes to the old one,
+    and must be started again."""
 
 
 @dataclass
 class Store:
-    """An MLflow store as the last look at it found it."""
+    """An MLflow store, with what was last found in it."""
 
     client: MlflowClient
+    """Connection to the store."""
     artifacts: Path | None
-    """Where experiments made here put their files; `None` leaves it to the server."""
+    """Folder for the files of new experiments; `None` leaves it to the server."""
     experiments: dict[str, str] = field(default_factory=dict)
-    """Name to id."""
+    """Ids of experiments, by name."""
     runs: set[str] = field(default_factory=set)
     """Ids of runs that are there and not deleted."""
     swept: set[str] = field(default_factory=set)
-    """Ids of those that carry the tag `sweep`."""
+    """Ids of runs that have the tag `sweep`."""
     first: dict[tuple[str | None, int], str] = field(default_factory=dict)
-    """Key and start time to the run that was found first."""
+    """Ids of the runs found first, by key and start time."""
     twins: set[str] = field(default_factory=set)
     """Ids of runs of which there are copies."""
 
@@ -70,12 +71,13 @@ def address(runs: Path, uri: str | None = None) -> tuple[str, Path | None]:
 
 
 def open_store(uri: str, artifacts: Path | None) -> Store:
-    """Connect and look which runs are there; one at a time: two that create the same database at
-    once break it.
+    """Connect to a store and look up its runs.
+
+    Only one process at a time may do so: two that create the same database at once break it.
 
     Raises:
         InvalidInput: MLflow is not installed.
-        Unreachable: nothing answers, or no MLflow.
+        Unreachable: nothing answers, or something other than MLflow.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -103,8 +105,8 @@ def open_store(uri: str, artifacts: Path | None) -> Store:
 
 
 def _belongs_here(uri: str, artifacts: Path | None, experiment: Experiment) -> None:
-    """MLflow keeps absolute paths of artifacts: a local store that was moved or copied would go on
-    writing to the old place."""
+    """Refuse a local store that was moved or copied: MLflow keeps absolute paths of artifacts, and
+    would write to the old place."""
     if artifacts is None or uri != f"{SQLITE}{artifacts.parent / 'mlflow.db'}":
         return
     if experiment.artifact_location != (artifacts / experiment.name).as_uri():
@@ -113,7 +115,7 @@ def _belongs_here(uri: str, artifacts: Path | None, experiment: Experiment) -> N
 
 
 def experiment_id(store: Store, name: str) -> str:
-    """Id of an experiment, made if need be; one that was deleted is brought back."""
+    """Id of an experiment, which is created if there is none and restored if it was deleted."""
     if name not in store.experiments:
         there = store.client.get_experiment_by_name(name)
         if there is None:
@@ -134,7 +136,7 @@ def experiment_id(store: Store, name: str) -> str:
 
 
 def look(store: Store, experiments: list[str]) -> None:
-    """Note which runs the experiments hold."""
+    """Look up the runs of experiments."""
     token = None
     while experiments:
         page = store.client.search_runs(experiments, max_results=1000, page_token=token)
@@ -155,7 +157,7 @@ def look(store: Store, experiments: list[str]) -> None:
 
 
 def read_pins(folder: Path) -> list[dict[str, Any]]:
-    """What is remembered of the run in each store, the last used first."""
+    """Ids and contents of a run by store, the last used first; none if there is no such file."""
     try:
         return [p for p in json.loads((folder / PIN).read_text()) if isinstance(p["run"], str)]
     except (OSError, ValueError, TypeError, KeyError):
@@ -163,6 +165,7 @@ def read_pins(folder: Path) -> list[dict[str, Any]]:
 
 
 def keep_pins(folder: Path, pins: list[dict[str, Any]]) -> None:
+    """Write what `read_pins` reads."""
     write_atomic(folder / PIN, json.dumps(pins))
 
 
@@ -182,12 +185,15 @@ def one_line(error: Exception) -> str:
     if "Max retries exceeded" in text:
         return "no answer"
     if "error code 401" in text:
-        return "user name or password refused; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD hold them"
+        return (
+            "user name or password refused; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
+            "hold them"
+        )
     if refused := re.search(r"error code 403 .*?Response body: '?(.*?)'?$", text):
         return f"not allowed: {refused[1][:120]}"
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def masked(text: str) -> str:
-    """The text with user names and passwords of addresses blotted out."""
+    """The text with `***` in place of user names and passwords in addresses."""
     return re.sub(r"//[^/\s]*@", "//***@", text)
