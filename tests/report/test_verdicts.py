@@ -124,6 +124,8 @@ def test_kinds_of_spread() -> None:
 )
 def test_order_of_the_verdicts(value: float, error: float, p: float, said: str) -> None:
     assert verdict(Difference(value, error, 8.0), p, 0.5) == said
+    turned = {"better": "worse", "worse": "better"}.get(said, said)
+    assert verdict(Difference(value, error, 8.0), p, 0.5, "higher") == turned
 
 
 def test_seeds_needed() -> None:
