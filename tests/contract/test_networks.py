@@ -54,8 +54,12 @@ def test_sizes_of_svhn_and_stl10(name: str, size: int) -> None:
     assert shapes[-1][1:] == (size // 4, size // 4)
 
 
-def test_scores_have_one_column_a_class(network: Network) -> None:
-    assert network(torch.rand(3, *network.image)).shape == (3, 5)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_scores_have_one_column_or_map_a_class(name: str) -> None:
+    family = next(f for f in models.families() if re.fullmatch(f.PATTERN, name))
+    image = NETWORKS[name]
+    scores = models.build(name, image, 5)(torch.rand(3, *image))
+    assert scores.shape == (3, 5, *(image[1:] if getattr(family, "DENSE", False) else ()))
 
 
 def test_stage_names_are_unique_and_one_a_stage(network: Network) -> None:
