@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import signal
 import sys
 import time
@@ -335,7 +336,8 @@ def answer(
     assert left.value.code == 2, said
     assert said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said, said
     assert sorted(folder.rglob("*")) == before
-    return said.removeprefix("error: ").strip().replace(str(folder), ".")
+    said = said.removeprefix("error: ").strip().replace(str(folder), ".")
+    return re.sub(r" toy_\w+,", "", said)  # methods of the tests, which users do not have
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"

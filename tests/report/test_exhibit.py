@@ -179,7 +179,7 @@ def test_grids_that_differ_in_settings_do_not_share_a_place(site: Any) -> None:
             {"rows": ["modules"], "columns": []},
             "exhibit: dgl and greedy would stand in one place; name recipe in rows or columns",
         ),
-        ({"rows": ["recipe", "modules"]}, "exhibit: modules stands there twice"),
+        ({"rows": ["recipe", "modules"]}, "exhibit: duplicate modules"),
         ({"row": ["recipe"]}, "unknown key 'row'; did you mean 'rows'?"),
         ({"metrics": ["accuracy"]}, "exhibit.metrics"),
     ],

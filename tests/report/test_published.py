@@ -43,7 +43,7 @@ def row_of(s: Any, recipe: str = "dgl", modules: int = 2) -> pd.Series:
             "toleranc,source",
             "line 1: unknown column 'toleranc'; did you mean 'tolerance'?",
         ),
-        ("split,tolerance", "tolerance,tolerance", "line 1: column tolerance stands there twice"),
+        ("split,tolerance", "tolerance,tolerance", "line 1: duplicate column tolerance"),
         (
             ",sd,",
             ",std,",

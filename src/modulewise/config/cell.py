@@ -40,8 +40,8 @@ class Cell(Frozen):
     options: dict[str, Any] = {}
     """Options of the method that differ from their defaults."""
     partition: Literal["even", "memory"] | tuple[str, ...] = "even"
-    """Partition: `even` (by number of stages), `memory` (equal measured activation bytes) or the stage names
-    to cut after."""
+    """Partition: `even` (by number of stages), `memory` (equal measured activation bytes) or the
+    names of the stages to cut after."""
     training: TrainConfig = TrainConfig()
     """Optimiser, schedule, budget and numerics."""
     data: Dataset

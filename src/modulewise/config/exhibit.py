@@ -17,29 +17,31 @@ Axis = Literal["dataset", "network", "recipe", "modules", "settings"]
 """`settings` are those that a sweep's grids add."""
 OTHERS = ("epochs", *COSTS)
 Metric = Annotated[str, AfterValidator(lambda value: one_of(value, OTHERS)), schema_of(OTHERS)]
-"""`test_` and the name of a data set's primary metric (`test_error`); epochs trained; peak memory in
-10^9 bytes; the others in percent of the baseline's."""
+"""`test_` and the name of a data set's primary metric (`test_error`); epochs trained; peak memory
+in 10^9 bytes; the others in percent of the baseline's."""
 
 
 class Exhibit(Frozen):
     """A table of a paper; data, no code."""
 
     title: str
-    """As the paper calls it, e.g. `InfoPro, table 2`."""
+    """Name as in the paper, such as `InfoPro, table 2`."""
     sources: tuple[str, ...] = ()
-    """Of `references.csv`; of several that have a number for a cell, the first counts."""
+    """Sources in `references.csv`; of several that have a number for a cell, the first counts."""
     rows: Annotated[tuple[Axis, ...], Field(min_length=1)]
+    """Axes of the rows; an axis with several values must be a row or a column."""
     columns: tuple[Axis, ...] = ()
+    """Axes of the columns."""
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("test_error",)
-    """In every column; a primary metric only where the data set has it."""
+    """Metrics in every column; a primary metric only where the data set has it."""
     note: str | None = None
-    """What a reader of the table must know."""
+    """Remark for readers of the table."""
 
     @model_validator(mode="after")
     def _each_once(self) -> Exhibit:
         for names in ((*self.rows, *self.columns), self.metrics):
             if twice := next((n for n in names if names.count(n) > 1), None):
-                raise ValueError(f"{twice} stands there twice")
+                raise ValueError(f"duplicate {twice}")
         return self
 
 

@@ -152,7 +152,7 @@ def load(path: Path) -> list[Reference]:
         names = list(rows.fieldnames or [])
         for name in names:
             if names.count(name) > 1:
-                raise InvalidInput(f"{path}: line 1: column {name} stands there twice")
+                raise InvalidInput(f"{path}: line 1: duplicate column {name}")
             if name not in Reference.model_fields:
                 raise choose(name, Reference.model_fields, "column", f"{path}: line 1")
         for row in rows:

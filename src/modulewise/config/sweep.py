@@ -8,6 +8,8 @@ from pydantic import Field
 
 from modulewise.config.exhibit import Exhibit
 from modulewise.config.limits import Limits
+from modulewise.config.schemas import SchemaOf
+from modulewise.config.training import TrainConfig
 from modulewise.config.tune import Tune
 from modulewise.config.types import NUMBER, Count, Frozen, Name, Seed
 
@@ -27,7 +29,7 @@ class Grid(Frozen):
         Annotated[int, Field(ge=1, le=10_000), NUMBER] | Annotated[list[Seed], Field(min_length=1)]
     )
     """Number of seeds (0, 1, ...), or a list of them."""
-    training: dict[str, Any] = {}
+    training: Annotated[dict[str, Any], SchemaOf((TrainConfig,))] = {}
     """Training settings of this grid; they win over the recipe's."""
 
     @property

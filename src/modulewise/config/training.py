@@ -39,12 +39,12 @@ class Settings(Frozen):
     weight_decay: NonNegative = 1e-4
     """Weight decay of all parameters."""
     schedule: Annotated[str, OneOf(names("schedules"), "schedule")] = "joint"
-    """Schedule, a file of `modulewise/schedules`: `joint`, all modules on every batch; `sequential`,
-    one after the other, the epochs shared out among them; `asynchronous`, each at its own pace. A
-    schedule with options has them under its name."""
+    """Schedule, a file of `modulewise/schedules`: `joint`, all modules on every batch;
+    `sequential`, one after the other, the epochs shared out among them; `asynchronous`, each at its
+    own pace. A schedule with options has them under its name."""
     lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
-    """Shape of the learning rate over epochs: `cosine` to zero, `step` (x0.1 at 1/2 and 3/4 of the epochs) or `constant`; each after the
-    warm-up."""
+    """Shape of the learning rate over epochs: `cosine` to zero, `step` (x0.1 at 1/2 and 3/4 of the
+    epochs) or `constant`; each after the warm-up."""
     warmup_epochs: Annotated[int, Field(ge=0, le=10**9), NUMBER] = 10
     """Number of warm-up epochs."""
     warmup_lr: NonNegative = 0.01
@@ -56,7 +56,7 @@ class Settings(Frozen):
     channels_last: bool = False
     """Memory layout N H W C."""
     deterministic: bool = False
-    """Deterministic kernels: ask torch for deterministic kernels on a GPU (slower); CPU runs are deterministic without."""
+    """Deterministic kernels on a GPU, which are slower; CPU runs are deterministic without."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> Settings:

@@ -4,8 +4,8 @@ from those that are reported.
 A trial is an ordinary cell that holds out validation images; its run is kept like any other. The
 first trial of a recipe is the recipe as it stands, the others are drawn at random, without
 repetition, from the product of the values given. The trial with the best mean of the primary metric
-on the held-out images after the last epoch is chosen; the test set is not looked at. A trial with a seed that did not finish
-(diverged, out of memory) is spent and cannot be chosen.
+on the held-out images after the last epoch is chosen; the test set is not looked at. A trial with a
+seed that did not finish (diverged, out of memory) is spent and cannot be chosen.
 """
 
 from __future__ import annotations

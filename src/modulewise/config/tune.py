@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from modulewise.config.schemas import SchemaOf
+from modulewise.config.training import TrainConfig
 from modulewise.config.types import NUMBER, Frozen, Seed
 
 Values = Annotated[list[Any], Field(min_length=1)]
@@ -23,7 +25,7 @@ class Tune(Frozen):
     """Seeds of every trial; none of those that are reported."""
     draw: Annotated[int, Field(ge=0), NUMBER] = 0
     """Seed of the random draw of trials."""
-    training: dict[str, Values] = {}
+    training: Annotated[dict[str, Values], SchemaOf((TrainConfig,), listed=True)] = {}
     """Values to try of training settings, by setting; for every recipe."""
     options: dict[str, dict[str, Values]] = {}
     """Values to try of a method's options, by recipe and option."""
