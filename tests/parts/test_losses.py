@@ -162,4 +162,7 @@ def test_cross_entropy_and_errors_of_the_task() -> None:
     task = Classification(3)
     assert task.outputs == 3
     assert task.loss(scores, y).item() == pytest.approx(expected)
-    assert task.wrong(scores, y).item() == 1
+    counter = task.counter()
+    for rows in ([0], [1], [0, 1]):
+        counter.update(scores[rows], y[rows])
+    assert counter.compute() == 50.0, "percent"
