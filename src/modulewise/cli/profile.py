@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from modulewise.config.cell import Cell, configurations
 from modulewise.config.plan import load_plan
@@ -64,7 +65,9 @@ def profile(
             timings.write(out.parent / timings.MEASURED, found | {"cells": known})
     timings.write(out, found | {"cells": {name: known[name] for name in distinct}})
     todo = [c for c in plan.cells if not result.exists(runs / c.path)]
-    print("\n".join(timings.table(todo, known)))
+    console = Console(markup=False, highlight=False, emoji=False)
+    for table in timings.tables(todo, known):
+        console.print(table)
     hours, unknown = timings.total_hours(todo, known)
     print(
         f"{len(todo)} runs to do: {time(3600 * hours)} of {found['device']}"

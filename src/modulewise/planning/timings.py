@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from modulewise.config.cell import Cell, configurations
 from modulewise.files import write_atomic
 from modulewise.units import three_digits
@@ -75,33 +77,42 @@ def total_hours(cells: Iterable[Cell], known: dict[str, Found]) -> tuple[float, 
     )
 
 
-def table(cells: Sequence[Cell], known: dict[str, Found]) -> list[str]:
-    """Recipe, K, seconds an epoch, hours a run, runs, hours in all; a heading for every data set
-    and network. 80 columns. A recipe that stands there several times at one K has its budget beside
-    its name."""
-    out: list[str] = []
-    place = ""
-    distinct = configurations(list(cells))
+def tables(cells: Sequence[Cell], known: dict[str, Found]) -> list[Table]:
+    """What every configuration was measured to take, a table for every data set and network.
+
+    A recipe that stands there several times at one K has its budget beside its name.
+
+    Args:
+        cells: those that are still to run.
+        known: entries of a profile file, by configuration.
+    """
+    runs, distinct = Counter(c.configuration for c in cells), configurations(cells)
     alike = Counter((c.dataset, c.network, c.recipe, c.modules) for c in distinct.values())
+    out: dict[str, Table] = {}
     for name, cell in distinct.items():
-        mine, found = [c for c in cells if c.configuration == name], known[name]
         several = alike[cell.dataset, cell.network, cell.recipe, cell.modules] > 1
         recipe = f"{cell.recipe} {_budget(cell)}" if several else cell.recipe
-        if (here := f"{cell.dataset} {cell.network}") != place:
-            place = here
-            out.append(
-                f"{place[:33]:<33} {'K':>4} {'s/epoch':>9} {'h/run':>9} {'runs':>6} {'hours':>9}"
-            )
-        if "seconds" in found:
-            epoch, run = (
-                found["epoch_seconds"] + found["evaluation_seconds"],
-                found["seconds"] / 3600,
-            )
-            figures = f"{three_digits(epoch):>9} {three_digits(run):>9} {len(mine):>6} {three_digits(run * len(mine)):>9}"
-        else:
-            figures = f"{'out of memory':>19} {len(mine):>6}"
-        out.append(f"  {recipe[:31]:<31} {cell.modules:>4} {figures}")
-    return out
+        title = f"{cell.dataset} {cell.network}"
+        table = out.setdefault(title, _empty(title))
+        table.add_row(f"  {recipe}", str(cell.modules), *_figures(known[name], runs[name]))
+    return list(out.values())
+
+
+def _empty(title: str) -> Table:
+    """A table of one data set and network, without rules, at most 80 columns wide."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
+    table.add_column(title, no_wrap=True, width=33)
+    for name, width in (("K", 4), ("s/epoch", 9), ("h/run", 13), ("runs", 6), ("hours", 8)):
+        table.add_column(name, justify="right", no_wrap=True, width=width)
+    return table
+
+
+def _figures(found: Found, runs: int) -> tuple[str, str, str, str]:
+    """Seconds an epoch, hours a run, runs, hours of all of them."""
+    if "seconds" not in found:
+        return "", "out of memory", str(runs), ""
+    epoch, hours = found["epoch_seconds"] + found["evaluation_seconds"], found["seconds"] / 3600
+    return three_digits(epoch), three_digits(hours), str(runs), three_digits(hours * runs)
 
 
 def _budget(cell: Cell) -> str:
