@@ -237,7 +237,10 @@ def nothing(files: Files) -> None:
 
 
 CHECK = "check --sweep sweep.yaml --data data --runs runs"
-TRAIN = "train --config . --data data --results results --dataset made --network mlp3x8 --recipe local --modules 2"
+TRAIN = (
+    "train --config . --data data --results results --dataset made --network mlp3x8 --recipe local "
+    "--modules 2"
+)
 ONE = ("sweep", "grids", 0)
 MADE = ("datasets", "datasets", "made")
 CASES: dict[str, tuple[Callable[[Files], None], str]] = {
@@ -248,13 +251,28 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "a depth no ResNet has": (put(*ONE, "networks", to=["resnet33"]), CHECK),
     "a data set that does not exist": (put(*ONE, "datasets", to=["mode"]), CHECK),
     "a recipe that does not exist": (put(*ONE, "recipes", to=["lokal"]), CHECK),
-    "an option that does not exist": (put("recipes", "recipes", "info", "options", "lamda1", to=[1, 1]), CHECK),
-    "a choice that does not exist": (put("recipes", "recipes", "info", "options", "mode", to="softmx"), CHECK),
+    "an option that does not exist": (
+        put("recipes", "recipes", "info", "options", "lamda1", to=[1, 1]),
+        CHECK,
+    ),
+    "a choice that does not exist": (
+        put("recipes", "recipes", "info", "options", "mode", to="softmx"),
+        CHECK,
+    ),
     "a setting that does not exist": (put(*ONE, "training", to={"epoch": 3}), CHECK),
-    "a stage that does not exist": (put("recipes", "tables", "cuts", 0, "set", "partition", to=["1.9"]), CHECK),
-    "a stage without quotes": (put("recipes", "tables", "cuts", 0, "set", "partition", to=[1.0]), CHECK),
+    "a stage that does not exist": (
+        put("recipes", "tables", "cuts", 0, "set", "partition", to=["1.9"]),
+        CHECK,
+    ),
+    "a stage without quotes": (
+        put("recipes", "tables", "cuts", 0, "set", "partition", to=[1.0]),
+        CHECK,
+    ),
     "K larger than the net allows": (put(*ONE, "modules", to=[2, 9]), CHECK),
-    "fewer epochs than modules under `sequential`": (put("sweep", "grids", 1, "training", "epochs", to=1), CHECK),
+    "fewer epochs than modules under `sequential`": (
+        put("sweep", "grids", 1, "training", "epochs", to=1),
+        CHECK,
+    ),
     "a negative number": (put(*ONE, "training", to={"lr": -0.1}), CHECK),
     "zero modules": (put(*ONE, "modules", to=[0]), CHECK),
     "not a number": (put(*ONE, "training", to={"weight_decay": float("nan")}), CHECK),
@@ -265,10 +283,16 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "a name that stands in no path": (put("sweep", "sweep", to="my sweep"), CHECK),
     "two budgets": (put(*ONE, "training", to={"flops": 1e9, "seconds": 5}), CHECK),
     "epochs beside another budget": (put(*ONE, "training", to={"epochs": 2, "flops": 1e9}), CHECK),
-    "a profile file that is not there": (lambda f: f["sweep.yaml"].update(profile="results/profile/none.json"), CHECK),
+    "a profile file that is not there": (
+        lambda f: f["sweep.yaml"].update(profile="results/profile/none.json"),
+        CHECK,
+    ),
     "a limit that does not exist": (lambda f: f["sweep.yaml"].update(limits={"hours": 3}), CHECK),
     "more files than the limit": (lambda f: f["sweep.yaml"].update(limits={"files": 10}), CHECK),
-    "weights to keep that do not exist": (lambda f: f["sweep.yaml"].update(keep_weights="best"), CHECK),
+    "weights to keep that do not exist": (
+        lambda f: f["sweep.yaml"].update(keep_weights="best"),
+        CHECK,
+    ),
     "a sweep without grids": (put("sweep", "grids", to=[]), CHECK),
     "a grid without networks": (put(*ONE, "networks", to=[]), CHECK),
     "an empty file": (text("sweep.yaml", lambda t: ""), CHECK),
@@ -288,17 +312,42 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "npz: a label beyond the classes": (npz(classes=2), CHECK),
     "npz: another shape than the entry says": (npz(shape=[1, 4, 4]), CHECK),
     "a folder of images that is not there": (
-        both(npz(), put("datasets", "datasets", "mine", to={"source": "imagefolder", "path": "mine", "shape": [3, 8, 8], "classes": 2})),
+        both(
+            npz(),
+            put(
+                "datasets",
+                "datasets",
+                "mine",
+                to={"source": "imagefolder", "path": "mine", "shape": [3, 8, 8], "classes": 2},
+            ),
+        ),
         CHECK,
     ),
     "a data set that was not downloaded": (
-        put(*MADE, to={"source": "torchvision", "torchvision_class": "MNIST", "shape": [1, 28, 28], "classes": 10}),
+        put(
+            *MADE,
+            to={
+                "source": "torchvision",
+                "torchvision_class": "MNIST",
+                "shape": [1, 28, 28],
+                "classes": 10,
+            },
+        ),
         TRAIN,
     ),
-    "more reflection than image": (lambda f: f["datasets.yaml"]["datasets"]["made"].update(pad=8, padding="reflect"), CHECK),
+    "more reflection than image": (
+        lambda f: f["datasets.yaml"]["datasets"]["made"].update(pad=8, padding="reflect"),
+        CHECK,
+    ),
     "means of other channels": (put("datasets", "datasets", "made", "mean", to=[0.5]), CHECK),
-    "more held out than there are": (put("datasets", "datasets", "digits", "validation", to=5000), CHECK),
-    "more training images than there are": (put("sweep", "grids", 1, "training", "train_images", to=5000), CHECK),
+    "more held out than there are": (
+        put("datasets", "datasets", "digits", "validation", to=5000),
+        CHECK,
+    ),
+    "more training images than there are": (
+        put("sweep", "grids", 1, "training", "train_images", to=5000),
+        CHECK,
+    ),
     "train: a recipe that does not exist": (nothing, TRAIN.replace("local", "lokal")),
     "train: zero epochs": (nothing, TRAIN + " --epochs 0"),
     "train: nothing said": (nothing, "train"),
@@ -307,7 +356,7 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "train: a device that does not exist": (nothing, TRAIN + " --device gpu"),
     "data: a name that does not exist": (nothing, "data --config . --dataset mode"),
     "data: an entry that is no JSON": (nothing, "data --dataset x --entry {"),
-}  # fmt: skip
+}
 
 
 def answer(
@@ -343,9 +392,10 @@ def answer(
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 HEAD = """# What wrong input is told
 
-One line that names the file, the key and the valid choices, exit status 2, nothing written. What stands in the files, `modulewise check`
-says before the first job. A full or read-only disk is one line too, with status 1, and the run resumes from its last checkpoint when
-started again. A loss that is not finite and too little memory are results, `diverged` and `out_of_memory`.
+One line that names the file, the key and the valid choices, exit status 2, nothing written.
+What stands in the files, `modulewise check` says before the first job. A full or read-only disk is
+one line too, with status 1, and the run resumes from its last checkpoint when started again. A loss
+that is not finite and too little memory are results, `diverged` and `out_of_memory`.
 Made by `tests/cli/test_bad_input.py`, which holds it true.
 
 | input | answer |

@@ -269,30 +269,53 @@ def broken(change: Any) -> dict[str, Any]:
 
 
 BROKEN: dict[str, tuple[Any, str]] = {
-    "top": (lambda c: c.update(recipe={}), "recipes.yaml: unknown key 'recipe'; did you mean "
-                                           "'recipes'. valid: recipes, tables, training"),
-    "settings": (lambda c: c["training"]["paper"].update(sets={}), r"recipes.yaml: training.paper: "
-                                                                   r"unknown key 'sets'; did you "
-                                                                   r"mean 'set'"),
-    "recipe": (lambda c: c["recipes"]["info"].update(option={}), r"recipes.info: unknown key "
-                                                                 r"'option'; did you mean 'options'"),
-    "table": (lambda c: c["tables"]["cuts"][0]["set"].update(cuts=[]), r"tables.cuts\[0\].set: "
-                                                                       r"unknown key 'cuts'; "
-                                                                       r".*options, partition"),
-    "condition": (lambda c: c["tables"]["cuts"][0]["when"].update(net=1), r"tables.cuts\[0\].when: "
-                                                                          r"unknown key 'net'; "
-                                                                          r".*network"),
-    "option": (lambda c: c["recipes"]["info"].update(options={"mod": 1}), "recipes.info.options: "
-                                                                          "unknown key 'mod'; did "
-                                                                          "you mean 'mode'"),
-    "method": (lambda c: c["recipes"]["info"].update(method="inforpo"), "recipes.info.method: "
-                                                                        ".*'inforpo'; did you mean "
-                                                                        "'infopro'"),
-    "settings name": (lambda c: c["recipes"]["info"].update(training="papr"), "recipes.info.training: .*'papr'; did you mean 'paper'"),
-    "table name": (lambda c: c["recipes"]["info"].update(overrides=["cutz"]), "recipes.info.overrides: .*'cutz'; did you mean 'cuts'"),
+    "top": (
+        lambda c: c.update(recipe={}),
+        "recipes.yaml: unknown key 'recipe'; did you mean "
+        "'recipes'. valid: recipes, tables, training",
+    ),
+    "settings": (
+        lambda c: c["training"]["paper"].update(sets={}),
+        r"recipes.yaml: training.paper: "
+        r"unknown key 'sets'; did you "
+        r"mean 'set'",
+    ),
+    "recipe": (
+        lambda c: c["recipes"]["info"].update(option={}),
+        r"recipes.info: unknown key "
+        r"'option'; did you mean 'options'",
+    ),
+    "table": (
+        lambda c: c["tables"]["cuts"][0]["set"].update(cuts=[]),
+        r"tables.cuts\[0\].set: "
+        r"unknown key 'cuts'; "
+        r".*options, partition",
+    ),
+    "condition": (
+        lambda c: c["tables"]["cuts"][0]["when"].update(net=1),
+        r"tables.cuts\[0\].when: "
+        r"unknown key 'net'; "
+        r".*network",
+    ),
+    "option": (
+        lambda c: c["recipes"]["info"].update(options={"mod": 1}),
+        "recipes.info.options: unknown key 'mod'; did you mean 'mode'",
+    ),
+    "method": (
+        lambda c: c["recipes"]["info"].update(method="inforpo"),
+        "recipes.info.method: .*'inforpo'; did you mean 'infopro'",
+    ),
+    "settings name": (
+        lambda c: c["recipes"]["info"].update(training="papr"),
+        "recipes.info.training: .*'papr'; did you mean 'paper'",
+    ),
+    "table name": (
+        lambda c: c["recipes"]["info"].update(overrides=["cutz"]),
+        "recipes.info.overrides: .*'cutz'; did you mean 'cuts'",
+    ),
     "label": (lambda c: c["recipes"]["info"].pop("label"), "recipes.info.label: missing"),
     "source": (lambda c: c["tables"]["cuts"][0].pop("source"), r"tables.cuts\[0\].source: missing"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", BROKEN)

@@ -40,11 +40,27 @@ def test_an_option_written_out_at_its_default_changes_nothing(method: str) -> No
 
 
 OTHER: dict[str, Any] = {
-    "epochs": 8, "flops": 1e9, "seconds": 5.0, "step_seconds": 0.5, "batch_size": 7, "train_images": 9, "optimizer": "adamw", "lr": 0.1,
-    "momentum": 0.5, "nesterov": False, "weight_decay": 0.0, "schedule": "sequential", "lr_schedule": "step",
-    "warmup_epochs": 1, "warmup_lr": 0.5, "precision": "bf16", "tf32": True, "channels_last": True, "deterministic": True,
+    "epochs": 8,
+    "flops": 1e9,
+    "seconds": 5.0,
+    "step_seconds": 0.5,
+    "batch_size": 7,
+    "train_images": 9,
+    "optimizer": "adamw",
+    "lr": 0.1,
+    "momentum": 0.5,
+    "nesterov": False,
+    "weight_decay": 0.0,
+    "schedule": "sequential",
+    "lr_schedule": "step",
+    "warmup_epochs": 1,
+    "warmup_lr": 0.5,
+    "precision": "bf16",
+    "tf32": True,
+    "channels_last": True,
+    "deterministic": True,
     "asynchronous": {"buffer": 2},
-}  # fmt: skip
+}
 NEEDS: dict[str, dict[str, Any]] = {
     "asynchronous": {"schedule": "asynchronous"},
     "step_seconds": {"seconds": 5.0},
@@ -82,13 +98,23 @@ def test_every_setting_of_the_asynchronous_schedule_changes_the_id(change: dict[
 @pytest.mark.parametrize(
     "changes",
     [
-        {"dataset": "other"}, {"network": "resnet14"}, {"recipe": "s"}, {"modules": 3}, {"seed": 1}, {"method": "dgl"},
-        {"partition": "memory"}, {"partition": ("0.0", "1.0", "2.0")}, {"options": {"mode": "softmax"}},
-        {"options": {"lambda1": [5, 0.25]}}, {"data": {**IMAGES, "flip": True}}, {"data": {**IMAGES, "pad": 1}},
-        {"data": {**IMAGES, "classes": 5}}, {"data": {**IMAGES, "mean": (0.5, 0.5, 0.5)}},
+        {"dataset": "other"},
+        {"network": "resnet14"},
+        {"recipe": "s"},
+        {"modules": 3},
+        {"seed": 1},
+        {"method": "dgl"},
+        {"partition": "memory"},
+        {"partition": ("0.0", "1.0", "2.0")},
+        {"options": {"mode": "softmax"}},
+        {"options": {"lambda1": [5, 0.25]}},
+        {"data": {**IMAGES, "flip": True}},
+        {"data": {**IMAGES, "pad": 1}},
+        {"data": {**IMAGES, "classes": 5}},
+        {"data": {**IMAGES, "mean": (0.5, 0.5, 0.5)}},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_everything_else_changes_the_id(changes: dict[str, Any]) -> None:
     assert make(**changes).id != make().id
 
@@ -127,10 +153,20 @@ CELLS = st.builds(
             "feature_dim": st.integers(1, 256),
         },
     ),
-    training=st.fixed_dictionaries({}, optional={n: st.sampled_from([v, OTHER[n]]) for n, v in {
-        "epochs": 160, "lr": 0.8, "precision": "fp32", "schedule": "joint", "train_images": None,
-    }.items()}),
-)  # fmt: skip
+    training=st.fixed_dictionaries(
+        {},
+        optional={
+            n: st.sampled_from([v, OTHER[n]])
+            for n, v in {
+                "epochs": 160,
+                "lr": 0.8,
+                "precision": "fp32",
+                "schedule": "joint",
+                "train_images": None,
+            }.items()
+        },
+    ),
+)
 
 
 @given(CELLS)

@@ -190,12 +190,15 @@ def test_the_estimate_is_linear_between_the_ends(
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"gpu_hours": 2.5}, "limits.gpu_hours: 2.5 allowed, about 3 expected (6 of 6 cells "
-                             "measured on A device); no run was started"),
+        (
+            {"gpu_hours": 2.5},
+            "limits.gpu_hours: 2.5 allowed, about 3 expected (6 of 6 cells "
+            "measured on A device); no run was started",
+        ),
         ({"disk_gb": 0.001}, "limits.disk_gb: 0.001 allowed, about 0.0"),
         ({"files": 53}, "limits.files: 53 allowed, about 54 expected"),
     ],
-)  # fmt: skip
+)
 def test_above_a_limit_nothing_is_submitted(
     limits: dict[str, float],
     message: str,
@@ -332,7 +335,7 @@ def test_a_trial_that_cannot_be_built_is_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only one value of an option that is tuned does not go with K: the recipe as it stands does."""
+    """Only one value of a tuned option does not go with K: the recipe as it stands does."""
     search = {
         "trials": 2,
         "validation": 32,

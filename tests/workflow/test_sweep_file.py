@@ -110,9 +110,10 @@ def test_a_workflow_that_uses_this_one_as_a_module(tmp_path: Path) -> None:
         '    config: config["mine"]\n'
         "use rule * from modulewise\n"
     )
-    said = dry(tmp_path, "train", snakefile=tmp_path / "Snakefile")
+    said = dry(tmp_path, "-F", "results/reports/tiny/report.html", snakefile=tmp_path / "Snakefile")
     (path,) = sweeps(tmp_path)
-    assert yaml.safe_load(path.read_text()) == mine["mine"], said
+    assert yaml.safe_load(path.read_text()) == mine["mine"]
+    assert "modulewise report --sweep results/sweeps/tiny.yaml " in said
 
 
 def merged(folder: Path, content: dict[str, Any], *files: str) -> Path:

@@ -78,8 +78,8 @@ class Reference(Frozen):
     """`test`: trained on all training images, measured on the test set; anything else is not
     comparable with our runs."""
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
-    """Largest difference that counts as reproduced, in the metric's unit, fixed before our runs; the
-    default is of test error."""
+    """Largest difference that counts as reproduced, in the metric's unit, fixed before our runs;
+    the default is of test error."""
     source: Annotated[str, Field(min_length=1)]
     note: str = ""
     """What a reader of the comparison must know."""
