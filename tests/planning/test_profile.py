@@ -182,6 +182,11 @@ def test_other_code_or_another_device_measures_anew(
     path = tmp_path / "profile/measured.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"device": "another"}))
     assert "2/2" in run(tmp_path, capsys, monkeypatch)[1]
+    content = json.loads(path.read_text())
+    next(iter(content["cells"].values()))["source"] = "another"
+    path.write_text(json.dumps(content))
+    said = run(tmp_path, capsys, monkeypatch)[1]
+    assert "1/2" in said and "2/2" not in said, "the other configuration's code is the same"
 
 
 def test_too_little_memory_is_a_finding(

@@ -124,7 +124,7 @@ class Site:
             host="h",
             starts=1,
             commit="abc",
-            source=source_hash(),
+            source=source_hash(cell),
             versions={"torch": "1.0"},
         ).model_copy(update={k: v for k, v in values.items() if k in Origin.model_fields})
         result = Result(

@@ -18,7 +18,7 @@ from modulewise.files import write_atomic
 from modulewise.units import three_digits
 
 MEASURED = "measured.json"
-"""Beside the profile files: everything that was measured on one device with the present code;
+"""Beside the profile files: everything that was measured on one device with the present versions;
 sweeps share it."""
 MARGIN, START, LEAST = 1.5, 120.0, 5
 """A scheduler is asked for so many times what was measured, with so many seconds for imports and
@@ -43,11 +43,12 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def measured(folder: Path, by: dict[str, Any]) -> dict[str, Found]:
-    """What was measured before by the same device, versions and code, by configuration.
+    """What was measured before by the same device and versions, by configuration; each says by what
+    code, its `source`.
 
     Args:
         folder: of the profile files.
-        by: `device`, `versions` and `source`.
+        by: `device` and `versions`.
     """
     content = read(folder / MEASURED)
     return dict(content["cells"]) if all(content.get(k) == v for k, v in by.items()) else {}

@@ -149,7 +149,7 @@ def _numbers(found: result.Result | None) -> dict[str, Any]:
     """The columns that a result fills."""
     return {name: _get(found, where) for name, where in (NUMBERS | TEXTS).items()} | {
         "exclusive": bool(found and found.origin.exclusive),
-        "stale": bool(found and found.origin.source != source_hash()),
+        "stale": bool(found and found.origin.source != source_hash(found.cell)),
         "versions": json.dumps(found.origin.versions, sort_keys=True) if found else None,
     }
 

@@ -34,7 +34,6 @@ from modulewise.report import (
 )
 from modulewise.report.frame import Frame, read
 from modulewise.report.naming import named
-from modulewise.runs.provenance import source_hash
 from modulewise.runs.result import PrimaryMetric
 from modulewise.runs.state import STATES, words
 
@@ -236,7 +235,6 @@ def _facts(frame: Frame) -> dict[str, Any]:
         "versions": ", ".join(f"{name} {' / '.join(v)}" for name, v in sorted(versions.items())),
         "stale": int(runs["stale"].sum()),
         "shared": int((~have["exclusive"].astype(bool)).sum()),
-        "source": source_hash(),
     }
 
 
