@@ -84,7 +84,7 @@ def test_stale_runs_stay_but_are_shown(site: Any) -> None:
     assert "stale" not in text(s.report()).split("How to read")[0]
     fill(s, "dgl", 2, [12.0, 14.0], source="0123456789ab")
     words = text(s.report())
-    assert "2 runs were made by other training code" in words
+    assert "2 runs were made by code that was edited since" in words
     assert (
         s.row("dgl", 2)["stale"],
         s.row("dgl", 2)["error_mean"],

@@ -203,7 +203,7 @@ def test_a_server_killed_at_random_points(
         while killer.is_alive() or not hit:
             trainings.step()
             try:
-                mirror.mirror(runs, uri, None, say=lambda _: None)
+                mirror.mirror(runs, uri, None)
             except mirror.Unreachable as error:
                 hit = True
                 midway += "went away" in str(error)

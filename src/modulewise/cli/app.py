@@ -4,6 +4,7 @@ of its name."""
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import pkgutil
 import sys
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import typer
 
+from modulewise import logs
 from modulewise.errors import InvalidInput, resource
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -32,13 +36,14 @@ def main() -> None:
     """Run a verb; wrong input ends with one line and exit status 2, a full or read-only disk with
     one line and 1."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    try:
-        app()
-    except InvalidInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if (line := resource(error)) is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(1)
+    with logs.terminal():
+        try:
+            app()
+        except InvalidInput as error:
+            log.error(error)
+            sys.exit(2)
+        except OSError as error:
+            if (line := resource(error)) is None:
+                raise
+            log.error(line)
+            sys.exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from modulewise.config.loading import read_json, read_yaml
 from modulewise.errors import InvalidInput, choose, parse
 from modulewise.files import write_atomic
 from modulewise.units import disk
+
+log = logging.getLogger(__name__)
 
 
 def data(
@@ -74,7 +77,7 @@ def growing(name: str, folder: Path, terminal: bool, every: float = 30.0) -> Ite
     def say() -> None:
         while not done.wait(every):
             size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-            print(f"{name}: at work, {disk(size)} in {folder}", flush=True)
+            log.info(f"{name}: at work, {disk(size)} in {folder}")
 
     teller = Thread(target=say, daemon=True)
     if not terminal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,8 @@ from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput, memory_short
 from modulewise.runs import result
 from modulewise.units import memory, time
+
+log = logging.getLogger(__name__)
 
 
 def profile(
@@ -58,10 +60,8 @@ def profile(
                 (f for f in known.values() if same.items() <= f.items() and "seconds" in f), None
             )
             known[name] = same | _measured(cell, data, on, alike)
-            print(
-                f"{n}/{len(distinct)}  {str(cell).rpartition(' ')[0]}  {_said(known[name])}",
-                flush=True,
-            )
+            what = str(cell).rpartition(" ")[0]
+            log.info(f"{n}/{len(distinct)}  {what}  {_said(known[name])}")
             timings.write(out.parent / timings.MEASURED, found | {"cells": known})
     timings.write(out, found | {"cells": {name: known[name] for name in distinct}})
     todo = [c for c in plan.cells if not result.exists(runs / c.path)]
@@ -94,7 +94,7 @@ def _measured(cell: Cell, data: Path, on: Any, alike: dict[str, Any] | None) -> 
         raise InvalidInput(f"{cell}: {error}") from None
     except (RuntimeError, MemoryError) as error:
         if (short := memory_short(error)) is None:
-            print(f"{cell}: cannot be measured", file=sys.stderr)
+            log.error(f"{cell}: cannot be measured")
             raise
         return {"status": "out_of_memory", "reason": short}
     finally:

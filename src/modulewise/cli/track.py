@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from modulewise import logs
 from modulewise.tracking import mirror
+
+log = logging.getLogger(__name__)
 
 
 def track(
@@ -38,11 +42,11 @@ def track(
         if follow:
             keep_tracking(runs, place, artifacts, sweep, every)
         else:
-            counts = mirror.mirror(runs, place, artifacts, sweep, _complain)
+            counts = mirror.mirror(runs, place, artifacts, sweep)
     except KeyboardInterrupt:
         return
     except mirror.Unreachable as error:
-        _complain(f"error: {error}")
+        log.error(error)
         sys.exit(1)
     print(counts)
     sys.exit(1 if counts.failed else 0)
@@ -66,31 +70,21 @@ def keep_tracking(
         every: seconds between two passes.
         before: called before every pass; what it raises ends it.
     """
-    said: set[str] = set()
     passes: Iterator[mirror.Counts] | None = None
-
-    def once(line: str) -> None:
-        if line not in said:
-            said.add(line)
-            _complain(line)
-
-    while True:
-        if before:
-            before()
-        passes = passes or mirror.passes(runs, uri, artifacts, sweep, once)
-        try:
-            counts = next(passes)
-            if counts.reports or counts.unchanged + counts.failed < counts.runs:
-                print(time.strftime("%H:%M:%S "), counts, flush=True)
-            if not counts.failed:
-                said.clear()
-        except mirror.StoreDeleted:
-            raise
-        except mirror.Unreachable as error:
-            passes = None
-            once(f"{error}; trying again every {every:g} s")
-        time.sleep(every)
-
-
-def _complain(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with logs.once(log, mirror.log) as once:
+        while True:
+            if before:
+                before()
+            passes = passes or mirror.passes(runs, uri, artifacts, sweep)
+            try:
+                counts = next(passes)
+                if counts.reports or counts.unchanged + counts.failed < counts.runs:
+                    print(time.strftime("%H:%M:%S "), counts, flush=True)
+                if not counts.failed:
+                    once.forget()
+            except mirror.StoreDeleted:
+                raise
+            except mirror.Unreachable as error:
+                passes = None
+                log.warning(f"{error}; trying again every {every:g} s")
+            time.sleep(every)

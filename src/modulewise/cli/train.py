@@ -18,7 +18,7 @@ from modulewise.errors import InvalidInput, memory_short, parse, resource
 from modulewise.runs.result import FILE, Result, exists
 from modulewise.units import duration
 
-log = logging.getLogger("modulewise.train")
+log = logging.getLogger(__name__)
 RESUME_LATER = 75
 """Exit status of a run that saved its state because it was asked to stop."""
 
@@ -56,7 +56,7 @@ def train(
     what = _cell(cell, config, dataset, network, recipe, modules, seed, epochs)
     folder = out.parent if out and out.name == FILE else out or results / "runs" / what.path
     if exists(folder):
-        print(f"{what}  finished already: {folder / FILE}; remove it to train again")
+        log.info(f"{what}  finished already: {folder / FILE}; remove it to train again")
         return
     from modulewise.engine import device as device_module
 
@@ -75,7 +75,7 @@ def train(
             if (folder / "checkpoint.pt").exists()
             else "the run begins anew when started again"
         )
-        print(f"error: {what}: {line}; {again}", file=sys.stderr)
+        log.error(f"{what}: {line}; {again}")
         sys.exit(1)
     if status:
         sys.exit(status)
@@ -108,10 +108,7 @@ def _run(
     except (RuntimeError, MemoryError) as error:
         if (short := memory_short(error)) is None:
             raise
-        print(
-            f"error: {cell}: too little memory to hold the data and the net: {short}",
-            file=sys.stderr,
-        )
+        log.error(f"{cell}: too little memory to hold the data and the net: {short}")
         return 1
     folder.mkdir(parents=True, exist_ok=True)
     with logs.training(folder / "train.log"):
@@ -119,10 +116,10 @@ def _run(
             result = trainer.fit()
         except Interrupted:
             ignore_stop_signals()
-            log.warning(f"{cell}  asked to stop; saved, resumes when started again")
+            log.info(f"{cell}  asked to stop; saved, resumes when started again")
             return RESUME_LATER
         ignore_stop_signals()
-        log.warning(f"{cell}  {_said(result)}")
+        log.info(f"{cell}  {_said(result)}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ import typer
 from modulewise.cli.track import keep_tracking
 from modulewise.errors import InvalidInput
 from modulewise.tracking import mirror, reports
+
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 PATIENCE = 180
@@ -49,19 +52,19 @@ def ui(
         if asked:  # an exception is lost if the signal comes while an object is being deleted
             raise KeyboardInterrupt
         if server is not None:
-            _alive(server, log)
+            _alive(server, logfile)
 
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: the terminal was closed
         if signal.getsignal(name) is not signal.SIG_IGN:  # as under nohup
             signal.signal(name, interrupt)
-    server, log = None, runs.resolve().parent / "mlflow" / "server.log"
+    server, logfile = None, runs.resolve().parent / "mlflow" / "server.log"
     try:
         print(mirror.mirror(runs, uri, artifacts), flush=True)
         free = _free(port)
         if free != port:
-            print(f"port {port} is taken; using {free}")
-        server = _serve(uri, artifacts, free, log)
-        _wait(go_on, free, log)
+            log.info(f"port {port} is taken; using {free}")
+        server = _serve(uri, artifacts, free, logfile)
+        _wait(go_on, free, logfile)
         print("\nOpen in a browser (Ctrl-C ends it):")
         for what, where in _links(uri, artifacts, free).items():
             print(f"  {what}: {where}")
@@ -73,7 +76,7 @@ def ui(
     except KeyboardInterrupt:
         print("stopped; everything is kept")
     except mirror.Unreachable as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.error(error)
         sys.exit(1)
     finally:
         if server is not None:
@@ -102,7 +105,7 @@ def _links(uri: str, artifacts: Path | None, port: int) -> dict[str, str]:
     }
 
 
-def _serve(uri: str, artifacts: Path | None, port: int, log: Path) -> subprocess.Popen[bytes]:
+def _serve(uri: str, artifacts: Path | None, port: int, logfile: Path) -> subprocess.Popen[bytes]:
     """Start `mlflow server`, in a process group of its own so that all of it can be stopped."""
     env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     env |= {
@@ -123,7 +126,7 @@ def _serve(uri: str, artifacts: Path | None, port: int, log: Path) -> subprocess
         "2",
     ]
     command += ["--backend-store-uri", uri, "--artifacts-destination", str(artifacts)]
-    with log.open("wb") as out:
+    with logfile.open("wb") as out:
         return subprocess.Popen(
             command,
             env=env,
@@ -134,13 +137,13 @@ def _serve(uri: str, artifacts: Path | None, port: int, log: Path) -> subprocess
         )
 
 
-def _wait(go_on: Callable[[], None], port: int, log: Path) -> None:
+def _wait(go_on: Callable[[], None], port: int, logfile: Path) -> None:
     """Wait until the server answers.
 
     Raises:
         Unreachable: the server ended, or did not answer within `PATIENCE` seconds.
     """
-    print("starting the server ...", flush=True)
+    log.info("starting the server ...")
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
@@ -151,13 +154,13 @@ def _wait(go_on: Callable[[], None], port: int, log: Path) -> None:
         ):
             return
         time.sleep(0.3)
-    raise mirror.Unreachable(f"MLflow's server did not start within {PATIENCE} s; see {log}")
+    raise mirror.Unreachable(f"MLflow's server did not start within {PATIENCE} s; see {logfile}")
 
 
-def _alive(server: subprocess.Popen[bytes], log: Path) -> None:
+def _alive(server: subprocess.Popen[bytes], logfile: Path) -> None:
     if server.poll() is not None:
         raise mirror.Unreachable(
-            f"MLflow's server ended with status {server.returncode}; see {log}"
+            f"MLflow's server ended with status {server.returncode}; see {logfile}"
         )
 
 

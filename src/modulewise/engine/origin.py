@@ -36,7 +36,7 @@ def start_event(
         "pid": os.getpid(),
         "device": device.describe(on),
         "commit": device.git_commit(),
-        "source": source_hash(),
+        "source": source_hash(cell),
         "slurm_job": device.slurm_job(),
         "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
         "devices": device.visible(on),
@@ -46,10 +46,13 @@ def start_event(
     }
 
 
-def origin_of(folder: Path, on: torch.device, progress: Progress, digest: str) -> Origin:
+def origin_of(
+    cell: Cell, folder: Path, on: torch.device, progress: Progress, digest: str
+) -> Origin:
     """Where and with what a run was made.
 
     Args:
+        cell: the run's.
         folder: of the run.
         on: the device.
         progress: after the last step.
@@ -61,7 +64,7 @@ def origin_of(folder: Path, on: torch.device, progress: Progress, digest: str) -
         host=socket.gethostname(),
         starts=len(record.read(folder).starts),
         commit=device.git_commit(),
-        source=source_hash(),
+        source=source_hash(cell),
         versions=device.versions(),
         data=digest,
         slurm_job=device.slurm_job(),

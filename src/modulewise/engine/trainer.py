@@ -383,7 +383,7 @@ class Trainer:
         cost = cost_of(
             method, self.schedule, self.data, self.flops, p, self.memory.peak, self.device
         )
-        origin = origin_of(self.folder, self.device, p, self.data.digest)
+        origin = origin_of(self.cell, self.folder, self.device, p, self.data.digest)
         result = summarise(
             self.cell, self.metric, status, reason, p, self.cuts, method.horizon, cost, origin
         )

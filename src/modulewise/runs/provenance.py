@@ -1,4 +1,4 @@
-"""Hash of the source files that decide the numbers of one cell; a result with another hash is stale.
+"""Hash of the source files that decide one cell's numbers; a result with another hash is stale.
 
 They are the trainer, the loading of data, and the files that the cell names: its method, network,
 schedule, task and source of data; and whatever these import inside the package. So a new method, or

@@ -104,8 +104,8 @@ class Origin(Frozen):
     commit: str | None
     """Commit of the repository, with `+` if files were changed; `None` outside a repository."""
     source: str
-    """Hash of the source files that the result depends on; runs made with other sources are shown
-    as stale."""
+    """Hash of the source files that decide the cell's numbers; if they were edited since, the
+    report shows the run as stale."""
     versions: dict[str, str]
     """Versions of Python, this package and the libraries that decide the numbers, by name."""
     data: str | None = None

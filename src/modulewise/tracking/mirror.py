@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -57,6 +58,8 @@ __all__ = [
     "passes",
 ]
 
+log = logging.getLogger(__name__)
+
 LOCK = ".mlflow.lock"
 LOOK_AGAIN = 120.0
 """Seconds between two look-ups of the runs that a store holds; a run deleted there comes back after
@@ -97,16 +100,16 @@ def mirror(
     uri: str,
     artifacts: Path | None,
     sweep: str | None = None,
-    say: Callable[[str], None] = print,
 ) -> Counts:
     """Make a store equal to all run folders, one pass.
+
+    A run or report that could not be sent is a warning, and the others go on.
 
     Args:
         runs: folder of the run folders.
         uri: where to, see `address`.
         artifacts: folder of artifacts, see `address`.
         sweep: tag runs that belong to no sweep yet with this name.
-        say: called with a line per run that failed.
 
     Raises:
         InvalidInput: MLflow is not installed, or there is no such folder.
@@ -115,7 +118,7 @@ def mirror(
     """
     if not runs.is_dir():
         raise InvalidInput(f"{runs}: no such folder; --runs names the one that run folders lie in")
-    return next(passes(runs, uri, artifacts, sweep, say))
+    return next(passes(runs, uri, artifacts, sweep))
 
 
 def passes(
@@ -123,7 +126,6 @@ def passes(
     uri: str,
     artifacts: Path | None,
     sweep: str | None = None,
-    say: Callable[[str], None] = print,
 ) -> Iterator[Counts]:
     """Passes like `mirror`, one each time the next is asked for; the store's runs are looked up
     every `LOOK_AGAIN` seconds only."""
@@ -133,7 +135,7 @@ def passes(
             raise InvalidInput(
                 f"{runs}: no such folder; --runs names the one that run folders lie in"
             )
-        with _alone(runs, say):
+        with _alone(runs):
             if store is None or time.monotonic() - looked > LOOK_AGAIN:
                 looked, store = time.monotonic(), open_store(uri, artifacts)
             file = file or _inode(uri)
@@ -141,14 +143,12 @@ def passes(
                 raise StoreDeleted(
                     f"{uri.removeprefix(SQLITE)} was deleted; start again to fill a new one"
                 )
-            counts = _mirror_runs(runs, store, sweep, say, uri)
-            _mirror_reports(store, runs.resolve().parent / "reports", counts, say)
+            counts = _mirror_runs(runs, store, sweep, uri)
+            _mirror_reports(store, runs.resolve().parent / "reports", counts)
         yield counts
 
 
-def _mirror_runs(
-    runs: Path, store: Store, sweep: str | None, say: Callable[[str], None], uri: str
-) -> Counts:
+def _mirror_runs(runs: Path, store: Store, sweep: str | None, uri: str) -> Counts:
     """Mirror every run folder; one that fails is named, and the others are mirrored."""
     counts, ledger = Counts(), jobs.read(runs.parent / jobs.FILE)
     for folder in sorted(path.parent for path in runs.rglob(record.FILE)):
@@ -159,7 +159,7 @@ def _mirror_runs(
             _mirror_run(store, folder, state, sweep, counts)
         except Exception as error:
             counts.failed += 1
-            say(f"failed: {path}: {one_line(error)}")
+            log.warning(f"{path} not sent: {one_line(error)}")
             try:
                 store.client.search_experiments(max_results=1)
             except Exception:
@@ -169,14 +169,14 @@ def _mirror_runs(
     return counts
 
 
-def _mirror_reports(store: Store, folder: Path, counts: Counts, say: Callable[[str], None]) -> None:
+def _mirror_reports(store: Store, folder: Path, counts: Counts) -> None:
     """Send the sweeps' reports that are new or changed."""
     for page in sorted(folder.glob(f"*/{reports.FILE}")):
         try:
             counts.reports += reports.send(store, page)
         except Exception as error:
             counts.failed += 1
-            say(f"failed: {page}: {one_line(error)}")
+            log.warning(f"{page} not sent: {one_line(error)}")
 
 
 def _mirror_run(
@@ -348,13 +348,13 @@ def _sizes(folder: Path) -> list[int]:
 
 
 @contextmanager
-def _alone(runs: Path, say: Callable[[str], None]) -> Iterator[None]:
+def _alone(runs: Path) -> Iterator[None]:
     """One pass at a time on this host; a second one waits."""
     lock = FileLock(runs / LOCK)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        say(f"another mirror of {runs} is at work; waiting for it")
+        log.info(f"another mirror of {runs} is at work; waiting for it")
         lock.acquire()
     try:
         yield
