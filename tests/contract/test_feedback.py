@@ -109,7 +109,7 @@ def test_fixed_feedback_sees_later_modules_through_the_scores_alone(row: Row) ->
 
 
 def fixed_weights(method: Method, k: int) -> Iterator[tuple[str, Tensor]]:
-    """Buffers of module k's helpers that a checkpoint holds, but for the statistics of BatchNorm."""
+    """Buffers of module k's helpers that a checkpoint holds, without BatchNorm's statistics."""
     saved = set(method.state_dict())
     for name, buffer in method.named_buffers():
         helper = not name.startswith("trunk.") and module_of(name) == k

@@ -27,7 +27,8 @@ def made(
 ) -> Resident:
     """Made-up images, not square."""
     entry = Dataset(
-        source="fake", shape=(3, 6, 8), classes=CLASSES, train_size=size, pad=pad, padding=padding, flip=flip,
+        source="fake", shape=(3, 6, 8), classes=CLASSES, train_size=size,
+        pad=pad, padding=padding, flip=flip,
         mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25),
     )  # fmt: skip
     return resident(entry, Path("unused"), TRAINING, seed)

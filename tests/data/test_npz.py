@@ -65,7 +65,9 @@ def test_labels_of_any_integer_type(kind: type, tmp_path: Path) -> None:
 BROKEN = {
     "float images": ({"x_train": np.zeros((6, 5, 4), np.float32)}, "x_train is float32; images are "
                                                                    "uint8"),
-    "signed images": ({"x_test": np.zeros((3, 5, 4), np.int64)}, "x_test is int64; images are uint8"),
+    "signed images": (
+        {"x_test": np.zeros((3, 5, 4), np.int64)}, "x_test is int64; images are uint8"
+    ),
     "two channels": ({"x_train": np.zeros((6, 2, 5, 4), np.uint8)}, r"x_train has shape \(6, 2, 5, "
                                                                     r"4\); valid: "),
     "flat images": ({"x_train": np.zeros((6, 20), np.uint8)}, r"x_train has shape \(6, 20\)"),
@@ -79,7 +81,10 @@ BROKEN = {
         {"x_train": np.zeros((0, 5, 4), np.uint8), "y_train": np.zeros(0, np.int64)}, "x_train is "
                                                                                       "empty"
     ),
-    "no test images": ({"x_test": np.zeros((0, 5, 4), np.uint8), "y_test": np.zeros(0, np.int64)}, "x_test is empty"),
+    "no test images": (
+        {"x_test": np.zeros((0, 5, 4), np.uint8), "y_test": np.zeros(0, np.int64)},
+        "x_test is empty",
+    ),
     "other test shape": ({"x_test": np.zeros((3, 4, 4), np.uint8)}, "images of .1, 5, 4., x_test "
                                                                     "of .1, 4, 4."),
     "one array missing": ({"y_test": None}, "no array y_test; an npz data set holds x_train, "

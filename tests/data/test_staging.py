@@ -67,8 +67,9 @@ def test_a_download_folder_keeps_its_name(tmp_path: Path, monkeypatch: pytest.Mo
 def test_many_at_once_copy_once(tmp_path: Path) -> None:
     entry = npz(tmp_path / "a.npz")
     code = (
-        f"from modulewise.data.staging import staged; from modulewise.config.dataset import Dataset; from pathlib import Path;\
-print(staged(Dataset(source='npz', path={entry.path!r}), Path('.'))[0].path)"
+        "from pathlib import Path; from modulewise.config.dataset import Dataset\n"
+        "from modulewise.data.staging import staged\n"
+        f"print(staged(Dataset(source='npz', path={entry.path!r}), Path('.'))[0].path)"
     )
     runs = [
         subprocess.Popen(

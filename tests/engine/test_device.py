@@ -107,7 +107,10 @@ def test_an_unknown_device_is_one_line(name: str) -> None:
 
 
 def test_locks_end_with_their_process(tmp_path: Path) -> None:
-    code = "import torch; torch.set_num_threads(1); from modulewise.engine import device; device.claim(torch.device('cpu')).__enter__()"
+    code = (
+        "import torch; torch.set_num_threads(1); from modulewise.engine import device\n"
+        "device.claim(torch.device('cpu')).__enter__()"
+    )
     subprocess.run(
         [sys.executable, "-c", code], check=True, env=os.environ | {"TMPDIR": str(tmp_path)}
     )

@@ -132,14 +132,14 @@ class Resident:
         yield from (tensor for split in splits if split for tensor in (split.x, split.y))
 
     def _draw(self, epoch: int) -> tuple[Tensor, CropFlip]:
-        """Order and augmentation of an epoch (1-based), from the streams of (seed, order, epoch) and
-        (seed, augmentation, 0, epoch)."""
+        """Order and augmentation of an epoch (1-based), from the streams of (seed, order, epoch)
+        and (seed, augmentation, 0, epoch)."""
         n, device = self.sizes.train, self.parts.train.x.device
         order = torch.randperm(n, generator=generator(self.seed, "order", epoch)).to(device)
         return order, CropFlip.draw(n, self.config, self.seed, epoch, 0).to(device)
 
     def _batch(self, epoch: int, number: int) -> Batch:
-        """A batch of an epoch, both from 0 and 1: it can be made at any time, as often as wanted."""
+        """Batch `number` (from 0) of an epoch (1-based); it can be made at any time, repeatedly."""
         order, crop_flip = self._epoch(epoch)
         size, train = self.training.batch_size, self.parts.train
         index = order[number * size : (number + 1) * size]
@@ -157,7 +157,8 @@ class Resident:
 
 
 def channel_statistics(x: Tensor, config: Dataset) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel (C 1 1): the entry's, or those of images (N C H W)."""
+    """Mean and standard deviation per channel (C 1 1): the entry's, or those of images
+    (N C H W)."""
     if config.mean is not None and config.std is not None:
         mean, std = torch.tensor(config.mean), torch.tensor(config.std)
     else:

@@ -70,8 +70,8 @@ def _memory_events(prof: torch.autograd.profiler.profile) -> Iterator[tuple[int,
 
 
 class MemoryProbe:
-    """Peak memory of a run. On a GPU the allocator keeps count; on a CPU it is what is alive between
-    two steps, plus the largest growth within a measured one, gradients included.
+    """Peak memory of a run. On a GPU the allocator keeps count; on a CPU it is what is alive
+    between two steps, plus the largest growth within a measured one, gradients included.
 
     Args:
         device: of the run.

@@ -38,8 +38,8 @@ class Schedule:
         self.phase = 0
 
     def phases(self, epochs: int) -> list[int]:
-        """Epochs of every phase, given those of the budget. Each phase has fresh optimisers and runs
-        the learning rate from its start."""
+        """Epochs of every phase, given those of the budget. Each phase has fresh optimisers and
+        runs the learning rate from its start."""
         return [epochs]
 
     def trained(self, phase: int) -> range:
@@ -79,8 +79,8 @@ class Schedule:
         yield from ()
 
     def extra_flops(self, module_flops: list[float]) -> float:
-        """Operations beyond those of the steps so far, given those of each module's forward pass for
-        one image."""
+        """Operations beyond those of the steps so far, given those of each module's forward pass
+        for one image."""
         return 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -112,8 +112,8 @@ def descend(
     precision: Precision,
     k: int | None = None,
 ) -> dict[str, Tensor]:
-    """Run a method's generator: each loss is built under `precision`, its backward pass runs outside
-    of it; then one step of module k, or of all.
+    """Run a method's generator: each loss is built under `precision`, its backward pass runs
+    outside of it; then one step of module k, or of all.
 
     Returns:
         The losses by name, detached.

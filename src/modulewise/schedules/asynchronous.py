@@ -49,8 +49,8 @@ from modulewise.schedules._replay import Replay
 
 
 class Asynchronous(Schedule):
-    """The schedule with its state: buffers, turns and streams. The default options make it the joint
-    one, bit for bit.
+    """The schedule with its state: buffers, turns and streams. The default options make it the
+    joint one, bit for bit.
 
     Args:
         training: the cell's settings.

@@ -1,5 +1,5 @@
-"""Sequential: module after module. In phase p only module p learns; the modules before it are frozen
-and in eval mode.
+"""Sequential: module after module. In phase p only module p learns; the modules before it are
+frozen and in eval mode.
 
 The budget's epochs are shared out evenly over the K phases, and each phase runs the learning-rate
 schedule from its start with a fresh optimiser. Modules after p are not run at all.

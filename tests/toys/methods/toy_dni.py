@@ -1,9 +1,9 @@
 """Synthetic gradients (DNI, Jaderberg et al., arXiv 1608.05343): a synthesiser predicts the
 gradient that a module's output will get.
 
-    module k learns from         < h_k, s_k(h_k) > / B,  s_k(h_k) given;  the last from the task's loss
-    synthesiser k minimises      mean over images and elements of ( s_k(h_k) - B d_k )^2
-    d_k = dL_{k+1} / dh_k        L_{k+1} what module k + 1 learns from: bootstrapped
+    module k learns from       < h_k, s_k(h_k) > / B,  s_k(h_k) given; the last from the task's loss
+    synthesiser k minimises    mean over images and elements of ( s_k(h_k) - B d_k )^2
+    d_k = dL_{k+1} / dh_k      L_{k+1} what module k + 1 learns from: bootstrapped
 
 B is the number of images: what is predicted are gradients of single images, whose size does not
 depend on the batch. The last layer of a synthesiser starts at zero.

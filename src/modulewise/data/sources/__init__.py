@@ -12,8 +12,8 @@ and, where it applies,
 - `location(config, root)`: the file or folder that its images are read from;
 - `check(config)`: refuses an entry whose files are not there, without reading them;
 - `shape_and_classes(config)`: what entries need not say;
-- `load(config, root, training, seed)`: data of its own kind, in place of images that are all held on
-  the device.
+- `load(config, root, training, seed)`: data of its own kind, in place of images that are all held
+  on the device.
 """
 
 from __future__ import annotations
