@@ -62,10 +62,10 @@ def inputs_of(wildcards):
     """
     result = f"results/runs/{SPACE.wildcard_pattern.format(**wildcards)}/result.json"
     if Path(result).exists():
-        paces = [f for f in workflow.persistence.input(IOFile(result)) or [] if f.startswith("results/profile/")]
+        measured = [f for f in workflow.persistence.input(IOFile(result)) or [] if f.startswith("results/profile/")]
     else:
-        paces = [] if RUNTIME is None else [PROFILE]
-    return [ancient(f) for f in (f"results/data/{wildcards.dataset}.json", *paces)]
+        measured = [] if RUNTIME is None else [PROFILE]
+    return [ancient(f) for f in (f"results/data/{wildcards.dataset}.json", *measured)]
 
 
 def minutes_of(wildcards, input, attempt):

@@ -56,7 +56,7 @@ def _moved(node: Any, found: dict[str, Any]) -> Any:
 
 
 def text(schema: dict[str, Any]) -> str:
-    """A schema as it stands in its file."""
+    """A schema as its file holds it."""
     return json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

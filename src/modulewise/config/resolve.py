@@ -178,7 +178,7 @@ class Catalog:
 
 
 def _settings(base: dict[str, Any], change: dict[str, Any], where: str) -> dict[str, Any]:
-    """Training settings with changes; a new budget takes the place of the old one."""
+    """Training settings with changes; a new budget replaces the old one."""
     if len(BUDGETS & set(change)) > 1:
         raise InvalidInput(f"{where}: training: give one budget: epochs, flops or seconds")
     drop = BUDGETS | {"step_seconds"} if BUDGETS & set(change) else set()

@@ -81,7 +81,7 @@ def total_hours(cells: Iterable[Cell], known: dict[str, Found]) -> tuple[float, 
 def tables(cells: Sequence[Cell], known: dict[str, Found]) -> list[Table]:
     """What every configuration was measured to take, a table for every data set and network.
 
-    A recipe that stands there several times at one K has its budget beside its name.
+    A recipe with several budgets at one K has its budget beside its name.
 
     Args:
         cells: those that are still to run.
