@@ -16,106 +16,9 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from valid_files import FILES, SWEEP
 
 from modulewise.cli import app
-
-SWEEP: dict[str, Any] = {
-    "sweep": "tiny",
-    "title": "A title",
-    "recipes": "recipes.yaml",
-    "datasets": "datasets.yaml",
-    "grids": [
-        {
-            "datasets": ["made"],
-            "networks": ["mlp3x8"],
-            "recipes": ["plain", "local"],
-            "modules": [2, 3],
-            "seeds": 2,
-        },
-        {
-            "datasets": ["made", "digits"],
-            "networks": ["resnet8"],
-            "recipes": ["info"],
-            "modules": [2],
-            "seeds": [3, 5],
-            "training": {
-                "epochs": 4,
-                "lr": 0.1,
-                "schedule": "sequential",
-                "precision": "bf16",
-                "train_images": 20,
-            },
-        },
-    ],
-}
-RECIPES: dict[str, Any] = {
-    "training": {
-        "paper": {
-            "source": "a paper",
-            "set": {
-                "epochs": 5,
-                "batch_size": 16,
-                "lr": 0.5,
-                "nesterov": True,
-                "weight_decay": 1e-4,
-            },
-            "overrides": [
-                {"when": {"dataset": "made"}, "set": {"training": {"flops": 1e9}}, "source": "x"}
-            ],
-        }
-    },
-    "tables": {
-        "cuts": [
-            {
-                "when": {"network": ["resnet8"], "modules": 2},
-                "set": {"partition": ["1.0"]},
-                "source": "x",
-            }
-        ]
-    },
-    "recipes": {
-        "plain": {"method": "backprop", "label": "Plain", "modules": "one"},
-        "local": {
-            "method": "dgl",
-            "label": "Local",
-            "options": {"feature_dim": 8, "head": "1c1f"},
-            "partition": "memory",
-        },
-        "info": {
-            "method": "infopro",
-            "label": "Info",
-            "options": {"mode": "softmax", "lambda1": [1, 0.5], "feature_dim": 8},
-            "overrides": [
-                "cuts",
-                {
-                    "when": {"modules": [2, 3]},
-                    "set": {"options": {"temperature": 0.1}},
-                    "source": "x",
-                },
-            ],
-        },
-    },
-}
-DATASETS: dict[str, Any] = {
-    "datasets": {
-        "made": {
-            "source": "fake",
-            "shape": [3, 8, 8],
-            "classes": 4,
-            "pad": 1,
-            "mean": [0.5, 0.5, 0.5],
-            "std": [1, 1, 1],
-            "flip": True,
-        },
-        "digits": {"source": "digits", "padding": "reflect", "pad": 2, "validation": 100},
-        "mine": {"source": "npz", "path": "absent.npz"},
-    }
-}
-FILES: dict[str, dict[str, Any]] = {
-    "sweep.yaml": SWEEP,
-    "recipes.yaml": RECIPES,
-    "datasets.yaml": DATASETS,
-}
 
 GridPoint = tuple[Any, ...]
 
@@ -136,75 +39,16 @@ def parent(content: Any, at: GridPoint) -> Any:
 
 
 STRANGE: list[Any] = [
-    None,
-    True,
-    False,
-    -1,
-    0,
-    1,
-    2,
-    1.5,
-    -0.1,
-    10**6,
-    2**31,
-    2**63,
-    10**40,
-    10**400,
-    1e308,
-    float("nan"),
-    float("inf"),
-    -float("inf"),
-    "",
-    " ",
-    "x",
-    "true",
-    "1e-3",
-    "-3",
-    "Zürich",
-    "a/b",
-    "../..",
-    "a\nb: c",
-    "\x00",
-    "\x1b[31m",
-    "~nobody",
-    "/dev/null",
-    "x" * 3000,
-    "fake",
-    "npz",
-    "imagefolder",
-    "torchvision",
-    "dgl",
-    "contsup",
-    "even",
-    "memory",
-    "one",
-    "resnet8",
-    "resnet9",
-    "mlp0",
-    "mlp2x0",
-    "vgg8b-w2",
-    [],
-    {},
-    [[]],
-    [{}],
-    {"": 1},
-    {1: 2},
-    {None: None},
-    [None],
-    [-1],
-    [True],
-    ["1.0"],
-    ["1.0", "1.0"],
-    [1, 2, 3],
-    ["even"],
-    [0.5] * 100,
-    {"a": {"b": {"c": [1]}}},
-    {"modules": 2},
-    {"lr": -1},
-    {"options": {}},
-    b"bytes",
-    {"x", "y"},
-]
+    None, True, False, -1, 0, 1, 2, 1.5, -0.1, 10**6, 2**31, 2**63,
+    10**40, 10**400, 1e308, float("nan"), float("inf"), -float("inf"),
+    "", " ", "x", "true", "1e-3", "-3", "Zürich", "a/b", "../..", "a\nb: c", "\x00",
+    "\x1b[31m", "~nobody", "/dev/null", "x" * 3000,
+    "fake", "npz", "imagefolder", "torchvision", "dgl", "contsup", "even", "memory", "one",
+    "resnet8", "resnet9", "mlp0", "mlp2x0", "vgg8b-w2",
+    [], {}, [[]], [{}], {"": 1}, {1: 2}, {None: None}, [None], [-1], [True],
+    ["1.0"], ["1.0", "1.0"], [1, 2, 3], ["even"], [0.5] * 100,
+    {"a": {"b": {"c": [1]}}}, {"modules": 2}, {"lr": -1}, {"options": {}}, b"bytes", {"x", "y"},
+]  # fmt: skip
 KEYS = [
     "",
     "x",
@@ -350,35 +194,12 @@ def changed(draw: st.DrawFn) -> dict[str, Any]:
 
 
 GARBAGE = [
-    b"\x00",
-    b"\xff\xfe",
-    b"\t",
-    b"\n",
-    b":",
-    b": ",
-    b"- ",
-    b"&a ",
-    b"*a",
-    b"!!python/object:os.system ",
-    b"<<: ",
-    b"{",
-    b"[",
-    b"'",
-    b'"',
-    b"#",
-    b"---\n",
-    b"2020-13-45",
-    b"!!int x",
-    b"!!float y",
-    b"? ",
-    b"|",
-    b"\xc3",
-    b"%YAML 9\n",
-    b"0o9",
-    b"!!set ",
-    b"!!binary ?",
+    b"\x00", b"\xff\xfe", b"\t", b"\n", b":", b": ", b"- ", b"&a ", b"*a",
+    b"!!python/object:os.system ", b"<<: ", b"{", b"[", b"'", b'"',
+    b"#", b"---\n", b"2020-13-45", b"!!int x", b"!!float y", b"? ", b"|",
+    b"\xc3", b"%YAML 9\n", b"0o9", b"!!set ", b"!!binary ?",
     b"1" * 5000,
-]
+]  # fmt: skip
 
 
 @st.composite
