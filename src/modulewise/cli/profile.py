@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from modulewise.config.cell import Cell, configurations
+from modulewise.config.cell import configurations
 from modulewise.config.plan import load_plan
-from modulewise.errors import InvalidInput, memory_short
 from modulewise.runs import result
 from modulewise.units import memory, time
 
@@ -42,6 +40,7 @@ def profile(
     import torch
 
     from modulewise.engine import device as device_module
+    from modulewise.planning import profile as profile_module
     from modulewise.planning import timings
     from modulewise.runs.provenance import source_hash
 
@@ -59,7 +58,7 @@ def profile(
             alike = next(
                 (f for f in known.values() if same.items() <= f.items() and "seconds" in f), None
             )
-            known[name] = same | _measured(cell, data, on, alike)
+            known[name] = same | profile_module.figures(cell, data, on, alike)
             what = str(cell).rpartition(" ")[0]
             log.info(f"{n}/{len(distinct)}  {what}  {_said(known[name])}")
             timings.write(out.parent / timings.MEASURED, found | {"cells": known})
@@ -74,33 +73,6 @@ def profile(
         + (f"; {unknown} run out of memory" if unknown else "")
     )
     plan.sweep.limits.hold("gpu_hours", hours, plan.where, f"measured on {found['device']}")
-
-
-def _measured(cell: Cell, data: Path, on: Any, alike: dict[str, Any] | None) -> dict[str, Any]:
-    """What the profile file says of a configuration, from one with the same steps if there is one;
-    too little memory is no error."""
-    import torch
-
-    from modulewise.planning import profile as profile_module
-
-    try:
-        images = profile_module.images(cell, data)
-        if alike:
-            return profile_module.as_json(
-                profile_module.other_budget(profile_module.from_json(alike), cell, images, on)
-            )
-        return profile_module.as_json(profile_module.measure(cell, images, on))
-    except InvalidInput as error:
-        raise InvalidInput(f"{cell}: {error}") from None
-    except (RuntimeError, MemoryError) as error:
-        if (short := memory_short(error)) is None:
-            log.error(f"{cell}: cannot be measured")
-            raise
-        return {"status": "out_of_memory", "reason": short}
-    finally:
-        gc.collect()
-        if on.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 def _said(found: dict[str, Any]) -> str:

@@ -126,9 +126,9 @@ def _run(
 def _said(result: Result) -> str:
     """How a run ended, for a line."""
     metric, value = result.metric, result.test_last
-    figure = f"no {metric.name}" if value is None else f"{metric.name} {value:.2f} {metric.unit}"
+    figure = f"no {metric.name}" if value is None else metric.text(value)
     reason = f"({result.reason})" if result.reason else ""
-    parts = [result.status, figure.rstrip(), duration(result.cost.train_seconds or 0), reason]
+    parts = [result.status, figure, duration(result.cost.train_seconds or 0), reason]
     return "  ".join(filter(None, parts))
 
 

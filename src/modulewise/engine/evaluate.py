@@ -8,6 +8,7 @@ import torch
 
 from modulewise.data.base import Data, Part
 from modulewise.method import Method
+from modulewise.runs.result import PrimaryMetric
 from modulewise.schedules import Precision
 
 
@@ -37,3 +38,23 @@ def evaluate(
             else:
                 counters[k].update(given, targets)
     return [None if k in silent else counter.compute() for k, counter in enumerate(counters)]
+
+
+def test_metrics(
+    metric: PrimaryMetric, values: list[float | None], history: list[dict[str, float]]
+) -> dict[str, float]:
+    """What a record says of an evaluation on the test set: of the net, of every module's own head,
+    and the best over epochs, on which nothing is chosen.
+
+    Args:
+        metric: the primary metric.
+        values: of every head, the net's own last.
+        history: metrics of the epochs before.
+    """
+    *auxiliary, overall = values
+    assert overall is not None, "the net's own head gives outputs of the task"
+    name = f"test_{metric.name}"
+    made = {f"{name}/overall": overall}
+    made |= {f"{name}/module_{k}": v for k, v in enumerate(auxiliary) if v is not None}
+    made[f"{name}/best"] = min([*(h[f"{name}/overall"] for h in history), overall], key=metric.rank)
+    return made

@@ -25,7 +25,7 @@ from modulewise.config.cell import Cell
 from modulewise.data.base import Data, Part
 from modulewise.engine import budget, checkpoint, device, flops
 from modulewise.engine.build import build
-from modulewise.engine.evaluate import evaluate
+from modulewise.engine.evaluate import evaluate, test_metrics
 from modulewise.engine.memory import MemoryProbe
 from modulewise.engine.origin import origin_of, start_event
 from modulewise.engine.progress import Progress
@@ -280,14 +280,7 @@ class Trainer:
     def _end_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate, record the epoch's metrics, and say how the run stands."""
         p, name = self.progress, self.metric.name
-        *auxiliary, overall = self.evaluate("test")
-        assert overall is not None, "the net's own head gives outputs of the task"
-        metrics: dict[str, float] = {f"test_{name}/overall": overall}
-        metrics |= {f"test_{name}/module_{k}": e for k, e in enumerate(auxiliary) if e is not None}
-        best = min if self.metric.direction == "lower" else max
-        metrics[f"test_{name}/best"] = best(
-            [h[f"test_{name}/overall"] for h in p.history] + [overall]
-        )
+        metrics = test_metrics(self.metric, self.evaluate("test"), p.history)
         if self.data.sizes.val:
             metrics[f"val_{name}/overall"] = self.evaluate("val")[-1]  # type: ignore[assignment]
         metrics |= {f"train_loss/{loss}": value for loss, value in losses.items()}
@@ -298,7 +291,7 @@ class Trainer:
         p.history.append(metrics)
         self.record.metrics(p.epoch, metrics)
         left = duration((p.epochs - p.epoch) * statistics.median(p.times))
-        figure = f"{name} {overall:.2f} {self.metric.unit}".rstrip()
+        figure = self.metric.text(metrics[f"test_{name}/overall"])
         log.info(f"{self.cell}  epoch {p.epoch}/{p.epochs}  {figure}  {left} left")
 
     def _plan(self) -> None:
@@ -380,9 +373,8 @@ class Trainer:
 
     def _finish(self, status: Status, reason: str | None) -> Result:
         method, p = self.method, self.progress
-        cost = cost_of(
-            method, self.schedule, self.data, self.flops, p, self.memory.peak, self.device
-        )
+        peak, on = self.memory.peak, self.device
+        cost = cost_of(method, self.schedule, self.data, self.flops, p, peak, on)
         origin = origin_of(self.cell, self.folder, self.device, p, self.data.digest)
         result = summarise(
             self.cell, self.metric, status, reason, p, self.cuts, method.horizon, cost, origin

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -16,6 +18,9 @@ from modulewise.data.base import Data
 from modulewise.data.resident import EVALUATED, Parts, Resident, Split
 from modulewise.engine.device import timed
 from modulewise.engine.trainer import TIMED, Trainer
+from modulewise.errors import InvalidInput, memory_short
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -132,3 +137,35 @@ def as_json(profile: RunProfile) -> dict[str, Any]:
         k: round(v, 6) if isinstance(v, float) else v
         for k, v in (asdict(profile) | {"seconds": profile.seconds}).items()
     }
+
+
+def figures(
+    cell: Cell, root: Path, device: torch.device, alike: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a profile file says of a configuration; too little memory is no error.
+
+    Args:
+        cell: any seed of the configuration.
+        root: folder of downloaded data.
+        device: to run on.
+        alike: figures of a configuration with the same steps, which are then not measured anew.
+
+    Raises:
+        InvalidInput: the user's files are missing or damaged, or the cell cannot be built.
+    """
+    try:
+        noise = images(cell, root)
+        if alike:
+            return as_json(other_budget(from_json(alike), cell, noise, device))
+        return as_json(measure(cell, noise, device))
+    except InvalidInput as error:
+        raise InvalidInput(f"{cell}: {error}") from None
+    except (RuntimeError, MemoryError) as error:
+        if (short := memory_short(error)) is None:
+            log.error(f"{cell}: cannot be measured")
+            raise
+        return {"status": "out_of_memory", "reason": short}
+    finally:
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -18,13 +18,13 @@ Status = Literal["done", "diverged", "out_of_memory"]
 """Ways in which a run can end with a result."""
 
 
-class Frozen(BaseModel):
+class Stored(BaseModel):
     """Immutable model that ignores unknown keys: results of later versions stay readable."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class PrimaryMetric(Frozen):
+class PrimaryMetric(Stored):
     """The number that runs of a task are compared by."""
 
     name: MetricName = "error"
@@ -56,7 +56,7 @@ class PrimaryMetric(Frozen):
         return f"{value:.2f} {self.unit}" if self.unit else f"{value:.4f}"
 
 
-class Cost(Frozen):
+class Cost(Stored):
     """Cost of a run; `None` where it could not be measured."""
 
     peak_memory_bytes: int | None = None
@@ -90,7 +90,7 @@ class Cost(Frozen):
     """Multiply-accumulates of the deployed network for one input."""
 
 
-class Origin(Frozen):
+class Origin(Stored):
     """Where and with what a run was made."""
 
     device: str
@@ -114,7 +114,7 @@ class Origin(Frozen):
     """Slurm's number of the last start's job; `None` outside Slurm."""
 
 
-class Result(Frozen):
+class Result(Stored):
     """One run of one cell."""
 
     cell: Cell
