@@ -5,145 +5,32 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mirrored_runs import (
+    EPOCHS,
+    assert_equal,
+    begin,
+    cell_of,
+    finish,
+    points_of,
+    runs_of,
+    values_of,
+    whole,
+)
 
-from modulewise.cli import track
 from modulewise.config.cell import Cell
 from modulewise.runs import record
 from modulewise.runs.record import Record
-from modulewise.runs.result import Cost, Origin, Result
-from modulewise.tracking import mirror, view
+from modulewise.tracking import mirror
 from run_folders import ledger, submitted, submitting
 
 mlflow = pytest.importorskip("mlflow")
-
-EPOCHS = 4
-_numbers = count()
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """One local store for all tests: making its tables takes seconds. Tests use data sets of their
-    own."""
-    folder = tmp_path_factory.mktemp("store")
-    return f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts"
-
-
-@pytest.fixture
-def dataset() -> str:
-    """A data set, hence an experiment, that no other test uses."""
-    return f"toy{next(_numbers)}"
-
-
-def cell_of(dataset: str, modules: int = 2, seed: int = 0, **training: Any) -> Cell:
-    training = {"epochs": EPOCHS} | training
-    names = {"dataset": dataset, "network": "resnet20", "recipe": "greedy-sgd", "method": "dgl"}
-    return Cell.model_validate(
-        names
-        | {"modules": modules, "seed": seed, "training": training, "data": {"source": "digits"}}
-    )
-
-
-def values_of(cell: Cell, epoch: int, shift: float = 0.0) -> dict[str, float]:
-    error = 50 / epoch + cell.seed + shift
-    heads = {f"test_error/module_{k}": error + k for k in range(cell.modules - 1)}
-    return {
-        "test_error/overall": error,
-        **heads,
-        "train_loss/module_0": error / 10,
-        "time/train_s": 1.5 * epoch,
-    }
-
-
-def begin(cell: Cell, runs: Path, **more: Any) -> tuple[Record, Path]:
-    """A process starts or resumes the run, as the trainer writes it."""
-    folder = runs / cell.path
-    log = Record(folder)
-    start = {
-        "host": "node7",
-        "device": "a CPU",
-        "commit": "0123456789ab",
-        "source": "fedcba",
-        "slurm_job": None,
-    }
-    content = cell.model_dump(mode="json", exclude_defaults=True)
-    log.write("start", cell=content, id=cell.id, epochs=cell.training.epochs, **(start | more))
-    return log, folder
-
-
-def finish(
-    cell: Cell, log: Record, folder: Path, status: Any = "done", epochs: int = EPOCHS
-) -> None:
-    reason = None if status == "done" else f"the run {status}"
-    log.write("end", status=status, reason=reason)
-    log.close()
-    (folder / "train.log").write_text("epoch 1\n")
-    Result(
-        cell=cell,
-        status=status,
-        reason=reason,
-        epochs=epochs,
-        planned_epochs=EPOCHS,
-        test_last=values_of(cell, epochs)["test_error/overall"],
-        cuts=[3],
-        cost=Cost(peak_memory_bytes=3 * 2**20, memory_source="cpu allocator", train_seconds=12.5),
-        origin=Origin(
-            device="a CPU",
-            exclusive=True,
-            host="node7",
-            starts=1,
-            commit=None,
-            source="fedcba",
-            versions={},
-        ),
-    ).save(folder)
-
-
-def whole(cell: Cell, runs: Path) -> Path:
-    """A finished run."""
-    log, folder = begin(cell, runs)
-    for epoch in range(1, EPOCHS + 1):
-        log.metrics(epoch, values_of(cell, epoch))
-        log.commit(epoch)
-    finish(cell, log, folder)
-    return folder
-
-
-def runs_of(uri: str, dataset: str) -> list[Any]:
-    experiment = mlflow.MlflowClient(uri).get_experiment_by_name(f"modulewise-{dataset}")
-    return (
-        list(mlflow.MlflowClient(uri).search_runs([experiment.experiment_id])) if experiment else []
-    )
-
-
-def points_of(uri: str, run: Any) -> dict[tuple[str, int], list[tuple[float, int]]]:
-    """Every stored point of a run; a list longer than one is a doubled point."""
-    client, out = mlflow.MlflowClient(uri), {}
-    for name in run.data.metrics:
-        for m in client.get_metric_history(run.info.run_id, name):
-            out.setdefault((name, m.step), []).append((m.value, m.timestamp))
-    return out
-
-
-def assert_equal(uri: str, run: Any, folder: Path) -> None:
-    """The curves of a run are those of its record: every settled point once, with its value and
-    time, and no other."""
-    curves = {
-        at: got for at, got in points_of(uri, run).items() if not at[0].startswith(view.SUMMARY)
-    }
-    assert curves == {at: [point] for at, point in record.read(folder).settled().items()}
 
 
 def test_a_finished_run_as_a_whole(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
@@ -437,17 +324,6 @@ def test_the_sweep_is_that_of_the_first_who_names_it(
         assert runs_of(store[0], dataset)[0].data.tags.get("sweep") == expected
 
 
-def test_two_mirrors_at_once(tmp_path: Path, store: tuple[str, Path], dataset: str) -> None:
-    folders = [whole(cell_of(dataset, seed=s), tmp_path) for s in range(6)]
-    both = [_track(tmp_path, store[0]) for _ in range(2)]
-    texts = [p.communicate(timeout=120)[0] for p in both]
-    assert [p.returncode for p in both] == [0, 0], texts
-    assert sorted("6 new" in t for t in texts) == [False, True], texts
-    runs = sorted(runs_of(store[0], dataset), key=lambda r: r.data.tags["seed"])
-    for run, folder in zip(runs, folders, strict=True):
-        assert_equal(store[0], run, folder)
-
-
 def test_without_mlflow_it_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -461,98 +337,4 @@ def test_without_mlflow_it_says_how_to_install_it(
         left.value.code == 2
         and capsys.readouterr().err
         == "error: MLflow is not installed: pip install 'modulewise[mlflow]'\n"
-    )
-
-
-@pytest.fixture
-def server(tmp_path: Path, store: tuple[str, Path]) -> Iterator[Any]:
-    """A function that starts `mlflow server` on the shared store, always at the same address, and
-    one that kills it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    uri, running = f"http://127.0.0.1:{port}", []
-    env = os.environ | {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
-    words = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    words += ["--backend-store-uri", store[0], "--artifacts-destination", str(tmp_path / "served")]
-
-    def start() -> str:
-        with (tmp_path / "server.log").open("ab") as log:
-            running.append(
-                subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True)
-            )
-        for _ in range(600):
-            with suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=2):
-                return uri
-            assert running[-1].poll() is None, (tmp_path / "server.log").read_text()
-            time.sleep(0.1)
-        raise AssertionError("the server did not start")
-
-    def kill() -> None:
-        while running:
-            process = running.pop()
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    yield start, kill
-    kill()
-
-
-def test_a_server_killed_in_the_middle_and_restarted(
-    tmp_path: Path,
-    store: tuple[str, Path],
-    dataset: str,
-    server: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    start, kill = server
-    uri = start()
-    runs = tmp_path / "runs"
-    folders = [whole(cell_of(dataset, seed=s), runs) for s in range(6)]
-    send, calls = mlflow.MlflowClient.log_batch, count(1)
-
-    def send_and_die(self: Any, *args: Any, **kwargs: Any) -> None:
-        if next(calls) == 3:
-            send(self, *args, **kwargs)  # arrives, but nobody hears that it did
-            kill()
-        send(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(mlflow.MlflowClient, "log_batch", send_and_die)
-        begun = time.monotonic()
-        with pytest.raises(mirror.Unreachable, match="went away"):
-            mirror.mirror(runs, uri, None)
-    with pytest.raises(SystemExit) as left:
-        track.track(runs, uri)
-    assert left.value.code == 1 and caplog.messages[-1] == f"cannot use MLflow at {uri}: no answer"
-    assert time.monotonic() - begun < 40, "a dead server must not be waited for"
-    start()
-    again = mirror.mirror(runs, uri, None)
-    assert (again.runs, again.unchanged, again.failed) == (6, 2, 0)
-    found = sorted(runs_of(uri, dataset), key=lambda r: r.data.tags["seed"])
-    for run, folder in zip(found, folders, strict=True):
-        assert_equal(uri, run, folder)
-        assert run.info.status == "FINISHED"
-    assert mirror.mirror(runs, uri, None).unchanged == 6
-
-
-def _track(runs: Path, uri: str) -> subprocess.Popen[str]:
-    words = [
-        sys.executable,
-        "-c",
-        "from modulewise.cli.app import main; main()",
-        "track",
-        "--runs",
-        str(runs),
-        "--uri",
-        uri,
-    ]
-    env = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    return subprocess.Popen(
-        words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tracking import begin, cell_of, finish, values_of, whole
+from mirrored_runs import begin, cell_of, finish, values_of, whole
 
 from modulewise.runs import record
 from modulewise.runs.state import run_state

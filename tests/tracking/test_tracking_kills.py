@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from test_tracking import assert_equal, begin, cell_of, finish, runs_of, values_of
+from mirrored_runs import assert_equal, begin, cell_of, finish, runs_of, values_of
 
 from modulewise.config.cell import Cell
 from modulewise.runs.record import Record

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tracking import assert_equal, cell_of, runs_of, whole
+from mirrored_runs import assert_equal, cell_of, runs_of, whole
 
 mlflow = pytest.importorskip("mlflow")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tracking import whole
+from mirrored_runs import whole
 
 from modulewise.cli import ui
 from modulewise.config.cell import Cell
