@@ -16,6 +16,7 @@ from cases import CASES, IMAGES, ROWS, Row, rows
 from modulewise.config.cell import Cell
 from modulewise.config.options import names, options_model
 from modulewise.config.resolve import Catalog
+from modulewise.engine import flops
 from modulewise.errors import InvalidInput, parse
 from modulewise.method import Batch, Feedback, Method
 from modulewise.methods import method_class
@@ -91,6 +92,14 @@ def test_a_graphable_step_looks_at_no_value(row: Row) -> None:
     )
     for loss in ghost.losses(Batch(x, y, x, y, lambda: x)):
         loss.value.backward()
+
+
+@rows(one_a_method=True)
+def test_operations_of_a_step_can_be_counted(row: Row) -> None:
+    """Trainers of the contract do not count; torch's counter bears not every use of autograd."""
+    counted = flops.flops(row.build(), IMAGES.shape, 8)
+    assert counted.trunk > 0
+    assert counted.inference_macs > 0
 
 
 def _content(method: str, **options: object) -> dict[str, object]:

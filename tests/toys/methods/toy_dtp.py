@@ -67,7 +67,7 @@ class ToyDtp(Method):
             if k == last - 1:
                 target = x - self.beta * len(x) * inputs[last].grad
             else:
-                target = self._target(k + 1, x, outputs[k + 1], target)
+                target = self._target(k + 1, x, outputs[k + 1].detach(), target)
             yield Loss(distance(h, target) / 2, (f"trunk/{k}",), f"module_{k}", surrogate=True)
             if k > 0:
                 yield Loss(self._inversion(k, inputs[k]), (f"inverses/{k}",), f"inverse_{k}")
