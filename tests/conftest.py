@@ -19,6 +19,16 @@ settings.register_profile("tests", deadline=None, derandomize=True, max_examples
 settings.load_profile("tests")
 
 
+WAITING = ["slurm", "workflow", "tracking"]
+"""Rooms whose tests mostly wait for other programs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that wait begin first, so that they do not wait alone at the end. `testpaths` cannot
+    say so: of paths that overlap, pytest keeps the outermost."""
+    items.sort(key=lambda item: item.path.parent.name not in WAITING)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """The nets are tiny: a second thread only costs time, and other threads would add in another
