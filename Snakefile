@@ -6,7 +6,8 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-# Snakemake merges configuration files deeply: reading the default sweep beside a --configfile would leak its keys into it.
+# Snakemake merges configuration files deeply: reading the default sweep beside a --configfile would
+# leak its keys into it.
 if "sweep" not in config:
 
     configfile: f"{workflow.current_basedir.get_path_or_uri(secret_free=True)}/config/sweep.yaml"

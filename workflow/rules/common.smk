@@ -13,11 +13,13 @@ from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput
 from modulewise.planning import timings
 
-# Jobs find `modulewise` beside `snakemake`. A prefix takes the place of Snakemake's own, strict mode included.
+# Jobs find `modulewise` beside `snakemake`. A prefix takes the place of Snakemake's own, strict
+# mode included.
 shell.prefix(f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 ROOT = str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1])
 try:
-    SWEEP_FILE = str(sweep_file([Path(f) for f in workflow.configfiles], config, Path("results/sweeps")))
+    READ = [Path(f) for f in workflow.configfiles]
+    SWEEP_FILE = str(sweep_file(READ, config, Path("results/sweeps")))
     PLAN = load_plan(Path(SWEEP_FILE), Path(ROOT))
 except InvalidInput as error:
     sys.exit(f"error: {error}")
@@ -34,7 +36,8 @@ TUNED = f"results/tuned/{SWEEP.sweep}.json"
 DATASETS = sorted({c.dataset for c in CELLS})
 
 
-# Where the site limits run times (the profile's default resources hold `runtime`), runs are measured first and ask for what they need.
+# Where the site limits run times (the profile's default resources hold `runtime`), runs are
+# measured first and ask for what they need.
 DEFAULTS = workflow.resource_settings.default_resources or {}
 RUNTIME = DEFAULTS["runtime"] if "runtime" in DEFAULTS else None  # `get` makes an empty resource
 PROFILE = f"results/profile/{timings.name(CELLS)}"
@@ -57,23 +60,26 @@ def cell_of(wildcards):
 def inputs_of(wildcards):
     """The mark of the cell's data set, and the measured profile where run times are limited.
 
-    Of a finished cell, what it was trained with: its profile file may be another one, or none, and Snakemake trains again what has
-    another set of inputs.
+    Of a finished cell, what it was trained with: its profile file may be another one, or none, and
+    Snakemake trains again what has another set of inputs.
     """
     result = f"results/runs/{SPACE.wildcard_pattern.format(**wildcards)}/result.json"
     if Path(result).exists():
-        measured = [f for f in workflow.persistence.input(IOFile(result)) or [] if f.startswith("results/profile/")]
+        inputs = workflow.persistence.input(IOFile(result)) or []
+        measured = [f for f in inputs if f.startswith("results/profile/")]
     else:
         measured = [] if RUNTIME is None else [PROFILE]
     return [ancient(f) for f in (f"results/data/{wildcards.dataset}.json", *measured)]
 
 
 def minutes_of(wildcards, input, attempt):
-    """Minutes to ask for, n times as many in attempt n: what was measured with a margin; the profile's default for what was not."""
+    """Minutes to ask for, n times as many in attempt n: what was measured with a margin; the
+    profile's default for what was not."""
     if PROFILE in input and not Path(PROFILE).exists():
         raise FileNotFoundError(errno.ENOENT, "to be measured", PROFILE)  # Snakemake asks again
     default = 60 if RUNTIME is None or RUNTIME.is_evaluable() else RUNTIME.value
-    return attempt * (timings.minutes(Path(PROFILE), BY_PATH[SPACE.wildcard_pattern.format(**wildcards)]) or default)
+    cell = BY_PATH[SPACE.wildcard_pattern.format(**wildcards)]
+    return attempt * (timings.minutes(Path(PROFILE), cell) or default)
 
 
 def entry_of(wildcards):
@@ -87,12 +93,21 @@ onstart:
 
 onsuccess:
     if PLAN.tuning:  # these cells are trials; the reported ones are known when they are judged
-        print(f"tuned   {TUNED}   the same command again trains the reported cells", file=sys.stderr)
+        print(
+            f"tuned   {TUNED}   the same command again trains the reported cells",
+            file=sys.stderr,
+        )
     else:
         print(f"report  {REPORT}", file=sys.stderr)
     print("MLflow  make ui", file=sys.stderr)
-    print(f"rerun   rm '{RESULTS[-1]}'   then the same command: it runs what is missing", file=sys.stderr)
+    print(
+        f"rerun   rm '{RESULTS[-1]}'   then the same command: it runs what is missing",
+        file=sys.stderr,
+    )
 
 
 onerror:  # what exists is still shown; that it cannot be is no second error
-    shell("modulewise report --sweep {SWEEP_FILE:q} --root {ROOT:q} || true; modulewise track --sweep {SWEEP.sweep} || true")
+    shell(
+        "modulewise report --sweep {SWEEP_FILE:q} --root {ROOT:q} || true; "
+        "modulewise track --sweep {SWEEP.sweep} || true"
+    )

@@ -15,4 +15,5 @@ rule data:
     message:
         "data: {wildcards.dataset}"
     shell:
-        "modulewise data --dataset {wildcards.dataset} --entry {params.entry:q} --mark {output} 2>&1 | tee -i {log}"
+        "modulewise data --dataset {wildcards.dataset} --entry {params.entry:q} --mark {output} "
+        "2>&1 | tee -i {log}"

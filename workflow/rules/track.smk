@@ -18,5 +18,6 @@ rule track:
     message:
         "track: mirror the runs of {params.sweep} into MLflow"
     shell:
-        "(modulewise track --sweep {params.sweep} || echo 'warning: MLflow is not complete; try again with: modulewise track') "
+        "(modulewise track --sweep {params.sweep} || echo 'warning: MLflow is not complete; try "
+        "again with: modulewise track') "
         "2>&1 | tee -i {log} {output}"

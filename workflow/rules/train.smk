@@ -1,5 +1,6 @@
-# Train one cell. Record, checkpoint and train.log lie beside the result undeclared: Snakemake deletes declared outputs and logs before
-# a run, and these must survive the interruption they exist for.
+# Train one cell. Record, checkpoint and train.log lie beside the result undeclared: Snakemake
+# deletes declared outputs and logs before a run, and these must survive the interruption they exist
+# for.
 rule train:
     input:
         inputs_of,
@@ -17,7 +18,8 @@ rule train:
         cell=cell_of,
         weights="--keep-weights" if SWEEP.keep_weights == "last" else "",
     message:
-        "train: {wildcards.dataset} {wildcards.network} {wildcards.recipe} K={wildcards.modules} s{wildcards.seed}"
-        + ("  at most {resources.runtime} min" if RUNTIME is not None else "")
+        "train: {wildcards.dataset} {wildcards.network} {wildcards.recipe} K={wildcards.modules} "
+        "s{wildcards.seed}" + ("  at most {resources.runtime} min" if RUNTIME is not None else "")
     shell:
-        "modulewise train --cell {params.cell:q} --out {output.result:q} --threads {threads} {params.weights} 2>&1 | tee -i {log:q}"
+        "modulewise train --cell {params.cell:q} --out {output.result:q} --threads {threads} "
+        "{params.weights} 2>&1 | tee -i {log:q}"

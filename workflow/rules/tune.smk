@@ -1,4 +1,5 @@
-# Choose every recipe's settings by the validation errors of its trials. In the run after it, the cells are the reported ones.
+# Choose every recipe's settings by the validation errors of its trials. In the run after it, the
+# cells are the reported ones.
 if PLAN.tuning:
 
     rule tune:
@@ -17,4 +18,5 @@ if PLAN.tuning:
         message:
             "tune: {output}"
         shell:
-            "modulewise tune --sweep {input.sweep:q} --root {params.root:q} --out {output} 2>&1 | tee -i {log}"
+            "modulewise tune --sweep {input.sweep:q} --root {params.root:q} --out {output} 2>&1 | "
+            "tee -i {log}"
