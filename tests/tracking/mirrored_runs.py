@@ -78,6 +78,7 @@ def finish(
             commit=None,
             source="fedcba",
             versions={},
+            data="0123abcd",
         ),
     ).save(folder)
 

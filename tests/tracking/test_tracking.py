@@ -77,6 +77,7 @@ def test_a_finished_run_as_a_whole(tmp_path: Path, store: tuple[str, Path], data
     }
     assert tags.items() <= run.data.tags.items()
     assert "slurm.job_id" not in run.data.tags
+    assert run.data.tags["images"] == "0123abcd"
     assert (
         "12.50 %" in run.data.tags["mlflow.note.content"]
         and "3 MiB" in run.data.tags["mlflow.note.content"]

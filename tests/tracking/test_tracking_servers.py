@@ -78,6 +78,26 @@ def server(tmp_path: Path, store: tuple[str, Path]) -> Iterator[Any]:
     kill()
 
 
+def test_no_proxy_is_asked_for_a_server_on_this_host(
+    tmp_path: Path,
+    store: tuple[str, Path],
+    dataset: str,
+    server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, _ = server
+    uri = start()
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing listens
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+    folder = whole(cell_of(dataset), tmp_path)
+    counts = mirror.mirror(tmp_path, uri, None)
+    assert (counts.new, counts.failed) == (1, 0)
+    (run,) = runs_of(uri, dataset)
+    assert_equal(uri, run, folder)
+
+
 def test_a_server_killed_in_the_middle_and_restarted(
     tmp_path: Path,
     store: tuple[str, Path],

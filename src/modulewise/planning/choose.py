@@ -18,8 +18,10 @@ def judge(found: Trials, runs: Path) -> Tuned:
         runs: folder that the cells' paths start from.
 
     Raises:
-        InvalidInput: a trial has no result yet, or no trial of a point finished.
+        InvalidInput: a trial has no result yet, trials of a data set were made from different
+            images, or no trial of a point finished.
     """
+    _same_images(found, runs)
     choices = []
     for point, tried in found.items():
         ended = [[_result(path, runs) for path in trial.cells] for trial, _ in tried]
@@ -37,6 +39,25 @@ def judge(found: Trials, runs: Path) -> Tuned:
             )
         choices.append(Choice(point=point, trials=tuple(done), chosen=min(ranks)[1]))
     return Tuned(search=digest(found), choices=tuple(choices))
+
+
+def _same_images(found: Trials, runs: Path) -> None:
+    """Refuse trials of one data set that were made from different images: no choice between them
+    would be fair."""
+    seen: dict[str, dict[str, list[str]]] = {}
+    for point, tried in found.items():
+        for path in (path for trial, _ in tried for path in trial.cells):
+            if images := _result(path, runs).origin.data:
+                seen.setdefault(point.dataset, {}).setdefault(images, []).append(path)
+    for dataset, by in seen.items():
+        if len(by) > 1:
+            most, *others = sorted(by, key=lambda images: -len(by[images]))
+            fewer = [path for images in others for path in by[images]]
+            raise InvalidInput(
+                f"tune: trials of {dataset} were made from different images, {len(by[most])} of "
+                f"{most}, {len(fewer)} of {', '.join(others)} such as {runs / fewer[0]}; remove "
+                f"the runs of images that are gone and train them again"
+            )
 
 
 def _result(path: str, runs: Path) -> result.Result:

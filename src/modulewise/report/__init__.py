@@ -6,6 +6,7 @@ never MLflow.
 
 from __future__ import annotations
 
+import modulewise.plots  # noqa: F401  before anything of matplotlib
 from modulewise.report.render import build
 
 __all__ = ["build"]

@@ -47,7 +47,7 @@ def tasks(frame: Frame, metric: PrimaryMetric) -> Tasks:
         frame: the runs.
         metric: data sets of others are left out.
     """
-    done = frame.runs[frame.runs["state"] == "done"].dropna(subset=["value"])
+    done = frame.done.dropna(subset=["value"])
     equal = [d for d in done["dataset"].unique() if frame.metric(d) == metric]
     done = done[done["dataset"].isin(equal)]
     cells = {
@@ -212,7 +212,7 @@ def performance_profiles(found: Tasks, frame: Frame, recipes: list[str]) -> Figu
 
 def beside(found: Tasks, frame: Frame, recipe: str) -> pd.DataFrame:
     """K, horizon and helpers of a recipe, a row per task."""
-    done = frame.runs[(frame.runs["state"] == "done") & (frame.runs["recipe"] == recipe)]
+    done = frame.done[frame.done["recipe"] == recipe]
     of_task = dict(list(done.groupby(["dataset", "network", "settings", "modules"])))
     return pd.DataFrame(
         [{"modules": k} | advantages(of_task[*place, k]) for place, k in found.own[recipe]]

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from modulewise import plots
 from modulewise.report.frame import Frame
 from modulewise.report.naming import with_unit
 from modulewise.runs.result import PrimaryMetric
@@ -52,11 +52,17 @@ def looks(frame: Frame) -> dict[str, Look]:
     for n, name in enumerate(r for r in frame.labels if r != frame.baseline):
         dash = DASHES[n // len(COLOURS) % len(DASHES)]
         out[name] = Look(
-            frame.labels[name], COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], dash
+            _label(frame, name), COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], dash
         )
     if frame.baseline:
-        out[frame.baseline] = Look(frame.labels[frame.baseline], "#000000", "", "-")
+        out[frame.baseline] = Look(_label(frame, frame.baseline), "#000000", "", "-")
     return out
+
+
+def _label(frame: Frame, name: str) -> str:
+    """A recipe's label; legends leave out what begins with an underscore."""
+    label = frame.labels[name]
+    return f" {label}" if label.startswith("_") else label
 
 
 def panels(count: int, label: str) -> tuple[Figure, list[Axes]]:
@@ -110,8 +116,12 @@ def legend(fig: Figure, look: dict[str, Look], names: Sequence[str]) -> None:
 
 def files(make: Callable[[], Figure | None]) -> dict[str, bytes] | None:
     """Draw a figure and return it as `svg` and `pdf`, the same bytes for the same data; None if
-    there is nothing to draw."""
-    with style.context(STYLE):
+    there is nothing to draw.
+
+    Raises:
+        NotDrawn: with the reason.
+    """
+    with plots.drawing(STYLE):
         fig = make()
         if fig is None:
             return None

@@ -78,7 +78,7 @@ def numbers(
     for _, row in rows.iterrows():
         key = tuple(row[k] for k in ROW)
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
-        done = mine[mine["state"] == "done"]
+        done = mine[mine["counts"]]
         for metric in _of_dataset(exhibit, frame.metrics.get(row["dataset"])):
             facts: dict[str, Any] = dict(zip(ROW, key, strict=True)) | {
                 "label": row["label"],
@@ -140,7 +140,7 @@ def _ours(metric: str, row: pd.Series, done: pd.DataFrame, frame: Frame) -> dict
     elif row["is_baseline"]:
         return {"value": math.nan}
     elif metric == "compute_overhead":
-        base = frame.runs.query("state == 'done' and recipe == @frame.baseline")
+        base = frame.done.query("recipe == @frame.baseline")
         base = base[(base[ROW[:3]] == list(row[ROW[:3]])).all(axis=1)]
         value, reason = (
             100 * (_flops(done) / _flops(base) - 1),

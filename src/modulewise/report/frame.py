@@ -17,6 +17,7 @@ from modulewise.config.cell import Cell
 from modulewise.config.plan import Plan
 from modulewise.config.resolve import Catalog
 from modulewise.runs import result
+from modulewise.runs.images import other_images
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.record import RunHistory
 from modulewise.runs.result import PrimaryMetric
@@ -44,6 +45,7 @@ TEXTS = {
     "device": "origin.device",
     "commit": "origin.commit",
     "source": "origin.source",
+    "images": "origin.data",
 }
 
 
@@ -54,9 +56,11 @@ class Frame:
     Attributes:
         runs: one row per cell, in the sweep's order: what it is, its `state` and `reason`, and the
             columns of `NUMBERS` (`value`: the primary metric, memory in bytes), `TEXTS`,
-            `exclusive`, `stale` (made with other training code), `versions` (JSON).
-        curves: the primary metric after every epoch of done runs: `path`, `epoch`, `value`.
-        depth: the primary metric of every module's own head, done runs: `path`, `module` (from 1),
+            `exclusive`, `stale` (made with other training code), `versions` (JSON), `other_images`
+            (made from other images than most runs of the data set) and `counts` (done, and of the
+            usual images: what means, gaps and figures are made of).
+        curves: the primary metric after every epoch of runs that count: `path`, `epoch`, `value`.
+        depth: the primary metric of every module's own head, likewise: `path`, `module` (from 1),
             `value`.
         baseline: name of the recipe the others are compared with; None if the sweep has none.
         labels: recipe -> label, in the sweep's order.
@@ -69,6 +73,11 @@ class Frame:
     baseline: str | None
     labels: dict[str, str]
     metrics: dict[str, PrimaryMetric]
+
+    @property
+    def done(self) -> pd.DataFrame:
+        """The runs that count."""
+        return self.runs[self.runs["counts"].astype(bool)]
 
     @property
     def primary(self) -> list[PrimaryMetric]:
@@ -92,17 +101,24 @@ def read(plan: Plan, runs: Path) -> Frame:
     rows, curves, depth = [], [], []
     metrics: dict[str, PrimaryMetric] = {}
     states = run_states((cell for _, cell in plan.reported), runs)
+    others = other_images(zip((cell for _, cell in plan.reported), states, strict=True))
     for (grid, cell), run in zip(plan.reported, states, strict=True):
         state, reason, found = _against_others(cell, run, metrics)
+        other = others.get(cell.path) if found else None
+        counts = state == "done" and not other
         said = {
             "label": labels[cell.recipe],
             "settings": settings[grid],
             "batch_size": cell.training.batch_size,
             "state": state,
-            "reason": textwrap.shorten(reason, 240, placeholder=" …"),
+            "reason": textwrap.shorten(
+                "; ".join(filter(None, [reason, other])), 240, placeholder=" …"
+            ),
+            "other_images": other is not None,
+            "counts": counts,
         }
         rows.append(_cell(cell) | said | _numbers(found))
-        if found and state == "done":
+        if found and counts:
             curves += [(cell.path, *point) for point in _curve(run.history, found.metric)]
             depth += [
                 (cell.path, k, v) for k, v in enumerate(found.module_metrics, 1) if v is not None
@@ -110,7 +126,7 @@ def read(plan: Plan, runs: Path) -> Frame:
     table = (
         pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float))
         if rows
-        else pd.DataFrame(columns=["dataset", "state"])
+        else pd.DataFrame(columns=["dataset", "state", "other_images", "counts"])
     )
     return Frame(
         table,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
@@ -11,11 +12,14 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from modulewise.plots import NotDrawn
 from modulewise.report import drawing, figures, fronts
 from modulewise.report.frame import Frame
 from modulewise.report.naming import better, title
 from modulewise.report.stats import PROVISIONAL
 from modulewise.runs.result import PrimaryMetric
+
+log = logging.getLogger(__name__)
 
 
 class Kind(NamedTuple):
@@ -88,21 +92,43 @@ def of_section(
     """
     dataset, network = mine["dataset"].iloc[0], mine["network"].iloc[0]
     metric = frame.metric(dataset)
-    done = frame.runs.query("state == 'done' and dataset == @dataset and network == @network")
+    done = frame.done.query("dataset == @dataset and network == @network")
     several = mine["settings"].nunique() > 1
     for setting, settings in enumerate(mine["settings"].unique()):
         runs = done[done["settings"] == settings]
         parts = figures.parts(runs, frame)
         for kind, (part, recipes) in product(KINDS, enumerate(parts, 1)):
-            made = drawing.files(partial(kind.draw, runs, frame, recipes))
-            if made is None:
-                continue
             name, caption = kind.name.replace("*", metric.name), kind.caption(metric)
             if len(parts) > 1:
-                shown = ", ".join(frame.labels[r] for r in recipes)
-                caption = f"Part {part} of {len(parts)}: {shown}. {caption}"
+                names = ", ".join(frame.labels[r] for r in recipes)
+                caption = f"Part {part} of {len(parts)}: {names}. {caption}"
             words = (str(setting + 1) * several, f"part{part}" * (len(parts) > 1))
             stem = "_".join(w for w in (name, dataset, network, *words) if w)
-            files |= {f"figures/{stem}.{suffix}": content for suffix, content in made.items()}
-            svg = Markup(drawing.inline(made["svg"], f"s{number}-{setting}-{part}-{name}"))
-            yield {"svg": svg, "caption": caption, "settings": settings, "stem": stem}
+            shown = {"caption": caption, "settings": settings}
+            make = partial(kind.draw, runs, frame, recipes)
+            yield from map(
+                shown.__or__, figure(make, stem, f"s{number}-{setting}-{part}-{name}", files)
+            )
+
+
+def figure(
+    make: Callable[[], Figure | None], stem: str, prefix: str, files: dict[str, bytes]
+) -> Iterator[dict[str, Any]]:
+    """A figure as the page shows it, or why it could not be drawn; nothing if there is nothing to
+    draw. Adds its files.
+
+    Args:
+        make: draws it.
+        stem: name of its files.
+        prefix: of its ids in the page.
+        files: path in the report's folder -> content.
+    """
+    try:
+        made = drawing.files(make)
+    except NotDrawn as error:
+        log.warning(f"{stem} not drawn: {error}")
+        yield {"stem": stem, "failed": str(error)}
+        return
+    if made:
+        files |= {f"figures/{stem}.{suffix}": content for suffix, content in made.items()}
+        yield {"stem": stem, "failed": "", "svg": Markup(drawing.inline(made["svg"], prefix))}

@@ -105,7 +105,7 @@ def compare(
 def _match(
     key: dict[str, Any], mine: pd.DataFrame, cell: Cell, catalog: Catalog, reference: Reference
 ) -> Match:
-    done = mine[mine["state"] == "done"]
+    done = mine[mine["counts"]]
     facts = key | {"label": mine["label"].iloc[0], "planned": len(mine)}
     facts |= advantages(done)
     for column in ("value", "value_best"):

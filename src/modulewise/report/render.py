@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from modulewise.config import references
 from modulewise.config.plan import Plan
@@ -21,7 +20,6 @@ from modulewise.config.sweep import Sweep
 from modulewise.files import write_atomic
 from modulewise.report import (
     across,
-    drawing,
     exhibit,
     figures,
     gallery,
@@ -83,9 +81,7 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "facts": _facts(frame),
         "left": left,
-        "sections": list(_sections(frame, rows, beside, files))
-        if (frame.runs["state"] == "done").any()
-        else [],
+        "sections": list(_sections(frame, rows, beside, files)) if len(frame.done) else [],
         "across": [_across(frame, metric, files) for metric in frame.primary],
         "exhibit": _exhibit(plan.sweep, frame, rows, beside, numbers, files),
         "tuning": _tuning(plan, frame, files),
@@ -183,20 +179,12 @@ def _across(frame: Frame, metric: PrimaryMetric, files: dict[str, bytes]) -> dic
     table = across.show(rows, found, frame)
     of = f"_{metric.name}" if len(frame.primary) > 1 else ""
     _add(files, f"across{of}", table, across.ranges(rows, found, frame))
-    parts = figures.parts(frame.runs[frame.runs["state"] == "done"], frame)
+    parts = figures.parts(frame.done, frame)
     for part, recipes in enumerate(parts, 1):
-        drawn = drawing.files(partial(across.performance_profiles, found, frame, recipes))
-        if drawn is None:
-            continue
         stem = f"performance-profiles{of or '_all'}" + (f"_part{part}" if len(parts) > 1 else "")
-        files |= {f"figures/{stem}.{suffix}": content for suffix, content in drawn.items()}
-        shown.append(
-            {
-                "svg": Markup(drawing.inline(drawn["svg"], f"a{part}{of}")),
-                "stem": stem,
-                "tasks": len(across.common(found, recipes)[1]),
-            }
-        )
+        make = partial(across.performance_profiles, found, frame, recipes)
+        facts = {"tasks": len(across.common(found, recipes)[1])}
+        shown += [facts | drawn for drawn in gallery.figure(make, stem, f"a{part}{of}", files)]
     return {
         "metric": metric,
         "reason": "",
@@ -234,8 +222,16 @@ def _facts(frame: Frame) -> dict[str, Any]:
         "devices": _counted(have["device"]),
         "versions": ", ".join(f"{name} {' / '.join(v)}" for name, v in sorted(versions.items())),
         "stale": int(runs["stale"].sum()),
+        "other_images": int(runs["other_images"].sum()),
+        "unknown_images": _unknown_images(frame.done),
         "shared": int((~have["exclusive"].astype(bool)).sum()),
     }
+
+
+def _unknown_images(done: pd.DataFrame) -> int:
+    """Number of runs whose images are not known, in data sets of which other runs' are."""
+    known = done.loc[done["images"].notna(), "dataset"] if len(done) else ()
+    return int((done["dataset"].isin(known) & done["images"].isna()).sum()) if len(done) else 0
 
 
 def _counted(values: pd.Series) -> str:

@@ -136,7 +136,8 @@ def _row(mine: pd.DataFrame, base: pd.DataFrame, is_baseline: bool) -> dict[str,
         "planned": len(mine),
     }
     out |= {state: int(states.get(state, 0)) for state in STATES}
-    mine, base = mine[mine["state"] == "done"], base[base["state"] == "done"]
+    out["other_images"] = int(mine["other_images"].sum())
+    mine, base = mine[mine["counts"]], base[base["counts"]]
     value, gap = (
         mean(mine["value"]),
         mean(pd.Series(dtype=float)) if is_baseline else paired(mine, base),

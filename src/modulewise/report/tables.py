@@ -183,24 +183,26 @@ def _cost(row: pd.Series, name: str, absolute: str) -> Item:
 
 def _remarks(row: pd.Series) -> str:
     found = ["provisional"] if row["provisional"] and row["n"] else []
-    states = (*(s for s in reversed(STATES) if s != "done"), "stale")
+    names: dict[str, str] = {s: words(s) for s in reversed(STATES) if s != "done"}
+    names |= {"other_images": "of other images", "stale": "stale"}
     return ", ".join(
-        found + [f"{row[s]} {words(s)}".replace(" ", "\u00a0") for s in states if row[s]]
+        found + [f"{row[s]} {name}".replace(" ", "\u00a0") for s, name in names.items() if row[s]]
     )
 
 
 def unfinished(frame: Frame) -> Table:
-    """Cells that are not done, those that differ only in the seed on one row."""
+    """Cells that count in no mean, those that differ only in the seed on one row."""
     titles = ("Data set", "Network", "Recipe", "K", "Seeds", "State", "Reason")
     columns = [(t, "r" if t == "K" else "l") for t in titles]
-    left = frame.runs[frame.runs["state"] != "done"]
+    left = frame.runs[~frame.runs["counts"].astype(bool)]
     if left.empty:
         return Table(columns, [])
     keys = ["dataset", "network", "settings", "label", "modules", "state", "reason"]
+    keys.append("other_images")
     several = frame.runs["settings"].nunique() > 1
     rows = []
     for key, group in left.groupby(keys, sort=False):
-        dataset, network, settings, label, modules, state, reason = map(str, key)
+        dataset, network, settings, label, modules, state, reason = map(str, key[:-1])
         seeds = ", ".join(str(s) for s in sorted(group["seed"]))
         name = f"{label} ({settings})" if settings and several else label
         rows.append(
@@ -212,7 +214,7 @@ def unfinished(frame: Frame) -> Table:
                     name,
                     modules,
                     seeds,
-                    words(state),
+                    words(state) + ", other images" * bool(key[-1]),
                     reason,
                 )
             ]

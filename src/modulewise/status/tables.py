@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from modulewise.config.cell import Cell
+from modulewise.runs.images import other_images
 from modulewise.runs.state import ENDED, STATES, RunState, State, words
 from modulewise.status.layout import end_of, lines, start_of, table, wrapped
 from modulewise.units import duration
@@ -55,6 +56,8 @@ def _counts(name: str, found: Sequence[Row], width: int) -> list[str]:
     """How many cells are in each state, such as `sweep demo  38 cells: 30 done, 8 running`."""
     n = Counter(s.state for _, s in found)
     first, *others = [f"{n[s]} {words(s)}" for s in STATES if n[s]] or ["none"]
+    if count := len(other_images(found)):
+        others.append(f"{count} of other images")
     return wrapped([f"sweep {name}  {len(found)} cells: {first}", *others], ", ", width)
 
 
@@ -153,8 +156,10 @@ def _trouble(
     title: str, found: Sequence[Row], width: int, most: int | None
 ) -> tuple[list[str], int]:
     """A line for each cell that needs a look, and the number of those that are left out."""
-    mine = [row for state in TROUBLE for row in found if row[1].state == state]
-    said = [f"  {_complaint(c, s)}" for c, s in mine[:most]]
+    wrong = other_images(found)
+    mine = [f"  other images  {c}  {wrong[c.path]}" for c, _ in found if c.path in wrong]
+    mine += [f"  {_complaint(c, s)}" for t in TROUBLE for c, s in found if s.state == t]
+    said = mine[:most]
     shown = said if most is None else [start_of(line, width) for line in said]
     return [f"{title}:", *shown] if said else [], len(mine) - len(said)
 

@@ -269,7 +269,9 @@ def _send(
             want.points
         )  # of what it shows: drawing takes longer than all the rest
     for name in (n for n, h in hashes.items() if had.get(n) != h):
-        attach(client, run_id, name, contents[name] if name in contents else plot.learning(want))
+        content = contents[name] if name in contents else plot.learning(want)
+        if content is not None:
+            attach(client, run_id, name, content)
     moved = run.info.status != want.status or (
         want.ended is not None and run.info.end_time != want.ended
     )

@@ -4,17 +4,33 @@ from the points that are sent."""
 from __future__ import annotations
 
 import io
+import logging
 import math
 from typing import TYPE_CHECKING, Any
 
+from modulewise.tracking.store import one_line
 from modulewise.tracking.view import Wanted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+log = logging.getLogger(__name__)
 
-def learning(want: Wanted) -> bytes:
-    """Learning curves as a small PNG: the modules from dark to light, the network in black."""
+
+def learning(want: Wanted) -> bytes | None:
+    """Learning curves as a small PNG: the modules from dark to light, the network in black; `None`,
+    with a warning, if they cannot be drawn."""
+    try:
+        from modulewise import plots
+
+        with plots.drawing():
+            return _learning(want)
+    except Exception as error:
+        log.warning(f"{want.key}: no plot: {one_line(error)}")
+        return None
+
+
+def _learning(want: Wanted) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 3.0), dpi=100)

@@ -25,6 +25,8 @@ of it."""
 STORES_REMEMBERED = 4
 """Number of stores that a run's folder keeps an id for."""
 SQLITE = "sqlite:///"
+LOOPBACK = ("localhost", "127.0.0.0/8", "127.0.0.1", "::1")
+"""Names of this host that no proxy is asked for."""
 
 
 class Unreachable(Exception):
@@ -83,6 +85,7 @@ def open_store(uri: str, artifacts: Path | None) -> Store:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    reach_this_host_directly()
     try:
         from mlflow import MlflowClient
     except ImportError:
@@ -102,6 +105,17 @@ def open_store(uri: str, artifacts: Path | None) -> Store:
     except Exception as error:
         raise Unreachable(f"cannot use MLflow at {masked(uri)}: {one_line(error)}") from None
     return store
+
+
+def reach_this_host_directly() -> None:
+    """Let no proxy of the environment stand between this process, its children and a server on this
+    host: a proxy would look for it on its own host."""
+    for name in ("no_proxy", "NO_PROXY"):
+        given = os.environ.get(name, "")
+        hosts = [h for h in given.replace(" ", "").split(",") if h]
+        if hosts != ["*"]:
+            missing = [h for h in LOOPBACK if h not in hosts]
+            os.environ[name] = ",".join([*hosts, *missing])
 
 
 def _belongs_here(uri: str, artifacts: Path | None, experiment: Experiment) -> None:

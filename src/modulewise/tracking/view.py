@@ -26,7 +26,7 @@ from modulewise.units import duration, memory
 
 KEY = "run.key"
 """Tag that names a cell, in every store."""
-SCHEMA = 3
+SCHEMA = 4
 """Version of what is made of a folder; runs mirrored with an older one are looked into again."""
 SUMMARY = ("result/", "usage/", "cost/")
 """Sections of single figures; `usage` was called `cost` in earlier versions, which put it above
@@ -145,6 +145,7 @@ def _tags(c: dict[str, str], state: RunState, owner: str | None) -> dict[str, st
         "attempts": len(state.history.starts),
         "slurm.job_id": last.get("slurm_job"),
         "source": last.get("source"),
+        "images": state.result.origin.data if state.result else None,
         "uncommitted": "yes" if commit.endswith("+") else None,
         "mlflow.user": owner,
         "mlflow.source.name": "modulewise train",
