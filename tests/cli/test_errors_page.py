@@ -81,6 +81,23 @@ def raw(content: bytes) -> Callable[[Files], None]:
     return change
 
 
+def pictures(**more: Any) -> Callable[[Files], None]:
+    """A sweep of a user's folders of pictures, two classes of one picture each, and more files
+    below train/ or test/."""
+
+    def change(files: Files) -> None:
+        npz()(files)
+        entry = {"source": "imagefolder", "path": "mine", "shape": [3, 8, 8], "classes": 2}
+        files["datasets.yaml"]["datasets"]["mine"] = entry
+        usual = {f"{part}/{name}/0.pgm": GREY for part in ("train", "test") for name in "ab"}
+        files.update({f"mine/{name}": content for name, content in (usual | more).items()})
+
+    return change
+
+
+GREY = b"P5 1 1 255\n\x07"
+
+
 def both(*changes: Callable[[Files], None]) -> Callable[[Files], None]:
     def change(files: Files) -> None:
         for c in changes:
@@ -94,6 +111,7 @@ def nothing(files: Files) -> None:
 
 
 CHECK = "check --sweep sweep.yaml --data data --runs runs"
+DATA = "data --config . --dataset mine"
 TRAIN = (
     "train --config . --data data --results results --dataset made --network mlp3x8 --recipe local "
     "--modules 2"
@@ -180,6 +198,27 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
         ),
         CHECK,
     ),
+    "pictures: other classes in test/": (pictures(**{"test/c/0.pgm": GREY}), CHECK),
+    "pictures: a class without any": (
+        pictures(**{"train/c/notes.txt": b"", "test/c/notes.txt": b""}),
+        CHECK,
+    ),
+    "pictures: a damaged one": (pictures(**{"train/b/1.png": b"\x89PNG torn"}), DATA),
+    "pictures: values without a white": (
+        pictures(**{"train/b/1.pgm": b"Pf\n1 1\n-1.0\n" + bytes(4)}),
+        DATA,
+    ),
+    "pictures: one of 400 megapixels": (
+        pictures(**{"train/b/1.pgm": b"P5 20000 20000 255\n"}),
+        DATA,
+    ),
+    "pictures: other channels than they have": (
+        both(
+            pictures(),
+            lambda f: f["datasets.yaml"]["datasets"]["mine"].update(shape=[4, 8, 8]),
+        ),
+        CHECK,
+    ),
     "a data set that was not downloaded": (
         put(
             *MADE,
@@ -224,6 +263,7 @@ def answer(
     files = copy.deepcopy(FILES)
     change(files)
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if name.endswith(".npz") and not isinstance(content, bytes):
             np.savez(folder / name, **content)
         else:

@@ -54,6 +54,8 @@ def data(
         sources.check_fit(found, made[0].shape[1:])
     except InvalidInput as error:
         raise InvalidInput(f"data set {dataset}: {error}") from None
+    except MemoryError as error:
+        raise InvalidInput(f"data set {dataset}: too little memory to hold it: {error}") from None
     line = sources.describe(made)
     if mark:
         mark.parent.mkdir(parents=True, exist_ok=True)

@@ -111,6 +111,7 @@ class Preflight:
         for name, cell in {c.dataset: c for c in self.distinct.values()}.items():
             try:
                 self._images[name] = image(cell, data)
+                self._size(cell)
             except InvalidInput as error:
                 where = f"{plan.catalog.datasets_file}: datasets.{name}"
                 raise InvalidInput(f"{where}: {error}") from None

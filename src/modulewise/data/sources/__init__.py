@@ -20,15 +20,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from modulewise.config.dataset import Dataset
 from modulewise.errors import InvalidInput
+from modulewise.units import memory
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
 """x_train, y_train, x_test, y_test."""
@@ -141,6 +144,25 @@ def check_fit(config: Dataset, image: Sequence[int]) -> None:
         raise InvalidInput(
             f"mean and std need {c} values each, one a channel; got "
             f"{len(config.mean)} and {len(config.std)}"
+        )
+
+
+def check_memory(config: Dataset, images: int, each: int = 1) -> None:
+    """Refuse what this machine cannot hold.
+
+    Args:
+        config: the data set's entry.
+        images: their number.
+        each: number of bytes of a value.
+
+    Raises:
+        InvalidInput: images of the entry's shape take more memory than the machine has.
+    """
+    needed = images * each * math.prod(config.shape or ())
+    if needed > (there := psutil.virtual_memory().total):
+        raise InvalidInput(
+            f"{config.path or config.source}: shape {list(config.shape or ())}: reading the images "
+            f"takes {memory(needed)} of memory, this machine has {memory(there)}"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from modulewise.config.dataset import Dataset
-from modulewise.data.sources import Arrays
+from modulewise.data.sources import Arrays, check_memory
 
 NEEDS = ("shape", "classes")
 
@@ -15,6 +15,8 @@ NEEDS = ("shape", "classes")
 def arrays(config: Dataset, root: Path, download: bool) -> Arrays:
     """Learnable, and the same everywhere."""
     assert config.shape and config.classes
+    # The prototypes, and four copies of a part while it is made
+    check_memory(config, config.classes + 4 * max(sizes(config, root)), each=8)
     rng = np.random.default_rng(0)
     prototypes = rng.integers(64, 192, (config.classes, *config.shape))
     out = []

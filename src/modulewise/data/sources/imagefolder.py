@@ -1,21 +1,26 @@
-"""A user's folders of images, one a class, below train/ and test/."""
+"""A user's folders of pictures, one a class, below train/ and test/.
+
+Names that begin with a dot are left out, as are files that are no pictures by their names' ends. In
+all else the classes, the pictures and their order are those of torchvision's `ImageFolder`.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
 from modulewise.config.dataset import Dataset
-from modulewise.data.sources import Arrays, user_path
+from modulewise.data.picture import SUFFIXES, read
+from modulewise.data.sources import Arrays, check_memory, user_path
 from modulewise.errors import InvalidInput
 
 NEEDS = ("shape", "classes", "path")
 
 
 def arrays(config: Dataset, root: Path, download: bool) -> Arrays:
-    """Every image, resized to the entry's shape."""
-    from torchvision import datasets
+    """Every picture, resized to the entry's shape."""
     from torchvision.transforms import v2
 
     assert config.shape
@@ -23,33 +28,20 @@ def arrays(config: Dataset, root: Path, download: bool) -> Arrays:
     resize = v2.Compose([v2.Resize((h, w), antialias=True), v2.PILToTensor()])
     if c == 1:
         resize = v2.Compose([v2.Grayscale(), resize])
-    out, names = [], []
-    for part in ("train", "test"):
-        folder = user_path(config) / part
-        images, file = [], folder
-        try:
-            made = datasets.ImageFolder(str(folder), transform=resize)
-            for i, (name, _) in enumerate(made.samples):
-                file = Path(name)
-                images.append(made[i][0].numpy())
-        # What pillow says of damaged images
-        except (OSError, RuntimeError, ValueError, SyntaxError) as error:
-            raise InvalidInput(f"{file}: {error}") from None
-        out += [np.stack(images), np.asarray(made.targets, dtype=np.int64)]
-        names.append(made.classes)
-    if names[0] != names[1]:
-        raise InvalidInput(
-            f"{config.path}: train/ and test/ hold other class folders: {names[0]} and {names[1]}"
-        )
+    parts = _pictures(config)
+    check_memory(config, sum(len(files) for files in parts))
+    out = []
+    for files in parts:
+        images = np.empty((len(files), *config.shape), np.uint8)
+        for image, (file, _) in zip(images, files, strict=True):
+            image[:] = resize(read(file)).numpy()
+        out += [images, np.array([label for _, label in files], dtype=np.int64)]
     return tuple(out)  # type: ignore[return-value]
 
 
 def sizes(config: Dataset, root: Path) -> tuple[int, int]:
-    """Number of files in the classes' folders."""
-    train, test = (
-        sum(p.is_file() for p in (user_path(config) / part).glob("*/*"))
-        for part in ("train", "test")
-    )
+    """Number of pictures in the classes' folders."""
+    train, test = (len(files) for files in _pictures(config))
     return train, test
 
 
@@ -59,7 +51,62 @@ def location(config: Dataset, root: Path) -> Path:
 
 
 def check(config: Dataset) -> None:
-    """Both folders must be there."""
-    for part in ("train", "test"):
-        if not (folder := user_path(config) / part).is_dir():
-            raise InvalidInput(f"{folder}: no such folder")
+    """Both folders must be there, with the same classes; pictures are grey or of three channels."""
+    _classes(config)
+    if config.shape and config.shape[0] not in (1, 3):
+        raise InvalidInput(f"shape: {config.shape[0]} channels; pictures are read with 1 or 3")
+
+
+def _classes(config: Dataset) -> list[str]:
+    """Names of the class folders, sorted, of train/ and of test/ alike."""
+    train, test = (_folders(user_path(config) / part) for part in ("train", "test"))
+    if train != test:
+        raise InvalidInput(
+            f"{config.path}: train/ and test/ hold other class folders: {train} and {test}"
+        )
+    return train
+
+
+def _folders(parent: Path) -> list[str]:
+    try:
+        names = sorted(p.name for p in parent.iterdir() if p.is_dir() and not _hidden(p.name))
+    except FileNotFoundError:
+        raise InvalidInput(f"{parent}: no such folder") from None
+    except OSError as error:
+        raise InvalidInput(f"{parent}: {error.strerror}") from None
+    if not names:
+        raise InvalidInput(f"{parent}: no class folder")
+    return names
+
+
+def _pictures(config: Dataset) -> list[list[tuple[Path, int]]]:
+    """Files of train/ and of test/, each with the number of its class."""
+    check(config)
+    return [
+        [
+            (file, label)
+            for label, name in enumerate(_classes(config))
+            for file in _files(user_path(config) / part / name)
+        ]
+        for part in ("train", "test")
+    ]
+
+
+def _files(folder: Path) -> list[Path]:
+    """The pictures of a class, in torchvision's order."""
+    tree = []
+    for place, inside, names in os.walk(folder, followlinks=True):
+        inside[:] = [name for name in inside if not _hidden(name)]
+        tree.append((place, sorted(name for name in names if _is_picture(name))))
+    files = [Path(place, name) for place, names in sorted(tree) for name in names]
+    if not files:
+        raise InvalidInput(f"{folder}: no pictures; their names end in {', '.join(SUFFIXES)}")
+    return files
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not _hidden(name)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".")

@@ -1,0 +1,103 @@
+"""A picture's file becomes 8-bit RGB, as a viewer shows it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffTags import TAGS_V2
+
+from modulewise.errors import InvalidInput
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Ends of the names of picture files, in lower case: those of torchvision's `ImageFolder`."""
+MOST = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+"""Pixels from which on Pillow takes a file for an attack on the machine's memory."""
+_BITS, _WHITE_IS_ZERO = (
+    next(number for number, tag in TAGS_V2.items() if tag.name == name)
+    for name in ("BitsPerSample", "PhotometricInterpretation")
+)
+
+
+def read(path: Path) -> Image.Image:
+    """The first picture of a file: 8 bits a channel, red, green and blue, turned as its EXIF
+    orientation says.
+
+    A value v of 16 bits becomes round(v / 257). Grey and 1-bit pictures have three equal channels,
+    palettes are looked up, CMYK is converted; transparency is left out, as by torchvision.
+
+    Raises:
+        InvalidInput: the file is damaged or too large, or no value of its mode is white.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures and odd EXIF; they name no file
+            return _read(path)
+    except InvalidInput:
+        raise
+    except Image.DecompressionBombError:
+        raise InvalidInput(f"{path}: too large; pictures have at most {MOST:,} pixels") from None
+    # Decoders meet damaged files with errors of every kind
+    except Exception as error:
+        raise InvalidInput(f"{path}: not a readable picture{_reason(error)}") from None
+
+
+def _read(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        if picture.format == "PNG" and picture.mode != "I;16" and ";16" in str(picture.tile):
+            return _deep_colour(path)
+        ImageOps.exif_transpose(picture, in_place=True)
+        if (white := _white(picture, path)) is None:
+            return picture.convert("RGB")
+        grey = _eight_bits(np.asarray(picture), white)
+        inverted = _tag(picture, _WHITE_IS_ZERO) == 0
+        return Image.fromarray(255 - grey if inverted else grey).convert("RGB")
+
+
+def _white(picture: Image.Image, path: Path) -> int | None:
+    """The value of white where it is not that of 8 bits.
+
+    Raises:
+        InvalidInput: nothing says what it is.
+    """
+    if picture.mode.startswith("I;16"):
+        bits = _tag(picture, _BITS)
+        return 2 ** (bits[0] if bits else 16) - 1
+    if picture.mode == "I" and picture.format in ("PNG", "PPM"):
+        return 65535
+    if picture.mode in ("I", "F"):
+        raise InvalidInput(
+            f"{path}: mode {picture.mode} has no value that is white; save it with 8 or 16 bits a "
+            f"channel"
+        )
+    return None
+
+
+def _tag(picture: Image.Image, number: int) -> Any:
+    """A TIFF's tag; `None` of other files."""
+    return picture.tag_v2.get(number) if hasattr(picture, "tag_v2") else None
+
+
+def _eight_bits(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
+    """Values of 0 to `white`, as 0 to 255, rounded."""
+    return ((values.astype(np.int64) * 255 + white // 2) // white).astype(np.uint8)
+
+
+def _deep_colour(path: Path) -> Image.Image:
+    """A PNG of 16 bits a channel, of which Pillow keeps the upper byte."""
+    from torchvision.io import ImageReadMode, decode_image
+
+    made = decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=True)
+    return Image.fromarray(_eight_bits(made.permute(1, 2, 0).numpy(), 65535))
+
+
+def _reason(error: Exception) -> str:
+    """What is known of it beyond the file's name."""
+    if isinstance(error, UnidentifiedImageError):
+        return ""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f": {said or type(error).__name__}"
