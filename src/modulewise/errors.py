@@ -23,6 +23,11 @@ RESOURCES = {
     errno.EACCES: "choose a folder that can be written",
     errno.EPERM: "choose a folder that can be written",
     errno.EIO: "look after the disk",
+    errno.ESTALE: "look after the disk",
+    errno.EREMOTEIO: "look after the disk",
+    errno.EBUSY: "look after the disk",
+    errno.EAGAIN: "look after the disk",
+    errno.ETIMEDOUT: "look after the disk",
     errno.ENOTDIR: "a file stands where a folder should",
     errno.EEXIST: "a file stands where a folder should",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
@@ -33,6 +38,10 @@ RESOURCES = {
 
 LONGEST = 4000
 """Characters of an error's line; of a longer one the middle is left out."""
+
+
+OF_TEXT = ("string_type", "list_type", "tuple_type")
+"""Kinds of errors that show a number as it is written in the file: text may have been meant."""
 
 
 class InvalidInput(ValueError):
@@ -54,9 +63,10 @@ def resource(error: OSError, where: object = None) -> str | None:
         error: what the system said.
         where: the file or folder that was being written, if the error does not name it.
     """
-    if error.errno not in RESOURCES:
-        return None
     place = error.filename if isinstance(error.filename, str) else where
+    of_a_socket = not place and error.errno in (errno.EAGAIN, errno.ETIMEDOUT)
+    if error.errno not in RESOURCES or of_a_socket:
+        return None
     return f"{place or 'writing'}: {error.strerror}; {RESOURCES[error.errno]}"
 
 
@@ -125,7 +135,7 @@ def _line(model: type[BaseModel], data: Any, error: ValidationError, where: str)
         )
     if kind == "missing":
         return InvalidInput(f"{_place(where, loc[:-1], data, loc[-1])}: missing")
-    place = _place(where, loc, data)
+    place, text = _place(where, loc, data), _written(loc, data) or _short(got)
     if kind in ("model_type", "dict_type") and got is None:
         return InvalidInput(f"{place}: empty{_keys(owner)}")
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
@@ -150,11 +160,22 @@ def _line(model: type[BaseModel], data: Any, error: ValidationError, where: str)
         )
         hint = f"; did you mean {near[0]!r}?" if near else ""
     elif kind == "string_type" and isinstance(got, int | float):
-        hint = f"; write it in quotes: '{_short(got)}'"
+        hint = f"; write it in quotes: '{text}'"
     elif kind in ("list_type", "tuple_type") and isinstance(got, str | int | float):
-        hint = f"; write a list: [{_short(got)}]"
-    shown = "" if kind == "value_error" else f", got {_short(got)}"
+        hint = f"; write a list: [{text}]"
+    shown = "" if kind == "value_error" else f", got {text if kind in OF_TEXT else _short(got)}"
     return InvalidInput(f"{place}: {message[:1].lower()}{message[1:]}{shown}{hint}")
+
+
+def _written(loc: tuple[int | str, ...], data: Any) -> str:
+    """A number or truth value as it stands in the file (see `config.loading`); empty if unknown."""
+    text = ""
+    for part in loc:
+        try:
+            text, data = getattr(data, "written", {}).get(part, ""), data[part]
+        except (LookupError, TypeError):  # what pydantic adds to tell branches apart
+            continue
+    return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"
 
 
 def _of_another_kind(error: Any) -> bool:

@@ -2,24 +2,75 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+TRANSIENT = frozenset(
+    {errno.ESTALE, errno.EBUSY, errno.EREMOTEIO, errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR}
+)
+"""Errors of a network disk that may be over a moment later."""
+MOMENT = 2.0
+"""Seconds between an attempt that failed so and the second one."""
+
+
+def patiently(act: Callable[[], T], path: Path) -> T:
+    """What `act` gives; after a transient error of a network disk, tried once more.
+
+    Args:
+        act: writes a file; it must be right to begin again.
+        path: that file.
+
+    Raises:
+        OSError: another error, or the second attempt fails as well. It names the file.
+    """
+    try:
+        return _naming(act, path)
+    except OSError as error:
+        if error.errno not in TRANSIENT:
+            raise
+        log.warning(f"{path}: {error.strerror}; trying once more")
+    time.sleep(MOMENT)
+    return _naming(act, path)
+
+
+def _naming(act: Callable[[], T], path: Path) -> T:
+    """What `act` gives; torch's own error for one of the system becomes that one, and names the
+    file."""
+    try:
+        return act()
+    except (OSError, RuntimeError) as error:
+        beneath: BaseException | None = error
+        while beneath is not None and not isinstance(beneath, OSError):
+            beneath = beneath.__context__
+        if beneath is None:
+            raise
+        if beneath.filename is None and beneath.errno is not None:
+            beneath.filename = str(path)
+        raise beneath from None
 
 
 def write_atomic(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
     """Replace a file's content, or create the file; its folder must exist.
 
     The content is written to a file beside it, flushed to disk and renamed. A process that is
-    killed leaves the old content, and perhaps the unfinished file: see `remove_unfinished`.
+    killed leaves the old content, and perhaps the unfinished file: see `remove_unfinished`. After a
+    transient error of a network disk it is tried once more.
 
     Args:
         path: file to write.
         content: text (UTF-8), bytes, or a function that writes to the open file.
 
     Raises:
-        OSError: the disk is full or read-only; nothing of the new content is left.
+        OSError: the disk is full, read-only or away; nothing of the new content is left.
 
     Example:
         >>> import tempfile
@@ -28,6 +79,10 @@ def write_atomic(path: Path, content: str | bytes | Callable[[IO[bytes]], object
         >>> path.read_text()
         '38 done'
     """
+    patiently(partial(_write, path, content), path)
+
+
+def _write(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
     # Two processes may write the same file: each has an unfinished file of its own.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -40,11 +95,12 @@ def write_atomic(path: Path, content: str | bytes | Callable[[IO[bytes]], object
             os.fsync(file.fileno())
         unfinished.replace(path)
     except BaseException:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong first is what to say
+            unfinished.unlink(missing_ok=True)
         raise
 
 
 def remove_unfinished(path: Path) -> None:
     """Remove what killed writers of this file left behind; for a file that has one writer."""
     for unfinished in path.parent.glob(f".{path.name}.*.tmp"):
-        unfinished.unlink(missing_ok=True)
+        patiently(partial(unfinished.unlink, missing_ok=True), unfinished)

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = logging.getLogger("modulewise")
@@ -63,16 +63,29 @@ class Leveled(logging.Formatter):
 
 
 class RunLog(logging.FileHandler):
-    """Appends messages to a file, with date and time; a full disk ends the run, as it does for all
-    that a run writes."""
+    """Appends messages to a file, with date and time. A message that cannot be written is tried
+    once more, in the file opened anew; a full disk ends the run, as it does for all that a run
+    writes."""
+
+    _again = False
 
     def __init__(self, file: Path) -> None:
         super().__init__(file, encoding="utf-8")
         self.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Raise what went wrong."""
-        raise
+        """Try once more, then raise what went wrong."""
+        if self._again:
+            raise
+        self._again = True
+        try:
+            with suppress(OSError):
+                self.close()
+            self.stream = None  # the next message opens it
+            time.sleep(1)
+            self.emit(record)
+        finally:
+            self._again = False
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from modulewise.config.cell import Cell
 from modulewise.config.loading import read_json
 from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput, memory_short, parse, resource
+from modulewise.runs import lock
 from modulewise.runs.result import FILE, Result, exists
 from modulewise.units import duration
 
@@ -111,7 +112,9 @@ def _run(
         log.error(f"{cell}: too little memory to hold the data and the net: {short}")
         return 1
     folder.mkdir(parents=True, exist_ok=True)
-    with logs.training(folder / "train.log"):
+    with lock.held(folder, lambda: stop.asked), logs.training(folder / "train.log"):
+        if exists(folder):  # made by another process since
+            return 0
         try:
             result = trainer.fit()
         except Interrupted:

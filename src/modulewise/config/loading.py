@@ -4,6 +4,8 @@ names the file and the line."""
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,50 @@ import yaml
 
 from modulewise.errors import InvalidInput
 
-MERGE = "tag:yaml.org,2002:merge"
+MERGE, TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+
+
+LOOKS = re.compile(
+    r"""(?P<word>yes|no|on|off)
+    | (?P<octal>[-+]?0_*[0-9][0-9_]*)
+    | (?P<sixty>[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)
+    | (?P<date>[0-9]{4}-[0-9][0-9]?-[0-9][0-9]?.*)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Plain text that YAML 1.1 takes for something else than it looks like."""
+TAKEN = {
+    "word": ("a truth value", ", or say true or false"),
+    "octal": ("a number in base 8", ", or a number without the first 0"),
+    "sixty": ("a number in base 60", ""),
+    "date": ("a date", ""),
+}
+"""Group of `LOOKS` -> what YAML takes it for, and what else may have been meant."""
+
+
+class Mapping(dict[Any, Any]):
+    """A mapping of a file.
+
+    Attributes:
+        written: key -> a number or truth value as it stands in the file; it matters where text was
+            meant, such as `1.50`.
+    """
+
+    written: dict[Any, str]
+
+
+class Sequence(list[Any]):
+    """A list of a file.
+
+    Attributes:
+        written: index -> a number or truth value as it stands in the file.
+    """
+
+    written: dict[Any, str]
 
 
 class _Strict(yaml.SafeLoader):
-    """YAML without keys given twice, of which the last would win in silence."""
+    """YAML without keys given twice, of which the last would win in silence, and without text that
+    YAML 1.1 takes for a date, a truth value or a number in base 60 or 8."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping; anchors and merge keys work as ever."""
@@ -30,6 +71,39 @@ class _Strict(yaml.SafeLoader):
                     )
                 seen[key.value] = line
         return super().construct_mapping(node, deep)
+
+    def map(self, node: yaml.MappingNode) -> Iterator[Mapping]:
+        """A mapping, made before its content as anchors need it."""
+        made = Mapping()
+        yield made
+        made.update(self.construct_mapping(node))
+        made.written = {self.construct_object(k): v.value for k, v in node.value if _plain(v)}
+
+    def seq(self, node: yaml.SequenceNode) -> Iterator[Sequence]:
+        """A list, made before its content as anchors need it."""
+        made = Sequence()
+        yield made
+        made.extend(self.construct_sequence(node))
+        made.written = {i: v.value for i, v in enumerate(node.value) if _plain(v)}
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value; plain text that is not what it looks like is refused."""
+        if _plain(node) and (found := LOOKS.fullmatch(node.value)):
+            taken, number = TAKEN[found.lastgroup or ""]
+            raise InvalidInput(
+                f"line {node.start_mark.line + 1}: YAML takes {node.value} for {taken}; write it "
+                f"in quotes: '{node.value}'{number}"
+            )
+        return super().construct_object(node, deep)
+
+
+_Strict.add_constructor("tag:yaml.org,2002:map", _Strict.map)
+_Strict.add_constructor("tag:yaml.org,2002:seq", _Strict.seq)
+
+
+def _plain(node: yaml.Node) -> bool:
+    """Whether a value is no text, list or mapping, and was written without quotes."""
+    return isinstance(node, yaml.ScalarNode) and node.style is None and node.tag != TEXT
 
 
 def read_yaml(path: Path) -> Any:

@@ -11,7 +11,7 @@ import yaml
 
 from modulewise.config.loading import read_yaml
 from modulewise.config.sweep import Sweep
-from modulewise.errors import parse
+from modulewise.errors import InvalidInput, parse
 from modulewise.files import write_atomic
 
 
@@ -29,9 +29,9 @@ def sweep_file(files: Sequence[Path], merged: Mapping[str, Any], folder: Path) -
         InvalidInput: a file that cannot be read or gives a key twice, or a merged configuration
             that is no sweep.
     """
-    content = json.loads(json.dumps(merged))
     read = [(path, read_yaml(path)) for path in map(_short, files)]
-    if len(read) == 1 and read[0][1] == content:
+    content = _plain(merged)
+    if len(read) == 1 and _plain(read[0][1]) == content:
         return read[0][0]
     sweep = parse(Sweep, content, "configuration")
     path, text = folder / f"{sweep.sweep}.yaml", yaml.safe_dump(content, sort_keys=False)
@@ -39,6 +39,19 @@ def sweep_file(files: Sequence[Path], merged: Mapping[str, Any], folder: Path) -
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, text)
     return path
+
+
+def _plain(content: Any) -> Any:
+    """Content as JSON has it. A date, which Snakemake makes of a word of `--config`, becomes text
+    again.
+
+    Raises:
+        InvalidInput: a key that is no text, or content within itself.
+    """
+    try:
+        return json.loads(json.dumps(content, default=str))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"configuration: {error}") from None
 
 
 def _short(path: Path) -> Path:

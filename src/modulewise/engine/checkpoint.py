@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from modulewise.errors import InvalidInput, memory_short
-from modulewise.files import remove_unfinished, write_atomic
+from modulewise.files import patiently, remove_unfinished, write_atomic
 
 FILE = "checkpoint.pt"
 WEIGHTS = "weights.pt"
@@ -23,20 +23,15 @@ def save(folder: Path, content: dict[str, Any], name: str = FILE) -> None:
     new one.
 
     Raises:
-        OSError: the disk is full or read-only; nothing of the new file is left.
+        OSError: the disk is full, read-only or away; nothing of the new file is left.
     """
     remove_unfinished(folder / name)
-    try:
-        write_atomic(folder / name, partial(torch.save, content))
-    except Exception as error:
-        raise _of_the_disk(error) or error from None
+    write_atomic(folder / name, partial(torch.save, content))
 
 
-def _of_the_disk(error: BaseException | None) -> OSError | None:
-    """The system's error beneath one that torch made of it."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__context__
-    return error
+def remove(folder: Path) -> None:
+    """Remove the checkpoint of a run that has its result."""
+    patiently(partial((folder / FILE).unlink, missing_ok=True), folder / FILE)
 
 
 def load(folder: Path, device: torch.device) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ from modulewise.engine.origin import origin_of, start_event
 from modulewise.engine.progress import Progress
 from modulewise.engine.summary import cost_of, summarise
 from modulewise.errors import InvalidInput, memory_short
+from modulewise.files import write_atomic
 from modulewise.method import Batch
 from modulewise.optim import ModuleOptimizers, learning_rate
 from modulewise.rng import fork, seed_of
@@ -114,7 +115,7 @@ class Trainer:
                 may be others' doing.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "cell.json").write_text(self.cell.model_dump_json(indent=1) + "\n")
+        write_atomic(self.folder / "cell.json", self.cell.model_dump_json(indent=1) + "\n")
         with device.claim(self.device) as self.alone:
             with fork(self.cell.seed, "steps"):
                 ended = _within_memory(self.prepare)
@@ -382,11 +383,10 @@ class Trainer:
         if self.keep_weights:
             content = {"method": method.state_dict(), "cell": self.cell.to_json()}
             checkpoint.save(self.folder, content, checkpoint.WEIGHTS)
-        record = Record(self.folder)
-        record.write("end", status=status, reason=reason)
-        record.close()
+        with closing(Record(self.folder)) as record:
+            record.write("end", status=status, reason=reason)
         result.save(self.folder)
-        (self.folder / checkpoint.FILE).unlink(missing_ok=True)
+        checkpoint.remove(self.folder)
         return result
 
 

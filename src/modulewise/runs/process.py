@@ -33,9 +33,15 @@ def running(start: dict[str, Any], folder: Path, now: float, epoch_seconds: floa
     pid = start.get("pid")
     if start.get("host") != socket.gethostname() or type(pid) is not int or pid <= 0:
         return now - written(folder / record.FILE) < max(SILENT, 5 * (epoch_seconds or 0))
+    return alive(pid, start["t"] / 1000)
+
+
+def alive(pid: int, since: float) -> bool:
+    """Whether a process of this host, which had begun at a time in seconds since 1970, still
+    runs."""
     try:
         process = psutil.Process(pid)
-        begun_before = process.create_time() <= start["t"] / 1000 + TOLERANCE
+        begun_before = process.create_time() <= since + TOLERANCE
         return begun_before and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.AccessDenied:
         return True

@@ -22,27 +22,27 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from modulewise.files import patiently
 from modulewise.runs.result import PrimaryMetric
 
 FILE = "record.jsonl"
 
 
 class Record:
-    """Appends events to `<folder>/record.jsonl`; an incomplete last line left by a killed process
-    is ended first."""
+    """Appends events to `<folder>/record.jsonl`; an incomplete last line, left by a killed process
+    or a full disk, is ended first. The file is opened for every event: on a network disk, one that
+    was opened before may be stale."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / FILE
-        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        if torn:
-            os.write(self._fd, b"\n")
+        self._path = folder / FILE
+        self._append(b"")
 
     def write(self, ev: str, **values: Any) -> None:
         """Append one event.
@@ -50,12 +50,8 @@ class Record:
         Raises:
             OSError: the disk is full; the line may be incomplete and is then skipped by `read`.
         """
-        line = (
-            json.dumps({"ev": ev, "t": int(time.time() * 1000), **values}, separators=(",", ":"))
-            + "\n"
-        )
-        if os.write(self._fd, line.encode()) < len(line.encode()):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), FILE)
+        event = {"ev": ev, "t": int(time.time() * 1000), **values}
+        self._append(json.dumps(event, separators=(",", ":")).encode() + b"\n")
 
     def metrics(self, epoch: int, values: dict[str, float]) -> None:
         """Record metrics of an epoch (1-based)."""
@@ -63,13 +59,30 @@ class Record:
 
     def commit(self, epoch: int) -> None:
         """Record that a checkpoint holding all epochs up to `epoch` is in place."""
-        os.fsync(self._fd)
+        self._append(b"", flush=True)
         self.write("commit", epoch=epoch)
 
     def close(self) -> None:
-        """Flush to disk and close."""
-        os.fsync(self._fd)
-        os.close(self._fd)
+        """Flush to disk."""
+        self._append(b"", flush=True)
+
+    def _append(self, line: bytes, flush: bool = False) -> None:
+        patiently(partial(_append, self._path, line, flush), self._path)
+
+
+def _append(path: Path, line: bytes, flush: bool) -> None:
+    """Append a line after whole lines; flush to disk all that the file holds."""
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            os.write(file, b"\n")
+        if line and os.write(file, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), FILE)
+        if flush:
+            os.fsync(file)
+    finally:
+        os.close(file)
 
 
 @dataclass
