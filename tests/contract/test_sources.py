@@ -53,7 +53,7 @@ def test_what_is_said_beforehand_is_what_is_read(entry: Dataset) -> None:
 def test_data_give_batches_of_what_they_say(entry: Dataset) -> None:
     training = TrainConfig(batch_size=4)
     data, again = (load(entry, Path(), training, 0) for _ in range(2))
-    assert data.digest == again.digest
+    assert data.digest == again.digest == load(entry, Path(), training, 1).digest
     batches = list(data.batches(1))
     assert len(batches) == data.steps and sum(len(b.y) for b in batches) == data.seen
     for number, (a, b) in enumerate(zip(batches, again.batches(1), strict=True)):

@@ -81,7 +81,7 @@ def test_they_are_marked_and_named(replaced: Any) -> None:
         ("2", "3"),
         ("8", "0, 1"),
     }
-    assert all("made from images new; 10 runs of fake" in reason for reason in left["Reason"])
+    assert all("images new; 10 runs of fake have old" in reason for reason in left["Reason"])
 
 
 def test_runs_from_before_images_were_recorded_count_and_are_counted(site: Any) -> None:

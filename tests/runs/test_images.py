@@ -52,4 +52,4 @@ def test_data_sets_are_apart_and_the_reason_names_both_images(tmp_path: Path) ->
         made(runs, cell, "old" if cell.dataset == "digits" or cell.seed == 1 else "new", T + n)
     found = other_images(zip(cells, run_states(cells, runs), strict=True))
     (odd,) = [c for c in cells if (c.dataset, c.seed) == ("fake", 1)]
-    assert found == {odd.path: "made from images old; 2 runs of fake that count are of images new"}
+    assert found == {odd.path: "images old; 2 runs of fake have new"}

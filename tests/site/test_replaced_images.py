@@ -92,7 +92,7 @@ def test_seeds_trained_before_and_after_are_not_averaged(
     screen = run("status", "--sweep", "sweep.yaml", "--all")
     assert "3 cells: 3 done, 1 of other images" in screen
     (named,) = [line for line in screen.splitlines() if "other images  mine" in line]
-    assert "s0" in named and "2 runs of mine that count" in named
+    assert "s0" in named and "; 2 runs of mine have " in named
 
 
 def test_no_choice_is_made_among_trials_of_different_images(folder: Path) -> None:

@@ -29,7 +29,8 @@ class Data(Protocol):
     image: tuple[int, int, int]
     """Shape of one image (C, H, W)."""
     digest: str
-    """Short hash of all images and targets."""
+    """Short hash of all images and targets, equal for every run of the data set whatever its seed
+    and settings: runs whose hashes differ are not compared."""
     sizes: Sizes
     steps: int
     """Number of batches in an epoch."""

@@ -31,10 +31,7 @@ def other_images(found: Iterable[tuple[Cell, RunState]]) -> dict[str, str]:
         usual, votes = _usual([run for _, run in runs if run.state == "done"])
         for cell, run in runs:
             if usual and digest_of(run) != usual:
-                out[cell.path] = (
-                    f"made from images {digest_of(run)}; {votes} of {dataset} that count are of "
-                    f"images {usual}"
-                )
+                out[cell.path] = f"images {digest_of(run)}; {votes} of {dataset} have {usual}"
     return out
 
 
