@@ -7,14 +7,18 @@ that died and comes back follows its running jobs. Snakemake imports this module
 nothing heavy at the top, and no postponed annotations (it reads the types of the settings).
 """
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
+from . import configfiles
 from .executor import Executor
 
 __all__ = ["Executor", "ExecutorSettings", "common_settings"]
+
+configfiles.check(sys.argv)
 
 
 @dataclass

@@ -173,6 +173,18 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "an empty file": (text("sweep.yaml", lambda t: ""), CHECK),
     "the same cell twice": (put(*ONE, "modules", to=[2, 2]), CHECK),
     "a key given twice": (text("sweep.yaml", lambda t: t + "title: again\n"), CHECK),
+    "a date for a name": (
+        text("sweep.yaml", lambda t: t.replace("sweep: tiny", "sweep: 2026-11-26")),
+        CHECK,
+    ),
+    "a time of day for a title": (
+        text("sweep.yaml", lambda t: t.replace("title: A title", "title: 12:30")),
+        CHECK,
+    ),
+    "a word that YAML takes for a truth value": (
+        text("sweep.yaml", lambda t: t.replace("title: A title", "title: on")),
+        CHECK,
+    ),
     "YAML indented with tabs": (text("sweep.yaml", lambda t: t.replace("  ", "\t")), CHECK),
     "broken YAML": (text("recipes.yaml", lambda t: t[:200] + "]"), CHECK),
     "a file that is no text": (text("datasets.yaml", lambda t: b"\xff\xfe" + t.encode()), CHECK),
@@ -290,9 +302,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 HEAD = """# What wrong input is told
 
 One line that names the file, the key and the valid choices, exit status 2, nothing written.
-What stands in the files, `modulewise check` says before the first job. A full or read-only disk is
-one line too, with status 1, and the run resumes from its last checkpoint when started again. A loss
-that is not finite and too little memory are results, `diverged` and `out_of_memory`.
+What stands in the files, `modulewise check` says before the first job. `snakemake --configfile`
+says the same line, with status 1; Snakemake reads the file before any workflow, so where it cannot,
+the executor plugin says so. A full, read-only or absent disk is one line too, with status 1, and
+the run resumes from its last checkpoint when started again; after a transient error of a network
+disk (ESTALE, EBUSY, EREMOTEIO, EAGAIN) saving is tried a second time first. A second trainer of a
+run is refused with status 2. A loss that is not finite and too little memory are results,
+`diverged` and `out_of_memory`.
 Made by `tests/cli/test_errors_page.py`, which holds it true.
 
 | input | answer |
