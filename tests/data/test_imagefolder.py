@@ -205,6 +205,13 @@ def test_no_class_folders(tmp_path: Path) -> None:
         sources.check_files(entry)
 
 
+def test_more_classes_than_the_entry_says(tmp_path: Path) -> None:
+    entry = folder(tmp_path, ("cat", "dog", "eel")).model_copy(update={"classes": 2})
+    for ask in (sources.check_files, lambda e: sources.arrays(e, Path("unused"))):
+        with pytest.raises(InvalidInput, match="3 class folders, the entry says classes: 2"):
+            ask(entry)
+
+
 def test_other_numbers_of_channels(tmp_path: Path) -> None:
     entry = folder(tmp_path).model_copy(update={"shape": (4, 8, 8)})
     for ask in (sources.check_files, lambda e: sources.arrays(e, Path("unused"))):

@@ -68,6 +68,9 @@ BROKEN = {
     "signed images": (
         {"x_test": np.zeros((3, 5, 4), np.int64)}, "x_test is int64; images are uint8"
     ),
+    "images of 16 bits": (
+        {"x_train": np.zeros((6, 5, 4), np.uint16)}, "x_train is uint16; images are uint8"
+    ),
     "two channels": ({"x_train": np.zeros((6, 2, 5, 4), np.uint8)}, r"x_train has shape \(6, 2, 5, "
                                                                     r"4\); valid: "),
     "flat images": ({"x_train": np.zeros((6, 20), np.uint8)}, r"x_train has shape \(6, 20\)"),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, features
 
 from modulewise.data import picture
@@ -40,6 +42,35 @@ def png(path: Path, values: np.ndarray, depth: int, colour: int) -> None:
     )
 
 
+def tiff(
+    path: Path, body: bytes, size: tuple[int, int], bits: tuple[int, ...], order: str = "<",
+    packed: bool = False, planes: bool = False, orientation: int = 1,
+) -> None:  # fmt: skip
+    """A TIFF by its specification, of one strip; `order` is that of its bytes."""
+    body = zlib.compress(body) if packed else body
+    body += b"\0" * (len(body) % 2)
+    n, colour = len(bits), len(bits) > 2
+    tags = {
+        256: (3, size[1]), 257: (3, size[0]), 258: (3, 8 + len(body)), 259: (3, 8 if packed else 1),
+        262: (3, 2 if colour else 1), 273: (4, 8), 274: (3, orientation), 277: (3, n),
+        278: (3, size[0]), 279: (4, len(body)), 284: (3, 2 if planes else 1),
+    }  # fmt: skip
+    if n == 4:
+        tags[338] = (3, 2)
+    if n == 1:
+        tags[258] = (3, bits[0])
+    directory = struct.pack(f"{order}H", len(tags))
+    for tag, (kind, value) in tags.items():
+        count = n if tag == 258 else 1
+        packing = "HH" if kind == 3 and count == 1 else "I"
+        values = (value, 0) if packing == "HH" else (value,)
+        directory += struct.pack(f"{order}HHI{packing}", tag, kind, count, *values)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(
+        f"{order}I", 8 + len(body) + 2 * n
+    )
+    path.write_bytes(head + body + struct.pack(f"{order}{n}H", *bits) + directory + bytes(4))
+
+
 def deep(path: Path, kind: str) -> None:
     """Write `DEEP` in a kind of file."""
     channels = np.repeat(DEEP[..., None], 4, axis=2)
@@ -54,6 +85,10 @@ def deep(path: Path, kind: str) -> None:
         png(path, channels[..., 2:], 16, 4)
     elif kind == "colour png with alpha":
         png(path, channels, 16, 6)
+    elif kind.startswith("colour tiff"):
+        order, n = (">" if "big-endian" in kind else "<"), (4 if "alpha" in kind else 3)
+        body = channels[..., :n].astype(f"{order}u2").tobytes()
+        tiff(path, body, DEEP.shape, (16,) * n, order, packed="packed" in kind)
     elif kind == "tiff":
         Image.fromarray(DEEP).save(path, "TIFF")
     elif kind == "packed tiff":
@@ -75,10 +110,13 @@ def deep(path: Path, kind: str) -> None:
     [
         "grey png", "colour png", "grey png with alpha", "colour png with alpha", "tiff",
         "packed tiff", "big-endian tiff", "tiff with a white zero", "pgm", "ppm",
+        "colour tiff", "colour tiff, big-endian", "colour tiff, packed",
+        "colour tiff, packed, big-endian", "colour tiff with alpha",
+        "colour tiff with alpha, big-endian, packed",
     ],
 )  # fmt: skip
 def test_sixteen_bits_are_rounded_to_eight(kind: str, tmp_path: Path) -> None:
-    if kind == "packed tiff" and not features.check("libtiff"):
+    if "packed" in kind and not features.check("libtiff"):
         pytest.skip("Pillow without libtiff")
     path = tmp_path / "deep"
     deep(path, kind)
@@ -104,21 +142,12 @@ def test_the_same_picture_in_eight_and_in_sixteen_bits(tmp_path: Path) -> None:
 
 def test_twelve_bits_are_white_at_4095(tmp_path: Path) -> None:
     """TIFF packs two values in three bytes; Pillow reads such files and writes none."""
-    values, width = [0, 2048, 4095, 16], 4
+    values = [0, 2048, 4095, 16]
     packed = b"".join(
         bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255])
         for a, b in zip(values[::2], values[1::2], strict=True)
     )
-    tags = [
-        (256, 3, 1, width), (257, 3, 1, 1), (258, 3, 1, 12), (259, 3, 1, 1), (262, 3, 1, 1),
-        (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, 1, len(packed)),
-    ]  # fmt: skip
-    body = packed + b"\0" * (len(packed) % 2)
-    directory = struct.pack("<H", len(tags))
-    directory += b"".join(struct.pack("<HHII", *tag) for tag in tags) + struct.pack("<I", 0)
-    (tmp_path / "12.tif").write_bytes(
-        b"II*\0" + struct.pack("<I", 8 + len(body)) + body + directory
-    )
+    tiff(tmp_path / "12.tif", packed, (1, 4), (12,))
     assert np.asarray(read(tmp_path / "12.tif"))[0, :, 0].tolist() == [0, 128, 255, 1]
 
 
@@ -146,6 +175,14 @@ def test_signed_values_are_refused(tmp_path: Path) -> None:
         read(path)
 
 
+def test_sixteen_bits_in_planes_are_refused(tmp_path: Path) -> None:
+    """Pillow would take every byte for a value."""
+    path = tmp_path / "planes.tif"
+    tiff(path, bytes(2 * 3 * 4), (2, 2), (16, 16, 16), planes=True)
+    with pytest.raises(InvalidInput, match="16 bits a channel in separate planes; save it with"):
+        read(path)
+
+
 def test_other_kinds_of_eight_bits(tmp_path: Path) -> None:
     """Colours as Pillow has them; what is transparent keeps the colour below it."""
     path, red = tmp_path / "a.png", (255, 0, 0)
@@ -166,7 +203,7 @@ def test_other_kinds_of_eight_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "deep"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "deep", "deep colour"])
 def test_a_picture_is_turned_as_its_orientation_says(
     kind: str, orientation: int, tmp_path: Path
 ) -> None:
@@ -179,6 +216,11 @@ def test_a_picture_is_turned_as_its_orientation_says(
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "turned"
+    if kind == "deep colour":
+        body = np.stack([stored.astype("<u2") * 257] * 3, axis=2).tobytes()
+        tiff(path, body, stored.shape, (16, 16, 16), orientation=orientation)
+        assert np.array_equal(np.asarray(read(path))[..., 0], seen)
+        return
     values = stored.astype(np.uint16) * 257 if kind == "deep" else np.stack([stored] * 3, axis=2)
     lossless = {"lossless": True} if kind == "WEBP" else {}
     Image.fromarray(values).save(path, "PNG" if kind == "deep" else kind, exif=exif, **lossless)
@@ -228,6 +270,27 @@ def test_a_damaged_picture_is_one_line(suffix: str, damage: str, tmp_path: Path)
         read(path)
     said = str(error.value)
     assert said.startswith(f"{path}: not a readable picture") and said.count(str(path)) == 1
+
+
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@given(
+    kind=st.sampled_from(["colour png", "grey png", "tiff", "colour tiff, packed", "ppm"]),
+    at=st.floats(0, 1),
+    piece=st.binary(min_size=1, max_size=4),
+    cut=st.booleans(),
+)
+def test_any_damage_is_read_or_refused(
+    kind: str, at: float, piece: bytes, cut: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "deep"
+    deep(path, kind)
+    sound = path.read_bytes()
+    n = int(at * len(sound))
+    path.write_bytes(sound[:n] if cut else sound[:n] + piece + sound[n + len(piece) :])
+    try:
+        assert read(path).mode == "RGB"
+    except InvalidInput as error:
+        assert str(error).startswith(f"{path}: ")
 
 
 def test_suffixes_are_torchvisions() -> None:

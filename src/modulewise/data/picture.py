@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from PIL.TiffTags import TAGS_V2
 
 from modulewise.errors import InvalidInput
@@ -48,8 +50,8 @@ def read(path: Path) -> Image.Image:
 
 def _read(path: Path) -> Image.Image:
     with Image.open(path) as picture:
-        if picture.format == "PNG" and picture.mode != "I;16" and ";16" in str(picture.tile):
-            return _deep_colour(path)
+        if raw := _deep_colour(picture, path):
+            return Image.fromarray(_eight_bits(_values(path, raw), 65535))
         ImageOps.exif_transpose(picture, in_place=True)
         if (white := _white(picture, path)) is None:
             return picture.convert("RGB")
@@ -84,15 +86,55 @@ def _tag(picture: Image.Image, number: int) -> Any:
 
 def _eight_bits(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
     """Values of 0 to `white`, as 0 to 255, rounded."""
-    return ((values.astype(np.int64) * 255 + white // 2) // white).astype(np.uint8)
+    return ((values.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
 
 
-def _deep_colour(path: Path) -> Image.Image:
-    """A PNG of 16 bits a channel, of which Pillow keeps the upper byte."""
-    from torchvision.io import ImageReadMode, decode_image
+def _deep_colour(picture: Image.Image, path: Path) -> str:
+    """Pillow's name of how the samples lie in a PNG or TIFF of colours (or grey and alpha) of 16
+    bits; empty for others, and where colours are multiplied by alpha.
 
-    made = decode_image(str(path), mode=ImageReadMode.RGB, apply_exif_orientation=True)
-    return Image.fromarray(_eight_bits(made.permute(1, 2, 0).numpy(), 65535))
+    Raises:
+        InvalidInput: a TIFF whose channels Pillow would take for 8 bits.
+    """
+    raw, bits = _raw(picture), _tag(picture, _BITS) or ()
+    if len(bits) > 1 and max(bits) > 8 and ";16" not in raw:
+        raise InvalidInput(
+            f"{path}: {max(bits)} bits a channel in separate planes; save it with the channels of "
+            f"a pixel together"
+        )
+    deep = picture.format in ("PNG", "TIFF") and picture.mode in ("RGB", "RGBA")
+    return raw if deep and raw[-4:-1] == ";16" and not raw.startswith("RGBa") else ""
+
+
+def _values(path: Path, raw: str) -> NDArray[np.uint16]:
+    """Colours of 16 bits (H W 3). Pillow keeps the upper byte of each: the lower one is what it
+    keeps when told that the bytes lie the other way round."""
+    if raw.startswith("LA"):
+        both = _unpacked(path, "RGBA")
+        return np.stack([both[..., 0] * 256 + both[..., 1]] * 3, axis=-1)
+    swapped = raw[:-1] + {"B": "L", "L": "B", "N": _FOREIGN}[raw[-1]]
+    upper, lower = (_unpacked(path, how)[..., :3] for how in (raw, swapped))
+    return upper * 256 + lower
+
+
+_FOREIGN = "B" if sys.byteorder == "little" else "L"
+
+
+def _unpacked(path: Path, raw: str) -> NDArray[np.uint16]:
+    """What Pillow makes of a picture (H W C) whose samples are said to lie in this way."""
+    with Image.open(path) as picture:
+        picture.tile = [
+            tile._replace(args=raw if isinstance(tile.args, str) else (raw, *(tile.args or ())[1:]))
+            for tile in picture.tile
+        ]
+        ImageOps.exif_transpose(picture, in_place=True)
+        return np.asarray(picture, dtype=np.uint16)
+
+
+def _raw(picture: Image.Image) -> str:
+    """Pillow's name of how the samples lie; empty where it has none."""
+    args = picture.tile[0].args if isinstance(picture, ImageFile) and picture.tile else ""
+    return str(args[0] if isinstance(args, tuple) and args else args)
 
 
 def _reason(error: Exception) -> str:
