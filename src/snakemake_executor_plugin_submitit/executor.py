@@ -2,26 +2,24 @@
 
 import asyncio
 import contextlib
-import hashlib
-import json
+import shlex
 import shutil
 import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
-from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
 
-from . import messages, resources, slurm
-from .ledger import Ledger, Place
+from . import cache, messages, resources, slurm
+from .batches import Batches
+from .ledger import AGAIN, Ledger, Place, key_of
 from .polling import Poll
-from .submission import Batch, Submission, names, tidy
+from .submission import Batch, Submission, names, plain, tidy
 
 CLUSTERS = ("slurm", "local", "debug")
 
@@ -36,6 +34,10 @@ class Executor(RemoteExecutor):
             raise WorkflowError(f"submitit-cluster: {s.cluster!r}; valid: {', '.join(CLUSTERS)}")
         self.on_slurm = s.cluster == "slurm"
         self.logdir = Path(s.logdir).absolute()
+        try:
+            plain(self.logdir)
+        except ValueError as error:
+            raise WorkflowError(str(error)) from None
         self.ledger = Ledger(self.logdir)
         self.submitting = threading.Lock()
         # Batches that Slurm would not take yet; tokens of submissions that failed, though Slurm may
@@ -50,14 +52,20 @@ class Executor(RemoteExecutor):
         self.members: dict[str, dict[int, SubmittedJobInfo]] = defaultdict(dict)
         self.folders: set[Path] = set()
         self.following: dict[str, Place] = {}
+        self.batches = Batches(s, None, {})
         if self.on_slurm:
             self._meet_slurm()
+        if not self.following:
+            cache.remove(self.logdir)
+        self.sources = cache.publish(
+            Path(self.workflow.sourcecache.runtime_cache_path), self.logdir
+        )
         for folder in self.ledger.purge(time.time() - s.keep_logs_days * 86400, s.keep_logs):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _meet_slurm(self) -> None:
         """Learn the site's limits, and what an earlier controller has left running."""
-        self.defaults = slurm.own_environment()
+        defaults = slurm.own_environment()
         try:
             self.site = slurm.site()
             left, unsure = self.ledger.open()
@@ -68,6 +76,7 @@ class Executor(RemoteExecutor):
             states = slurm.states({p.id for p in left.values()}, self.site.accounting)
         except slurm.QueryFailed as error:
             raise WorkflowError(f"Slurm does not answer; nothing was submitted: {error}") from None
+        self.batches = Batches(self.settings, self.site, defaults)
         self.poll = Poll(self.settings, self.site.accounting, self._warn_once, self.warned.discard)
         for key, place in left.items():
             state = states.get(place.id)
@@ -82,26 +91,25 @@ class Executor(RemoteExecutor):
 
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
         """Follow, refuse or submit: jobs of one rule and equal resources go out together."""
-        shapes: dict[str, Batch] = {}
+        ready: list[SubmittedJobInfo] = []
         followed: dict[str, list[SubmittedJobInfo]] = defaultdict(list)
         refused: list[SubmittedJobInfo] = []
         for job in jobs:
             self.run_job_pre(job)
-            info = SubmittedJobInfo(job, aux={"key": _key(job)})
+            info = SubmittedJobInfo(job, aux={"key": key_of(job)})
             if place := self.following.pop(info.aux["key"], None):
                 self._runs(info, place, alone=False)
                 followed[job.name].append(info)
                 continue
             try:
-                resources.check(_resources(job), frozenset(self.workflow.global_resources))
+                resources.check(
+                    dict(job.resources.items()), frozenset(self.workflow.global_resources)
+                )
             except resources.Refused as error:
                 info.aux["refused"] = f"not submitted: {error}"
                 refused.append(info)
                 continue
-            pack = int(job.resources.get("pack") or 1)
-            parameters = self._parameters(job, pack)
-            shape = json.dumps([job.name, parameters, pack], sort_keys=True, default=str)
-            shapes.setdefault(shape, Batch([], parameters, pack)).infos.append(info)
+            ready.append(info)
         for name, infos in followed.items():
             ids = messages.span([i.external_jobid for i in infos])
             self.logger.info(
@@ -111,42 +119,18 @@ class Executor(RemoteExecutor):
             for info in infos:
                 self.report_job_submission(info)
         with self.submitting:
-            for batch in shapes.values():
-                self.waiting += self._parts(batch)
+            self.waiting += self.batches.of(ready)
             self._submit_waiting()
-        for info in (info for batch in shapes.values() for info in batch.infos):
+        for info in ready:
             if "refused" in info.aux:
                 refused.append(info)
             else:
                 self.report_job_submission(info)
         self._refuse(refused)
 
-    def _parts(self, batch: Batch) -> list[Batch]:
-        """Batches that fit an array; what is left over of the packs asks for itself alone."""
-        one = self.settings.no_arrays or not self.on_slurm
-        limit = 1 if one else min(self.settings.array_limit, self.site.max_array)
-        packed = len(batch.infos) // batch.pack * batch.pack
-        whole, rest = batch.infos[:packed], batch.infos[packed:]
-        parts = Batch(whole, batch.parameters, batch.pack).split(limit)
-        if rest:
-            parts.append(Batch(rest, self._parameters(rest[0].job, len(rest)), len(rest)))
-        return parts
-
     def run_job(self, job: JobExecutorInterface) -> None:
         """Submit one job."""
         self.run_jobs([job])
-
-    def _parameters(self, job: JobExecutorInterface, packed: int) -> dict[str, Any]:
-        """What submitit is told of an allocation of so many jobs like this one."""
-        s = self.settings
-        asked = resources.parameters(
-            _resources(job), job.threads, s.memory_overhead_mb, packed, s.signal_delay_s
-        )
-        return (
-            (self.defaults if self.on_slurm else {})
-            | asked
-            | {"resumable": bool(job.resources.get("resumable"))}
-        )
 
     def _submit_waiting(self) -> None:
         """Submit batches until Slurm asks to wait."""
@@ -230,8 +214,9 @@ class Executor(RemoteExecutor):
 
     def additional_general_args(self) -> str:
         """The Snakemake in the job does not announce it again: its log holds what the command says,
-        and errors."""
-        return "--quiet rules host progress"
+        and errors. It reads the workflow's files where the nodes see them."""
+        sources = shlex.quote(str(self.sources))
+        return f"--quiet rules host progress --runtime-source-cache-path {sources}"
 
     # status
 
@@ -242,7 +227,7 @@ class Executor(RemoteExecutor):
         if self.waiting and time.time() >= self.retry_at:
             with self.submitting:
                 await asyncio.to_thread(self._submit_waiting)
-        left = []
+        left, again = [], []
         self._refuse([i for i in active_jobs if "refused" in i.aux])
         active_jobs = [i for i in active_jobs if "refused" not in i.aux]
         listed = {
@@ -252,8 +237,12 @@ class Executor(RemoteExecutor):
         for info in active_jobs:
             if "place" not in info.aux:
                 yield info
+            elif self._stopped(info, listed[info.aux["place"].folder]):
+                again.append(info)
+                yield info
             elif not self._settled(info, listed[info.aux["place"].folder]):
                 left.append(info)
+        self._continue(again)
         if self.on_slurm and len(left) < len(active_jobs):
             self.poll.shorten()
         states = await asyncio.to_thread(self._states, left)
@@ -270,7 +259,7 @@ class Executor(RemoteExecutor):
                 self._forget(info, "success")
                 self.report_job_success(info)
             else:
-                self._fail(info, "FAILED", f"the command ended with status {status}")
+                self._fail(info, "FAILED", messages.ended(status))
             return True
         if f"{place.id}_0_result.pkl" in present and (
             why := messages.result(place.folder / f"{place.id}_0_result.pkl")
@@ -278,6 +267,25 @@ class Executor(RemoteExecutor):
             self._fail(info, "FAILED", why)
             return True
         return False
+
+    def _stopped(self, info: SubmittedJobInfo, present: set[str]) -> bool:
+        """Whether a job was stopped to be requeued, which Slurm refused, and may go on."""
+        place: Place = info.aux["place"]
+        return (
+            place.exit.name in present
+            and messages.text(place.exit) == AGAIN
+            and info.aux.get("continued", 0) < self.settings.max_requeues
+        )
+
+    def _continue(self, infos: list[SubmittedJobInfo]) -> None:
+        """Submit stopped jobs again; to Snakemake they are the same jobs, so no retry is used."""
+        for info in infos:
+            self._forget(info, "REQUEUE", "Slurm refused to requeue it: submitted again")
+            del info.aux["place"]
+            info.aux["continued"] = info.aux.get("continued", 0) + 1
+            self._warn_once(messages.REFUSED_REQUEUE, "requeue")
+        with self.submitting:
+            self.waiting += self.batches.of(infos)
 
     def _states(self, infos: Sequence[SubmittedJobInfo]) -> dict[str, slurm.State]:
         """States of jobs by id, of those that are known now."""
@@ -298,7 +306,10 @@ class Executor(RemoteExecutor):
             self.settings.lost_job_grace_s if self.on_slurm else 0
         ):
             return False
-        if not self._settled(info, names(place.folder)):
+        present = names(place.folder)
+        if self._stopped(info, present):
+            return False
+        if not self._settled(info, present):
             if not self.on_slurm:
                 why = "it ended without an exit status: killed, or at its time limit"
             elif state.name == "UNKNOWN":
@@ -379,17 +390,5 @@ class Executor(RemoteExecutor):
         alive = {i.partition("_")[0] for i in self.members}
         for folder in self.folders:
             tidy(folder, alive)
-
-
-def _resources(job: JobExecutorInterface) -> dict[str, Any]:
-    return dict(job.resources.items())
-
-
-def _key(job: JobExecutorInterface) -> str:
-    """What tells a job from others across controllers: rule, wildcards and parameters."""
-    jobs = list(getattr(job, "jobs", [job]))
-    what = [
-        encode_target_jobs_cli_args(job.get_target_spec()),
-        sorted(repr(list(map(str, j.params))) for j in jobs),
-    ]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+        if not alive and not self.following:
+            cache.remove(self.logdir)

@@ -18,6 +18,9 @@ from typing import Any
 
 import submitit
 
+from .cache import environment
+from .ledger import AGAIN
+
 PACK = "SNAKEMAKE_SUBMITIT_PACK"
 """Environment variable of the commands: how many share the allocation."""
 
@@ -37,6 +40,7 @@ class Allocation:
         resumable: after a time limit they can go on where they were.
         limit_s: time limit in seconds.
         leave_s: seconds they have after the warning, `LEAVE` of those until the limit.
+        cache: folder for Snakemake's cache where the user's own cannot be written.
     """
 
     commands: list[str]
@@ -45,10 +49,12 @@ class Allocation:
     resumable: bool
     limit_s: float
     leave_s: float
+    cache: str
     _running: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict, repr=False)
     _begun: float = 0.0
     _warned: bool = False
     _terminated: bool = False
+    _saved: bool = False
 
     def __call__(self) -> None:
         self._begun = time.time()
@@ -71,6 +77,10 @@ class Allocation:
             # for failed
             if self._terminated:
                 time.sleep(900)
+        except (OSError, subprocess.SubprocessError) as error:
+            if not self._saved:
+                raise
+            self._hand_back(error)
         finally:
             self._kill()
 
@@ -99,12 +109,26 @@ class Allocation:
                 f"more runtime"
             )
         self._kill()
+        self._saved = True
         return submitit.helpers.DelayedSubmission(
             replace(self, _running={}, _begun=0.0, _warned=False, _terminated=False)
         )
 
+    def _hand_back(self, error: Exception) -> None:
+        """Leave it to the controller to go on: after the checkpoint, submitit could not requeue.
+
+        Raises:
+            SystemExit: always.
+        """
+        print(f"not requeued, the controller submits again: {error}", flush=True)
+        for i in range(len(self.commands)):
+            if not self._exit(i).exists():
+                self._leave(i, AGAIN)
+        sys.exit()
+
     def _start(self, i: int, command: str) -> "subprocess.Popen[bytes]":
-        environment = {**os.environ, PACK: str(len(self.commands))}
+        variables = {**os.environ, PACK: str(len(self.commands))}
+        variables |= environment(Path(self.cache))
         output = None
         if len(self.commands) > 1:
             output = Path(f"{self._base}_{i}.log").open("ab")  # noqa: SIM115
@@ -112,7 +136,7 @@ class Allocation:
             return subprocess.Popen(
                 ["bash", "-c", command],
                 cwd=self.workdir,
-                env=environment,
+                env=variables,
                 stdout=output,
                 stderr=output and subprocess.STDOUT,
                 start_new_session=True,
@@ -134,7 +158,7 @@ class Allocation:
         if status == 0 or not self._warned:
             self._leave(i, status)
 
-    def _leave(self, i: int, status: int) -> None:
+    def _leave(self, i: int, status: int | str) -> None:
         tmp = self._exit(i).with_suffix(".tmp")
         tmp.write_text(str(status))
         tmp.replace(self._exit(i))

@@ -6,6 +6,7 @@ the Slurm job; `submitted` after it, with one id for each job; `ended` when a jo
 last line that was cut off is ignored. Times are milliseconds since 1970.
 """
 
+import hashlib
 import json
 import os
 import time
@@ -14,7 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
+
 FILE = "jobs.jsonl"
+
+AGAIN = "again"
+"""In place of an exit status: the command was stopped to be requeued, and Slurm refused that."""
 
 
 @dataclass(frozen=True)
@@ -149,3 +156,13 @@ class Ledger:
         with self.path.open("ab", buffering=0) as f:
             f.write(line)
             os.fsync(f.fileno())
+
+
+def key_of(job: JobExecutorInterface) -> str:
+    """What tells a job from others across controllers: rule, wildcards and parameters."""
+    jobs = list(getattr(job, "jobs", [job]))
+    what = [
+        encode_target_jobs_cli_args(job.get_target_spec()),
+        sorted(repr(list(map(str, j.params))) for j in jobs),
+    ]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]

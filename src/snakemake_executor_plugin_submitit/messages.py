@@ -6,25 +6,18 @@ from pathlib import Path
 
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
+from .ledger import AGAIN
+
 TAIL = 15
 """Lines of a failed job's log in its message."""
 
 END = 2**18
 """Bytes of a log in which they are looked for: a log may be larger than the controller's memory."""
 
-HOPELESS = {
-    "PartitionTimeLimit": "runtime exceeds the partition's limit",
-    "PartitionNodeLimit": "more nodes than the partition has, or a partition that is down",
-    "BadConstraints": "no node fits the request",
-    "AssocMaxWallDurationPerJobLimit": "runtime exceeds the account's limit",
-    "QOSMaxWallDurationPerJobLimit": "runtime exceeds the quality of service's limit",
-    "AccountNotAllowed": "the account may not use the partition",
-    "JobHeldUser": "held by you: scontrol release",
-    "JobHeldAdmin": "held by an administrator",
-    "ReqNodeNotAvail": "nodes are down or reserved",
-    "launch_failed_requeued_held": "the start failed: scontrol release, or cancel",
-}
-"""Reasons for which a job waits without end, or nearly, and what they mean."""
+REFUSED_REQUEUE = (
+    "Slurm refuses to requeue jobs here: those that stop at their time limit, or for others, are "
+    "submitted again and go on from their checkpoint"
+)
 
 
 def log_tail(log: Path) -> list[str]:
@@ -66,6 +59,13 @@ def result(path: Path) -> str:
         return ""
     said = str(value).strip() or "submitit reported an error without a message"
     return "" if outcome == "success" else said.splitlines()[-1].partition(": ")[2] or said
+
+
+def ended(status: str) -> str:
+    """Why a job failed, from what its allocation left of its command."""
+    if status == AGAIN:
+        return "stopped too often at its time limit, and Slurm refuses to requeue it"
+    return f"the command ended with status {status}"
 
 
 def span(ids: Sequence[str]) -> str:

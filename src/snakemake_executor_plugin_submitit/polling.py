@@ -4,8 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import slurm
-from .messages import HOPELESS
+from . import reasons, slurm
 
 
 class Poll:
@@ -53,10 +52,10 @@ class Poll:
             return {}
         self.settle("query")
         self._adapt(states, now)
-        for state in states.values():
-            reason = state.reason.partition(",")[0]  # nodes may follow
-            if state.name == "PENDING" and reason in HOPELESS:
-                self.warn_once(f"jobs are pending: {state.reason} ({HOPELESS[reason]})", reason)
+        for id, state in states.items():
+            if state.name in reasons.WAITING and (meaning := reasons.hopeless(state.reason)):
+                what = f"jobs are pending, such as {id}: {state.reason} ({meaning})"
+                self.warn_once(what, meaning)
         return states
 
     def _adapt(self, states: dict[str, slurm.State], now: float) -> None:

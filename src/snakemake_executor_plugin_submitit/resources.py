@@ -5,8 +5,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+RUNTIME = 60
+"""Minutes of a job that asks for none."""
+
 WORDS = {
-    "runtime": "minutes, or text such as 2h; 60 if not given",
+    "runtime": f"minutes, or text such as 2h; {RUNTIME} if not given",
     "mem_mb": "memory of a node",
     "mem_mb_per_cpu": "memory of a CPU",
     "mem_per_cpu": "the same, in MB or with a unit",
@@ -216,7 +219,7 @@ def parameters(
         delay_s: seconds between the warning and the time limit.
     """
     r = resources
-    minutes = int(r.get("runtime") or 60)
+    minutes = int(r.get("runtime") or RUNTIME)
     cpus = int(r.get("cpus_per_task") or threads or 1) * packed
     p: dict[str, Any] = {
         "time": minutes,

@@ -4,8 +4,8 @@ answer."""
 import os
 import re
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 ENDED = frozenset(
     [
@@ -35,6 +35,7 @@ _AT_ONCE = 5000
 
 _DROPPED = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_")
 
+_MADE = re.compile(r"\s*(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?\s*")
 _LIMIT = re.compile(r"\w*Submit\w*Limit\w*|\w*MaxSubmit\w*")
 _BUSY = re.compile(
     r"contact slurm controller|timed out|temporarily|try again|Zero Bytes|Connection "
@@ -54,6 +55,16 @@ class Site:
 
     max_array: int
     accounting: bool
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Minutes that a job may ask for, by partition; the default one also as `""`. Those without a
+    limit are missing."""
+
+    def limit(self, partitions: str) -> int | None:
+        """Minutes that a job may ask for in some partitions, such as `short,long`; `None` if as
+        many as it likes, or if nobody knows."""
+        limits = [self.limits.get(name) for name in partitions.split(",")]
+        known = [minutes for minutes in limits if minutes is not None]
+        return max(known) if len(known) == len(limits) else None
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,26 @@ def site() -> Site:
     tasks = re.search(r"max_array_tasks=(\d+)", said.get("SchedulerParameters", ""))
     largest = min(int(said.get("MaxArraySize", 1001)), int(tasks[1]) if tasks else 10**9)
     kind = said.get("AccountingStorageType", "")
-    return Site(max(1, largest), bool(kind) and "none" not in kind and "null" not in kind)
+    accounting = bool(kind) and "none" not in kind and "null" not in kind
+    return Site(max(1, largest), accounting, limits(ask("scontrol", "show", "partition", "-o")))
+
+
+def limits(said: str) -> dict[str, int]:
+    """Minutes that a job may ask for, from `scontrol show partition`: see `Site.limits`.
+
+    Example:
+        >>> limits("PartitionName=gpu Default=YES MaxTime=1-12:30:00 State=UP")
+        {'gpu': 2190, '': 2190}
+    """
+    out: dict[str, int] = {}
+    for line in said.splitlines():
+        words = dict(re.findall(r"(\w+)=(\S+)", line))
+        time = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):\d+", words.get("MaxTime", ""))
+        if time and "PartitionName" in words:
+            minutes = (int(time[1] or 0) * 24 + int(time[2])) * 60 + int(time[3])
+            names = [words["PartitionName"], *([""] if words.get("Default") == "YES" else [])]
+            out |= dict.fromkeys(names, minutes)
+    return out
 
 
 def states(ids: Iterable[str], accounting: bool) -> dict[str, State]:
@@ -194,6 +224,29 @@ def commented(token: str) -> list[str]:
             if line.rpartition("|")[2].strip() == token
         }
     )
+
+
+def submitted(said: str, token: str) -> str:
+    """Id of the job that sbatch has just made.
+
+    Args:
+        said: its output: an id, or `Submitted batch job 12`; a site's own text may stand around it.
+        token: the job's comment, by which Slurm itself is asked.
+
+    Raises:
+        QueryFailed: neither says.
+        RuntimeError: Slurm has no such job, and sbatch names none.
+    """
+    named = [m[1] for line in said.splitlines() if (m := _MADE.fullmatch(line))]
+    try:
+        ours = commented(token)
+    except QueryFailed:
+        if not named:
+            raise
+        ours = []
+    if not named and not ours:
+        raise RuntimeError(f"sbatch named no job: {' '.join(said.split()) or '(no output)'}")
+    return ours[-1] if ours else named[-1]
 
 
 def cancel(ids: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import time
 import uuid
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+
+from .cache import CACHE
 
 SCRATCH = (".pkl", ".exit", ".sh")
 """Ends of the names of files that are of no use once a submission has ended; its logs stay."""
@@ -82,6 +85,7 @@ class Submission:
                 resumable,
                 limit_s,
                 leave_s,
+                str(self.folder.parents[1] / CACHE),
             )
             for n in range(0, len(commands), batch.pack)
         ]
@@ -97,23 +101,39 @@ class Submission:
         """Submitit's executor, told what the jobs ask for."""
         import submitit
 
+        from . import sbatch
+
+        folder = plain(self.folder)
         if settings.cluster == "slurm":
-            executor: Any = submitit.SlurmExecutor(
-                self.folder, max_num_timeout=settings.max_requeues
-            )
+            executor: Any = sbatch.Sbatch(folder, max_num_timeout=settings.max_requeues)
             executor.update_parameters(
-                **parameters,
+                **sbatch.options(self.folder, self.batch.allocations > 1, parameters),
                 job_name=f"{settings.name_prefix}-{self.batch.rule}",
                 comment=self.token,
                 stderr_to_stdout=True,
                 array_parallelism=settings.array_parallelism,
             )
         elif settings.cluster == "local":
-            executor = submitit.LocalExecutor(self.folder)
+            executor = submitit.LocalExecutor(folder)
             executor.update_parameters(timeout_min=parameters["time"], stderr_to_stdout=True)
         else:
-            executor = submitit.DebugExecutor(self.folder)
+            executor = submitit.DebugExecutor(folder)
         return executor
+
+
+def plain(folder: Path) -> Path:
+    """The same folder under a name without `%`: submitit takes `%j` for a job's id, wherever it
+    stands. The jobs' working folder is the controller's.
+
+    Raises:
+        ValueError: it has a `%` below the working folder, or lies elsewhere.
+    """
+    if "%" not in str(folder):
+        return folder
+    below = os.path.relpath(folder)
+    if "%" in below or below.startswith(".."):
+        raise ValueError(f"submitit-logdir: {folder}: a name without % below the project is needed")
+    return Path("/proc/self/cwd") / below
 
 
 def tidy(folder: Path, alive: set[str]) -> None:

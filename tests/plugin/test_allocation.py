@@ -3,6 +3,7 @@ Slurm's warning."""
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from snakemake_executor_plugin_submitit.job import LEAVE, PACK, Allocation, refuse_exclusive
+from snakemake_executor_plugin_submitit.ledger import AGAIN
 
 SAVES = (
     'exec python3 -c "import signal, sys, pathlib, time; signal.signal(signal.SIGUSR2, lambda *_: '
@@ -27,6 +29,9 @@ class Requeued(Exception):
     """submitit would now ask Slurm to requeue the job and leave."""
 
 
+REFUSED = subprocess.CalledProcessError(1, ["scontrol", "requeue", "7"])
+
+
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
@@ -40,20 +45,35 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def allocation(
     *commands: str, resumable: bool = True, limit_s: float = 36000.0, leave_s: float = 1.0
 ) -> Allocation:
-    return Allocation(list(commands), Path.cwd(), str(Path.cwd()), resumable, limit_s, leave_s)
+    here = Path.cwd()
+    return Allocation(
+        list(commands), here, str(here), resumable, limit_s, leave_s, str(here / "cache")
+    )
 
 
 def exits() -> dict[str, str]:
     return {p.name: p.read_text() for p in Path.cwd().glob("*.exit")}
 
 
-def warned(a: Allocation, ready: Callable[[], bool] = Path("ready").exists) -> Allocation:
-    """Run, with Slurm's warning as soon as the commands are ready; what submitit would requeue."""
+def warned(
+    a: Allocation,
+    ready: Callable[[], bool] = Path("ready").exists,
+    then: type[Exception] | Exception = Requeued,
+    ends: type[BaseException] = Requeued,
+) -> Allocation:
+    """Run, with Slurm's warning as soon as the commands are ready; what submitit would requeue.
+
+    Args:
+        a: the allocation.
+        ready: whether the warning may come.
+        then: what the requeue raises.
+        ends: with what the allocation ends.
+    """
     left: list[Any] = []
 
     def handler(*_: Any) -> None:
         left.append(a.checkpoint())
-        raise Requeued
+        raise then
 
     def warn() -> None:
         while not ready():
@@ -64,7 +84,7 @@ def warned(a: Allocation, ready: Callable[[], bool] = Path("ready").exists) -> A
     thread = threading.Thread(target=warn)
     thread.start()
     try:
-        with pytest.raises(Requeued):
+        with pytest.raises(ends):
             a()
     finally:
         thread.join()
@@ -193,3 +213,39 @@ def test_a_requeued_allocation_has_forgotten_that_it_was_told_to_end() -> None:
     a = allocation(DEAF, leave_s=0.2)
     a._terminated = True
     assert not warned(a)._terminated
+
+
+@pytest.mark.parametrize(
+    "error", [REFUSED, subprocess.TimeoutExpired("scontrol", 60), FileNotFoundError("scontrol")]
+)
+def test_not_requeued_it_is_handed_back_to_the_controller(error: Exception) -> None:
+    """Without a failure: what had saved goes on, what had ended stays as it ended."""
+    Path("7_1.exit").write_text("0")
+    warned(allocation(SAVES, "true", leave_s=20), then=error, ends=SystemExit)
+    assert Path("saved").exists() and exits() == {"7_0.exit": AGAIN, "7_1.exit": "0"}
+
+
+def test_an_error_before_the_checkpoint_is_an_error() -> None:
+    a = allocation("true")
+    a.workdir = "/nowhere"
+    with pytest.raises(FileNotFoundError):
+        a()
+    assert not exits()
+
+
+@pytest.mark.parametrize("home", ["missing", "file"])
+def test_without_a_home_to_write_to_the_cache_is_below_the_logs(
+    home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    Path("file").touch()
+    monkeypatch.setenv("HOME", "/proc/none" if home == "missing" else str(Path("file").absolute()))
+    allocation("echo $XDG_CACHE_HOME > said")()
+    assert Path("said").read_text().strip() == str(Path("cache").absolute())
+
+
+def test_a_cache_that_can_be_written_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    allocation("echo ${XDG_CACHE_HOME-none} > said")()
+    assert Path("said").read_text().strip() == "none"

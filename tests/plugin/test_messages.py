@@ -7,7 +7,6 @@ import pytest
 
 from snakemake_executor_plugin_submitit.messages import (
     END,
-    HOPELESS,
     TAIL,
     log_tail,
     result,
@@ -111,8 +110,3 @@ def test_a_result_that_cannot_be_read_says_nothing(left: bytes, tmp_path: Path) 
     path = tmp_path / "7_0_result.pkl"
     path.write_bytes(left)
     assert result(path) == result(tmp_path / "nowhere") == ""
-
-
-def test_reasons_are_single_words() -> None:
-    """Slurm may list nodes after a comma; the reason before it is looked up."""
-    assert all("," not in reason and " " not in reason for reason in HOPELESS)

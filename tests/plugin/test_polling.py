@@ -80,4 +80,14 @@ def test_no_answer_is_no_state_and_said_once(cluster: Cluster) -> None:
 def test_a_reason_for_which_jobs_wait_without_end_is_explained(cluster: Cluster) -> None:
     cluster.answer = {"7": slurm.State("PENDING", "ReqNodeNotAvail,UnavailableNodes:n1")}
     cluster.poll.states(["7"])
-    assert "nodes are down or reserved" in cluster.warnings["ReqNodeNotAvail"]
+    (said,) = cluster.warnings.values()
+    assert said.startswith("jobs are pending, such as 7: ReqNodeNotAvail,UnavailableNodes:n1 (node")
+
+
+@pytest.mark.parametrize("state", ["PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT"])
+def test_held_jobs_are_named_once_with_what_to_do(cluster: Cluster, state: str) -> None:
+    for reason in ("launch failed requeued held", "launch_failed_requeued_held"):
+        cluster.answer = {"7": slurm.State(state, reason), "8": slurm.State(state, reason)}
+        cluster.asks_in()
+    (said,) = cluster.warnings.values()
+    assert "such as 7" in said and "scontrol release" in said

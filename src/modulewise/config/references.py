@@ -138,7 +138,7 @@ def load(path: Path) -> list[Reference]:
         InvalidInput: one line with the file, the row and what is wrong with it.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin with a mark
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -27,7 +27,6 @@ from modulewise.runs.state import ENDED, RunState, path_state
 from modulewise.tracking import plot, reports
 from modulewise.tracking.store import (
     PIN,
-    SQLITE,
     STORES_REMEMBERED,
     Store,
     StoreDeleted,
@@ -40,6 +39,7 @@ from modulewise.tracking.store import (
     one_line,
     open_store,
     read_pins,
+    sqlite_file,
 )
 from modulewise.tracking.view import KEY, SCHEMA, SUMMARY, Point, Wanted, wanted
 
@@ -140,9 +140,7 @@ def passes(
                 looked, store = time.monotonic(), open_store(uri, artifacts)
             file = file or _inode(uri)
             if _inode(uri) != file:
-                raise StoreDeleted(
-                    f"{uri.removeprefix(SQLITE)} was deleted; start again to fill a new one"
-                )
+                raise StoreDeleted(f"{sqlite_file(uri)} was deleted; start again to fill a new one")
             counts = _mirror_runs(runs, store, sweep, uri)
             _mirror_reports(store, runs.resolve().parent / "reports", counts)
         yield counts
@@ -331,8 +329,8 @@ def _create(store: Store, want: Wanted) -> Run:
 def _inode(uri: str) -> int | None:
     """Number that tells a database file from one that replaced it: this process would go on writing
     to the first."""
-    path = Path(uri.removeprefix(SQLITE))
-    return (path.stat().st_ino if path.exists() else None) if uri.startswith(SQLITE) else 0
+    path = sqlite_file(uri)
+    return (path.stat().st_ino if path.exists() else None) if path else 0
 
 
 def _same(a: float, b: float) -> bool:

@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from modulewise.errors import InvalidInput
 from modulewise.files import write_atomic
@@ -66,10 +67,28 @@ def address(runs: Path, uri: str | None = None) -> tuple[str, Path | None]:
         uri: an MLflow tracking URI; the local store beside `runs` if not given.
     """
     local = runs.resolve().parent / "mlflow"
-    uri = uri or f"{SQLITE}{local / 'mlflow.db'}"
+    uri = uri or sqlite_uri(local / "mlflow.db")
     return uri, None if uri.startswith(
         ("http://", "https://", "databricks")
     ) else local / "artifacts"
+
+
+def sqlite_uri(file: Path) -> str:
+    """Address of an SQLite database. A path with characters that mean something in an address is
+    quoted, in SQLite's own form."""
+    if not set(str(file)) & set("?#%"):
+        return f"{SQLITE}{file}"
+    return f"{SQLITE}file:{quote(str(file))}?uri=true"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """File of the SQLite database at an address; `None` for other stores."""
+    if not uri.startswith(SQLITE):
+        return None
+    path = uri.removeprefix(SQLITE)
+    if path.startswith("file:"):
+        return Path(unquote(path.removeprefix("file:").partition("?")[0]))
+    return Path(path)
 
 
 def open_store(uri: str, artifacts: Path | None) -> Store:
@@ -92,8 +111,8 @@ def open_store(uri: str, artifacts: Path | None) -> Store:
         raise InvalidInput("MLflow is not installed: pip install 'modulewise[mlflow]'") from None
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if uri.startswith(SQLITE):
-        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    if file := sqlite_file(uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
     try:
         store = Store(MlflowClient(uri), artifacts)
         for experiment in store.client.search_experiments(
@@ -121,10 +140,10 @@ def reach_this_host_directly() -> None:
 def _belongs_here(uri: str, artifacts: Path | None, experiment: Experiment) -> None:
     """Refuse a local store that was moved or copied: MLflow keeps absolute paths of artifacts, and
     would write to the old place."""
-    if artifacts is None or uri != f"{SQLITE}{artifacts.parent / 'mlflow.db'}":
+    if artifacts is None or sqlite_file(uri) != artifacts.parent / "mlflow.db":
         return
     if experiment.artifact_location != (artifacts / experiment.name).as_uri():
-        was = Path(experiment.artifact_location.removeprefix("file://")).parents[1]
+        was = Path(unquote(experiment.artifact_location.removeprefix("file://"))).parents[1]
         raise Unreachable(f"it was made as {was}; delete {artifacts.parent}, it is filled again")
 
 
