@@ -211,8 +211,15 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
         CHECK,
     ),
     "pictures: other classes in test/": (pictures(**{"test/c/0.pgm": GREY}), CHECK),
+    "pictures: more class folders than the entry says": (
+        pictures(**{"train/c/0.pgm": GREY, "test/c/0.pgm": GREY}),
+        CHECK,
+    ),
     "pictures: a class without any": (
-        pictures(**{"train/c/notes.txt": b"", "test/c/notes.txt": b""}),
+        both(
+            pictures(**{"train/c/notes.txt": b"", "test/c/notes.txt": b""}),
+            lambda f: f["datasets.yaml"]["datasets"]["mine"].update(classes=3),
+        ),
         CHECK,
     ),
     "pictures: a damaged one": (pictures(**{"train/b/1.png": b"\x89PNG torn"}), DATA),

@@ -185,7 +185,7 @@ def test_hidden_names_are_no_classes_and_no_pictures(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("inside", [None, "notes.txt", ".hidden.png"])
 def test_a_class_without_pictures_is_named(inside: str | None, tmp_path: Path) -> None:
-    entry = folder(tmp_path)
+    entry = folder(tmp_path).model_copy(update={"classes": 3})
     for part in ("train", "test"):
         (tmp_path / part / "eel").mkdir()
         if inside:
@@ -208,7 +208,9 @@ def test_no_class_folders(tmp_path: Path) -> None:
 def test_more_classes_than_the_entry_says(tmp_path: Path) -> None:
     entry = folder(tmp_path, ("cat", "dog", "eel")).model_copy(update={"classes": 2})
     for ask in (sources.check_files, lambda e: sources.arrays(e, Path("unused"))):
-        with pytest.raises(InvalidInput, match="3 class folders, the entry says classes: 2"):
+        with pytest.raises(
+            InvalidInput, match="3 class folders, the entry says classes: 2; found: cat, "
+        ):
             ask(entry)
 
 

@@ -53,9 +53,11 @@ def location(config: Dataset, root: Path) -> Path:
 def check(config: Dataset) -> None:
     """Both folders must be there, with the same classes, no more than the entry says; pictures are
     grey or of three channels."""
-    if (found := len(_classes(config))) > (config.classes or found):
+    found = _classes(config)
+    if config.classes and len(found) > config.classes:
         raise InvalidInput(
-            f"{config.path}: {found} class folders, the entry says classes: {config.classes}"
+            f"{config.path}: {len(found)} class folders, the entry says classes: {config.classes}; "
+            f"found: {', '.join(found)}"
         )
     if config.shape and config.shape[0] not in (1, 3):
         raise InvalidInput(f"shape: {config.shape[0]} channels; pictures are read with 1 or 3")
