@@ -128,7 +128,7 @@ def stop_after(row: Row, n: int, folder: Path, schedule: str = "joint") -> None:
         make(row, folder, stop, schedule).fit()
 
 
-@rows()
+@rows(lambda row: row.network == row.case.networks[0])
 def test_stopped_within_an_epoch(row: Row, tmp_path: Path) -> None:
     check(row, tmp_path, lambda folder: stop_after(row, STEPS + 3, folder))
 
