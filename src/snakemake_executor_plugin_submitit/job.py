@@ -95,8 +95,8 @@ class Allocation:
         # The warning comes leave_s / 0.8 before the limit, or up to a minute earlier; another
         # minute may have passed before we began.
         at_limit = time.time() - self._begun >= self.limit_s - self.leave_s / LEAVE - 120
-        end = time.time() + self.leave_s
-        while time.time() < end and not all(map(_ended, self._running.values())):
+        end = time.monotonic() + self.leave_s
+        while time.monotonic() < end and not all(map(_ended, self._running.values())):
             time.sleep(0.1)
         for i, process in self._running.items():
             if _succeeded(process):
