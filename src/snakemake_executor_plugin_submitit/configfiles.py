@@ -57,7 +57,7 @@ def fault(file: Path) -> str | None:
         line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         tab = "; indent with spaces, not tabs" if "'\\t'" in str(error.problem) else ""
         return f"no valid YAML: {line}{error.problem or error.context}{tab}"
-    except (ValueError, OverflowError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:
         return f"no valid YAML: {' '.join(str(error).split())}"
     except RecursionError:
         return "no valid YAML: nested too deeply"
@@ -66,9 +66,23 @@ def fault(file: Path) -> str | None:
     return None if isinstance(content, dict) else "input should be a mapping of keys to values"
 
 
+class _Marking(yaml.FullLoader):
+    """Snakemake's reader of YAML, which says where a value is that does not fit its tag."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        """A value."""
+        try:
+            return super().construct_object(node, deep)
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+            tag = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"not a value of !!{tag}", node.start_mark
+            ) from None
+
+
 def _read(text: str) -> object:
     """JSON, else YAML, as Snakemake reads it."""
     try:
         return json.loads(text)
     except ValueError:
-        return yaml.load(text, yaml.FullLoader)
+        return yaml.load(text, _Marking)

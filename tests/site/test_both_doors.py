@@ -111,6 +111,7 @@ BROKEN = {
     "an unknown anchor": b"sweep: *a\n",
     "a list as a key": b"? [a]\n: 1\n",
     "no text": b"\xff\xfe\x00",
+    "a number of 5000 digits": b"sweep: " + b"1" * 5000,
     "nothing": b"# nothing\n",
     "a character that YAML forbids": b"sweep: a\x00b\n",
 }
@@ -123,6 +124,14 @@ def test_what_snakemake_cannot_read_is_said_as_by_check(what: str, file: Path) -
     with pytest.raises(SystemExit) as ended:
         check(["/some/bin/snakemake", "-n", "--configfile", "s.yaml"])
     assert ended.value.code == f"error: {message(file)}"
+
+
+@pytest.mark.parametrize("tagged", ["!!timestamp x", "!!bool 3", "!!int x"])
+def test_a_value_that_does_not_fit_its_tag(tagged: str, file: Path) -> None:
+    file.write_text(SWEEP.format(tagged))
+    where, tag = "s.yaml: no valid YAML: line 2, column 8", tagged.split()[0]
+    assert message(file) == f"{where}: not a value of {tag}"
+    assert f"s.yaml: {fault(file)}" == message(file)
 
 
 def test_other_programs_and_sound_files_are_left_alone(file: Path) -> None:

@@ -16,6 +16,8 @@ from modulewise.errors import InvalidInput
 MERGE, TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
 
 
+UNFIT = (AttributeError, LookupError, TypeError, ValueError, OverflowError)
+"""What PyYAML raises where a value is none of its tag's."""
 LOOKS = re.compile(
     r"""(?P<word>yes|no|on|off)
     | (?P<octal>[-+]?0_*[0-9][0-9_]*)
@@ -94,7 +96,15 @@ class _Strict(yaml.SafeLoader):
                 f"line {node.start_mark.line + 1}: YAML takes {node.value} for {taken}; write it "
                 f"in quotes: '{node.value}'{number}"
             )
-        return super().construct_object(node, deep)
+        try:
+            return super().construct_object(node, deep)
+        except InvalidInput:
+            raise
+        except UNFIT:
+            tag = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"not a value of !!{tag}", node.start_mark
+            ) from None
 
 
 _Strict.add_constructor("tag:yaml.org,2002:map", _Strict.map)
@@ -127,11 +137,7 @@ def read_yaml(path: Path) -> Any:
         ) from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: no valid YAML: not UTF-8 text (byte {error.start})") from None
-    except (
-        ValueError,
-        OverflowError,
-        yaml.YAMLError,
-    ) as error:  # YAML's own dates and numbers, and paths no file can have
+    except (ValueError, yaml.YAMLError) as error:  # characters and paths that no file can have
         raise InvalidInput(f"{path}: no valid YAML: {error}") from None
     except RecursionError:
         raise InvalidInput(f"{path}: no valid YAML: nested too deeply") from None
