@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from modulewise.config.dataset import Dataset
 from modulewise.data.load import load
@@ -47,6 +48,37 @@ def test_a_changed_original_is_copied_anew(tmp_path: Path, monkeypatch: pytest.M
     second = staged(entry, tmp_path)[0]
     assert second.path != first
     assert load(second, tmp_path).digest == load(entry, tmp_path).digest
+
+
+@pytest.mark.parametrize("change", ["another", "overwritten", "removed", "as old as before"])
+def test_a_folder_of_which_a_picture_changed_is_copied_anew(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder's own time of change says nothing of what lies deeper in it."""
+    monkeypatch.setenv(STAGE, str(tmp_path / "node"))
+    for part in ("train", "test"):
+        for name in "ab":
+            (tmp_path / "mine" / part / name).mkdir(parents=True)
+            for i in range(2):
+                grey = Image.new("L", (4, 4), i)
+                grey.save(tmp_path / "mine" / part / name / f"{i}.bmp")
+    shape = (1, 4, 4)
+    entry = Dataset(source="imagefolder", path=str(tmp_path / "mine"), shape=shape, classes=2)
+    first = staged(entry, tmp_path)[0]
+    assert staged(entry, tmp_path)[0] == first
+    picture = tmp_path / "mine" / "train" / "a" / "1.bmp"
+    before = picture.stat()
+    if change == "removed":
+        picture.unlink()
+    else:
+        made = picture.with_name("2.bmp") if change == "another" else picture
+        Image.new("L", (5 if change == "as old as before" else 4, 4), 99).save(made)
+    if change == "as old as before":
+        os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns))
+    second = staged(entry, tmp_path)[0]
+    assert second.path != first.path
+    assert load(second, tmp_path).digest == load(entry, tmp_path).digest
+    assert load(second, tmp_path).digest != load(first, tmp_path).digest
 
 
 def test_a_download_folder_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

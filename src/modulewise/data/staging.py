@@ -21,8 +21,8 @@ def staged(config: Dataset, root: Path) -> tuple[Dataset, Path]:
     """The entry and the folder of downloads to read a data set by: as given, or of its copy on this
     node.
 
-    The copy is named by where the original lies and when it was changed; runs that start together
-    wait for the one that copies.
+    The copy is named by where the original lies and when it, or a file in it, was changed; runs
+    that start together wait for the one that copies.
 
     Args:
         config: the data set's entry.
@@ -35,10 +35,11 @@ def staged(config: Dataset, root: Path) -> tuple[Dataset, Path]:
     source = location(config, root)
     if not stage or source is None or not source.exists():
         return config, root
-    what = f"{source.resolve()} {source.stat().st_mtime_ns}"
-    home = Path(stage) / hashlib.sha256(what.encode()).hexdigest()[:12]
-    copy = home / source.name
+    home = Path(stage)
     try:
+        what = f"{source.resolve()} {_version(source)}"
+        home /= hashlib.sha256(what.encode(errors="surrogateescape")).hexdigest()[:12]
+        copy = home / source.name
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / "lock"):
             if not copy.exists():
@@ -56,3 +57,16 @@ def staged(config: Dataset, root: Path) -> tuple[Dataset, Path]:
     if config.torchvision_class:
         return config, home
     return config.model_copy(update={"path": str(copy)}), root
+
+
+def _version(source: Path) -> str:
+    """When a file was changed; of a folder, when and how large each file in it is."""
+    if source.is_file():
+        return str(source.stat().st_mtime_ns)
+    whole = hashlib.sha256()
+    for place, _, names in sorted(os.walk(source, followlinks=True)):
+        for file in (Path(place, name) for name in sorted(names)):
+            stat = file.stat()
+            line = f"{file.relative_to(source)} {stat.st_size} {stat.st_mtime_ns}\n"
+            whole.update(line.encode(errors="surrogateescape"))
+    return whole.hexdigest()
