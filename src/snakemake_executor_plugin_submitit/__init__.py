@@ -53,7 +53,10 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
     max_requeues: int = field(
         default=100,
-        metadata={"help": "how often a resumable job may be requeued at its time limit"},
+        metadata={
+            "help": "how often a resumable job may be requeued at its time limit, and submitted "
+            "again where that is refused"
+        },
     )
     status_interval_s: int = field(
         default=30, metadata={"help": "seconds between two queries of the scheduler"}
