@@ -245,3 +245,21 @@ def test_a_folder_that_is_not_there(tmp_path: Path, terminal: Callable[..., Term
         == f"error: {tmp_path / 'runs'}: no such folder; --runs names the one that run folders lie "
         f"in\n"
     )
+
+
+def test_an_interrupt_while_an_object_is_deleted_is_silent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Deleted:
+        def __init__(self, error: type[BaseException]) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error("lost")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", ui._lost)
+        Deleted(KeyboardInterrupt)
+        assert capsys.readouterr().err == ""
+        Deleted(ValueError)
+        assert "ValueError: lost" in capsys.readouterr().err

@@ -49,11 +49,12 @@ def ui(
         raise KeyboardInterrupt
 
     def go_on() -> None:
-        if asked:  # an exception is lost if the signal comes while an object is being deleted
+        if asked:  # the exception was lost
             raise KeyboardInterrupt
         if server is not None:
             _alive(server, logfile)
 
+    sys.unraisablehook = _lost
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: the terminal was closed
         if signal.getsignal(name) is not signal.SIG_IGN:  # as under nohup
             signal.signal(name, interrupt)
@@ -81,6 +82,13 @@ def ui(
     finally:
         if server is not None:
             _stop(server)
+
+
+def _lost(unraisable: sys.UnraisableHookArgs) -> None:
+    """Report an exception that is lost because it came while an object was being deleted; of an
+    interrupt there is nothing to say, the next look ends the program."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
 
 
 def link(port: int, experiment: str) -> str:
