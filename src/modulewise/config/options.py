@@ -97,14 +97,18 @@ def options_model(kind: Kind, name: str) -> type[BaseModel]:
 
 
 @cache
-def literal(kind: Kind, name: str, variable: str, default: Any = None) -> Any:
-    """The value of a top-level constant of a file, which must be a literal; or `default`."""
+def literal(kind: Kind, name: str, variable: str) -> Any:
+    """The value of a top-level constant of a file, which must be a literal.
+
+    Raises:
+        TypeError: the file has no such constant.
+    """
     for node in _tree(kind, name).body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(target, ast.Name) and target.id == variable:
             assert isinstance(node, ast.Assign | ast.AnnAssign) and node.value
             return ast.literal_eval(node.value)
-    return default
+    raise TypeError(f"{kind}/{name}.py: it must hold {variable}")
 
 
 @cache
