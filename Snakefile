@@ -17,6 +17,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/profile.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/study.smk"
 include: "workflow/rules/track.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/tune.smk"
@@ -30,3 +31,6 @@ rule all:
     default_target: True
     input:
         [TUNED] if PLAN.tuning else [REPORT, TRACKED],
+        # Named here too: a report that was made after a failure is newer than what is missing.
+        RESULTS,
+        list(STUDIES),

@@ -30,10 +30,11 @@ TABLE = pd.DataFrame([{**{a: getattr(c, a) for a in AXES}, "cell": c.id} for c i
 SPACE = Paramspace(TABLE, param_sep="~")
 BY_PATH = {c.path: c for c in CELLS}
 RESULTS = [f"results/runs/{path}/result.json" for path in SPACE.instance_patterns]
+STUDIES = {f"results/runs/{study.path}": study for study in PLAN.studies}
 REPORT = f"results/reports/{SWEEP.sweep}/report.html"
 TRACKED = f"results/reports/{SWEEP.sweep}/tracked.txt"
 TUNED = f"results/tuned/{SWEEP.sweep}.json"
-DATASETS = sorted({c.dataset for c in CELLS})
+DATASETS = sorted({c.dataset for c in CELLS} | {n for s in PLAN.studies for n in s.datasets})
 
 
 # Where the site limits run times (the profile's default resources hold `runtime`), runs are
@@ -50,11 +51,35 @@ wildcard_constraints:
     modules=r"\d+",
     seed=r"\d+",
     cell=r"[0-9a-f]{8}",
+    study=r"[a-z_]+",
+    id=r"[0-9a-f]{8}",
 
 
 def cell_of(wildcards):
     """The cell whose folder the wildcards name, as JSON."""
     return BY_PATH[SPACE.wildcard_pattern.format(**wildcards)].to_json()
+
+
+def weights_of(wildcards):
+    """Whether the run leaves its weights, as an option."""
+    cell = BY_PATH[SPACE.wildcard_pattern.format(**wildcards)]
+    return "--keep-weights" if PLAN.keeps_weights(cell) else ""
+
+
+def study_of(wildcards):
+    """The study that a file of the workflow holds."""
+    path = f"{SPACE.wildcard_pattern}/study~{{study}}~{{id}}.json".format(**wildcards)
+    return STUDIES[f"results/runs/{path}"]
+
+
+def order_of(wildcards):
+    """What a study's job is to measure, as JSON."""
+    return study_of(wildcards).to_json()
+
+
+def marks_of(wildcards):
+    """The marks of the data sets that a study names."""
+    return [ancient(f"results/data/{name}.json") for name in study_of(wildcards).datasets]
 
 
 def inputs_of(wildcards):

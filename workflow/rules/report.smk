@@ -6,6 +6,7 @@ localrules:
 rule report:
     input:
         RESULTS,
+        list(STUDIES),
         [TUNED] if SWEEP.tune else [],
         sweep=SWEEP_FILE,
     output:
@@ -15,6 +16,14 @@ rule report:
             category="Comparison",
             labels={"sweep": SWEEP.sweep},
         ),
+        **{
+            name: report(
+                f"results/reports/{SWEEP.sweep}/{name}.html",
+                category="Studies",
+                labels={"sweep": SWEEP.sweep},
+            )
+            for name in ([] if PLAN.tuning else SWEEP.studies)
+        },
         # Snakemake empties this folder before the rule runs again: everything in it is made anew.
         figures=report(
             directory(f"results/reports/{SWEEP.sweep}/figures"),

@@ -16,7 +16,7 @@ rule train:
         resumable=1,  # stopped at its time limit, it goes on from its checkpoint
     params:
         cell=cell_of,
-        weights="--keep-weights" if SWEEP.keep_weights == "last" else "",
+        weights=weights_of,
     message:
         "train: {wildcards.dataset} {wildcards.network} {wildcards.recipe} K={wildcards.modules} "
         "s{wildcards.seed}" + ("  at most {resources.runtime} min" if RUNTIME is not None else "")

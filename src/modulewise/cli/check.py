@@ -60,7 +60,7 @@ def check(
     times = estimate.Times(
         estimate.finished(done, runs), timings.read(profile / timings.MEASURED), tflops
     )
-    expected = estimate.expect(left, times, built, plan.sweep.keep_weights == "last")
+    expected = estimate.expect(left, times, built, plan.keeps_weights)
     _show(expected.rows())
     expected.check(plan.sweep.limits, plan.where)
 

@@ -1,8 +1,8 @@
-"""What the files of a kind declare: methods, schedules, data sources and tasks are found by file.
+"""What the files of a kind declare: methods, schedules, sources, tasks, studies are found by file.
 
-The options of a method or a schedule are the keyword-only arguments of its class's constructor: the
-signature is their schema, the `Args:` of the class's docstring their help. Files are read as text,
-so that a sweep of ten thousand cells is validated without importing torch.
+The options of a method, a schedule or a study are the keyword-only arguments of its class's
+constructor: the signature is their schema, the `Args:` of the class's docstring their help. Files
+are read as text, so that a sweep of ten thousand cells is validated without importing torch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import modulewise
 from modulewise.config import types
 from modulewise.errors import choose
 
-Kind = Literal["methods", "schedules", "data/sources", "tasks"]
+Kind = Literal["methods", "schedules", "data/sources", "tasks", "studies"]
 """Folder whose files are found by name."""
 _TYPES = {name: value for name, value in vars(types).items() if not name.startswith("_")} | {
     "int": types.Int,

@@ -11,9 +11,10 @@ from modulewise.config.cell import Cell
 from modulewise.config.loading import read_yaml
 from modulewise.config.resolve import Catalog, GridCell
 from modulewise.config.steptimes import StepTimes
+from modulewise.config.study import Study
 from modulewise.config.sweep import Sweep
 from modulewise.config.trials import FOLDER, Trials, Tuned, digest, read, trials
-from modulewise.errors import parse
+from modulewise.errors import choose, parse
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,27 @@ class Plan:
         if self.tuning:
             return tuple(c for tried in self.trials.values() for _, mine in tried for c in mine)
         return tuple(cell for _, cell in self.reported)
+
+    @cached_property
+    def studies(self) -> tuple[Study, ...]:
+        """Studies of the reported runs; none while the cells to run are trials."""
+        if self.tuning:
+            return ()
+        out = []
+        for name, config in self.sweep.studies.items():
+            entries = {n: self.catalog.datasets[n] for n in config.options.get("targets") or ()}
+            for _, cell in self.reported:
+                if config.recipes is None or cell.recipe in config.recipes:
+                    out.append(Study(name, config.options, cell, entries))
+        return tuple(out)
+
+    def keeps_weights(self, cell: Cell) -> bool:
+        """Whether a run of the cell leaves its weights."""
+        return self.sweep.keep_weights == "last" or cell.path in self._studied
+
+    @cached_property
+    def _studied(self) -> frozenset[str]:
+        return frozenset(study.cell.path for study in self.studies)
 
 
 def load_plan(path: Path, root: Path = Path(), tuned: Path = FOLDER) -> Plan:
@@ -86,9 +108,23 @@ def make_plan(
     cells = catalog.cells(sweep, where, times=times)
     if sweep.exhibit:
         exhibit.check(sweep.exhibit, (cell for _, cell in cells), where)
+    _check_studies(sweep, catalog, where)
     tried = trials(sweep, catalog, where)
     choice = read(tuned / f"{sweep.sweep}.json", digest(tried)) if tried else None
     if choice:
         chosen = {c.point: c.change for c in choice.choices}
         cells = catalog.cells(sweep, where, chosen, times)
     return Plan(sweep, catalog, cells, tried, choice, times, where)
+
+
+def _check_studies(sweep: Sweep, catalog: Catalog, where: str) -> None:
+    """Refuse studies of recipes that the sweep does not have, or on unknown data sets."""
+    recipes = dict.fromkeys(recipe for grid in sweep.grids for recipe in grid.recipes)
+    for name, config in sweep.studies.items():
+        here = f"{where}: studies.{name}"
+        for recipe in config.recipes or ():
+            if recipe not in recipes:
+                raise choose(recipe, recipes, "recipe of the sweep", f"{here}.recipes")
+        for dataset in config.options.get("targets") or ():
+            if dataset not in catalog.datasets:
+                raise choose(dataset, catalog.datasets, "data set", f"{here}.options.targets")

@@ -9,6 +9,7 @@ from pydantic import Field
 from modulewise.config.exhibit import Exhibit
 from modulewise.config.limits import Limits
 from modulewise.config.schemas import SchemaOf
+from modulewise.config.study import Studies
 from modulewise.config.training import TrainConfig
 from modulewise.config.tune import Tune
 from modulewise.config.types import NUMBER, Count, Frozen, Name, Seed
@@ -70,6 +71,8 @@ class Sweep(Frozen):
     """Data-sets file; relative to the repository."""
     limits: Limits = Limits()
     """Limits on what the runs still to do may be expected to take."""
+    studies: Studies = {}
+    """Measurements on the weights of finished runs, by name; each makes a page of the report."""
     keep_weights: Literal["none", "last"] = "none"
-    """Weights that a run leaves beside its result: `none`, or those of its `last` epoch. No part
-    of a cell."""
+    """Weights that a run leaves beside its result: `none`, or those of its `last` epoch; runs that
+    are studied leave theirs in any case. No part of a cell."""

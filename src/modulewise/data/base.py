@@ -11,7 +11,7 @@ from torch import Tensor
 from modulewise.method import Batch
 from modulewise.task import Task
 
-Part = Literal["val", "test"]
+Part = Literal["train", "val", "test"]
 
 
 class Sizes(NamedTuple):

@@ -121,7 +121,7 @@ class Resident:
 
     def eval_batches(self, part: Part, size: int = EVALUATED) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised images and targets of a part in order, without augmentation."""
-        split = self.parts.val if part == "val" else self.parts.test
+        split = {"train": self.parts.train, "val": self.parts.val, "test": self.parts.test}[part]
         for i in range(0, len(split) if split else 0, size):
             assert split
             yield self.normalise(split.x[i : i + size].float() / 255), split.y[i : i + size]

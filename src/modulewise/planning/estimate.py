@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -152,23 +152,26 @@ def _took(cell: Cell, runs: Path) -> tuple[float, str] | None:
     return found.cost.ran, found.result.origin.device
 
 
-def expect(cells: Sequence[Cell], times: Times, costs: Costs, keep_weights: bool) -> Expected:
+def expect(
+    cells: Sequence[Cell], times: Times, costs: Costs, keeps_weights: Callable[[Cell], bool]
+) -> Expected:
     """Add up what the cells will cost.
 
     Args:
         cells: those that are still to run.
         times: what is known of run times.
         costs: what can be counted.
-        keep_weights: whether the weights stay.
+        keeps_weights: whether the weights of a cell stay.
     """
     out = Expected()
     for cell in cells:
         took = times.of(cell, costs)
         weights, checkpoint = costs.state_bytes(cell)
+        kept = keeps_weights(cell)
         out.cells += 1
         out.hours += took.seconds / 3600
         out.by[took.source] += 1
-        out.left += TEXT + took.epochs * (EPOCH + HEAD * cell.modules) + weights * keep_weights
+        out.left += TEXT + took.epochs * (EPOCH + HEAD * cell.modules) + weights * kept
         out.held += HELD * checkpoint
-        out.files += FILES + HELD + keep_weights
+        out.files += FILES + HELD + kept
     return out

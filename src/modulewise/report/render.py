@@ -15,6 +15,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from modulewise.config import references
+from modulewise.config.options import names
 from modulewise.config.plan import Plan
 from modulewise.config.sweep import Sweep
 from modulewise.files import write_atomic
@@ -26,6 +27,7 @@ from modulewise.report import (
     naming,
     published,
     stats,
+    study,
     tables,
     tuning,
     verdicts,
@@ -47,6 +49,7 @@ OURS = (
     "tuning",
     "unfinished",
     *(kind.name for kind in gallery.KINDS),
+    *names("studies"),
 )
 """Patterns of how the names of our files in `tables/` and `figures/` begin: what an earlier report
 left under these names is removed."""
@@ -75,10 +78,13 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
     files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(named(frame.runs, frame.metric))}
     left = tables.unfinished(frame)
     _add(files, "unfinished", left, tables.to_plain(left))
+    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    env = _templates()
     page = {
         "sweep": plan.sweep,
         "frame": frame,
-        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "made": made,
+        "studies": list(study.pages(plan, frame, runs, env, made, files)),
         "facts": _facts(frame),
         "left": left,
         "sections": list(_sections(frame, rows, beside, files)) if len(frame.done) else [],
@@ -92,6 +98,12 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
         "most_seeds": verdicts.MOST_SEEDS,
         "naming": naming,
     }
+    files["report.html"] = env.get_template("report.html.j2").render(page).encode()
+    _publish(out, files)
+    return out / "report.html"
+
+
+def _templates() -> Environment:
     env = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -99,9 +111,7 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
         trim_blocks=True,
     )
     env.lstrip_blocks = True
-    files["report.html"] = env.get_template("report.html.j2").render(page).encode()
-    _publish(out, files)
-    return out / "report.html"
+    return env
 
 
 def _sections(

@@ -54,6 +54,11 @@ def source_hash(cell: Cell, package: Path = PACKAGE) -> str:
     return _hash(package, tuple(f"{room}/{name}.py" for room, name in named.items()))
 
 
+def study_hash(study: str, cell: Cell, package: Path = PACKAGE) -> str:
+    """Likewise of the files that decide what a study finds on a run of the cell."""
+    return _hash(package, (f"studies/{study}.py", f"models/{_family(package, cell.network)}.py"))
+
+
 @cache
 def _hash(package: Path, named: tuple[str, ...]) -> str:
     digest = hashlib.sha256()

@@ -1,0 +1,72 @@
+"""`modulewise study`: measure something on the weights of a finished run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modulewise.config.dataset import Dataset, Datasets
+from modulewise.config.loading import read_json, read_yaml
+from modulewise.config.options import names
+from modulewise.config.study import StudyOrder
+from modulewise.errors import InvalidInput, choose, parse
+from modulewise.runs.result import FILE
+from modulewise.units import duration
+
+log = logging.getLogger(__name__)
+
+
+def study(
+    run: Annotated[Path, typer.Option(help="folder of a finished run, or its result.json")],
+    name: Annotated[str | None, typer.Option(help=f"{', '.join(names('studies'))}")] = None,
+    options: Annotated[str, typer.Option(help="options of the study, as JSON")] = "{}",
+    order: Annotated[
+        str | None, typer.Option(help="name, options and data sets as JSON, instead of the above")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="file to write; study~NAME.json in the run's folder")
+    ] = None,
+    config: Annotated[Path, typer.Option(help="folder of datasets.yaml")] = Path("config"),
+    data: Annotated[
+        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
+    ] = Path("data"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+) -> None:
+    """Measure something on a finished run's weights: they are kept where a sweep names a study, or
+    with `modulewise train --keep-weights`."""
+    if order:
+        what = parse(StudyOrder, read_json(order, "--order"), "--order")
+    else:
+        what = _order(name, options, config)
+    from modulewise import studies
+    from modulewise.engine import device as device_module
+
+    import torch  # isort: skip
+
+    if threads:
+        torch.set_num_threads(threads)
+    run = run.parent if run.name == FILE else run
+    found = studies.make(what, run, data, device_module.pick(device))
+    target = out or run / f"study~{what.study}.json"
+    found.save(target)
+    log.info(f"{what.study}  {duration(found.seconds)}  {target}")
+
+
+def _order(name: str | None, options: str, config: Path) -> StudyOrder:
+    """What to measure, by name; data sets are looked up in `datasets.yaml`."""
+    if name is None:
+        raise InvalidInput(f"study: give --name, one of {', '.join(names('studies'))}, or --order")
+    given = read_json(options, "--options")
+    entries: dict[str, Dataset] = {}
+    if targets := given.get("targets") if isinstance(given, dict) else None:
+        file = config / "datasets.yaml"
+        known = parse(Datasets, read_yaml(file), str(file)).datasets
+        for target in targets:
+            if target not in known:
+                raise choose(target, known, "data set", "--options: targets")
+            entries[target] = known[target]
+    return parse(StudyOrder, {"study": name, "options": given, "datasets": entries}, "study")

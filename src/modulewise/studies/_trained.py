@@ -1,0 +1,175 @@
+"""A finished run's method with its weights, frozen, and its data."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import torch
+from torch import Tensor, nn
+
+from modulewise.config.cell import Cell
+from modulewise.config.dataset import Dataset
+from modulewise.data.base import Data, Part
+from modulewise.data.load import load as load_data
+from modulewise.data.staging import staged
+from modulewise.engine import device
+from modulewise.engine.build import build
+from modulewise.engine.checkpoint import WEIGHTS
+from modulewise.errors import InvalidInput
+from modulewise.method import Method
+from modulewise.runs.result import FILE, Result
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+        cell: what was run.
+        method: with the run's weights, in eval mode, on the device; nothing of it learns.
+        data: what it was trained on.
+        on: the device.
+        digest: short hash of the weights.
+        root: folder that downloads lie in.
+        entries: data sets that the study's option `targets` names, by name.
+        result: of the run.
+    """
+
+    cell: Cell
+    method: Method
+    data: Data
+    on: torch.device
+    digest: str
+    root: Path
+    result: Result
+    entries: dict[str, Dataset] = field(default_factory=dict)
+
+    def other(self, name: str) -> Data:
+        """One of the data sets that the study names, on the device; batches as the run's own."""
+        entry = self.entries[name]
+        data = load_data(*staged(entry, self.root), self.cell.training, self.cell.seed)
+        return data.to(self.on)
+
+    def untrained(self) -> Method:
+        """The same method with the weights that the run began with, frozen."""
+        return _frozen(build(self.cell, self.data.image, self.data.task)[0]).to(self.on)
+
+    @torch.no_grad()
+    def features(self, data: Data, part: Part, of: Method | None = None) -> tuple[Tensor, Tensor]:
+        """What enters the net's last linear layer (N D), and the targets (N), of a part in order,
+        without augmentation.
+
+        Args:
+            data: on the device.
+            part: of it.
+            of: another method of the same network; the run's own if not given.
+        """
+        method = of or self.method
+        caught: list[Tensor] = []
+        last = last_linear(method)
+        with last.register_forward_pre_hook(lambda _, given: caught.append(given[0])):
+            targets = []
+            for x, y in data.eval_batches(part):
+                _run(method, x)
+                targets.append(y)
+        return torch.cat(caught), torch.cat(targets)
+
+
+def last_linear(method: Method) -> nn.Linear:
+    """The last linear layer of a method's network: its output are the scores.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    layers = [m for m in method.trunk[-1].modules() if isinstance(m, nn.Linear)]
+    if not layers:
+        raise InvalidInput("the network has no linear layer at its end")
+    return layers[-1]
+
+
+@torch.no_grad()
+def stage_outputs(method: Method, x: Tensor) -> list[Tensor]:
+    """Output of every stage of the network, in order, for normalised images (B C H W); the head's
+    is left out."""
+    stages = [stage for module in method.trunk for stage in module.children()][:-1]
+    caught: list[Tensor] = []
+    # A copy, for the next stage may change its input in place.
+    hooks = [
+        stage.register_forward_hook(lambda _, __, out: caught.append(out.clone()))
+        for stage in stages
+    ]
+    try:
+        _run(method, x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return caught
+
+
+def _run(method: Method, x: Tensor) -> None:
+    """Carry images through all modules; a method's own way of predicting is left aside."""
+    state = method.initial_state(x)
+    for k in range(method.k):
+        state = method.forward_module(k, state)
+
+
+def load(
+    folder: Path, root: Path, on: torch.device, entries: dict[str, Dataset] | None = None
+) -> Trained:
+    """A finished run's method and data.
+
+    Args:
+        folder: of the run.
+        root: folder that downloads lie in.
+        on: the device.
+        entries: further data sets.
+
+    Raises:
+        InvalidInput: the run has no result or no weights, or its images have changed.
+    """
+    found = _result(folder)
+    cell = found.cell
+    device.set_numerics(cell.training.tf32, cell.training.deterministic)
+    data = load_data(*staged(cell.data, root), cell.training, cell.seed)
+    if found.origin.data not in (None, data.digest):
+        raise InvalidInput(f"{folder}: the images have changed since the run was made")
+    method = build(cell, data.image, data.task)[0]
+    content, digest = _weights(folder, cell)
+    method.load_state_dict(content)
+    return Trained(
+        cell, _frozen(method).to(on), data.to(on), on, digest, root, found, entries or {}
+    )
+
+
+def _result(folder: Path) -> Result:
+    try:
+        return Result.model_validate_json((folder / FILE).read_text())
+    except OSError:
+        raise InvalidInput(f"{folder}: no {FILE}; a study needs a finished run") from None
+    except ValueError:
+        raise InvalidInput(f"{folder / FILE}: damaged; remove it to train again") from None
+
+
+def _weights(folder: Path, cell: Cell) -> tuple[dict[str, Tensor], str]:
+    path = folder / WEIGHTS
+    again = f"remove {folder / FILE} and train the cell again with --keep-weights"
+    try:
+        raw = path.read_bytes()
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if Cell.model_validate_json(content["cell"]).id != cell.id:
+            raise InvalidInput(f"{path}: weights of another cell; {again}")
+    except FileNotFoundError:
+        raise InvalidInput(f"{folder}: no {WEIGHTS}; {again}") from None
+    except (pickle.UnpicklingError, BadZipFile, RuntimeError, KeyError, TypeError, EOFError):
+        raise InvalidInput(f"{path}: damaged; {again}") from None
+    return content["method"], hashlib.sha256(raw).hexdigest()[:12]
+
+
+def _frozen(method: Method) -> Method:
+    method = copy.deepcopy(method).eval()
+    return method.requires_grad_(False)
