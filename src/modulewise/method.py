@@ -99,6 +99,8 @@ class Method(nn.Module):
         joint_only: it runs under the joint schedule only. Every method whose horizon is beyond 1
             or that has feedback declares this.
         feedback: what the gradients of a module depend on beside the modules in the horizon.
+        two_views: a step asks for a second augmentation of its images, so that the data set must
+            have one.
         graphable: a step has no host synchronisation and no branch on data.
         equals_backprop: with K = 1 it is end-to-end backpropagation, bit for bit.
     """
@@ -106,6 +108,7 @@ class Method(nn.Module):
     single = False
     joint_only = False
     feedback: Feedback = "none"
+    two_views = False
     graphable = True
     equals_backprop = True
 

@@ -77,8 +77,8 @@ class Run:
         """One update; the module that made it."""
         batch = self.schedule.turn(self.method, self.numbered, nullcontext)
         values = self.schedule.step(self.method, batch, self.optimiser, nullcontext)
-        (name,) = values
-        return int(name.removeprefix("module_"))
+        (module,) = {int(name.rpartition("_")[2]) for name in values}
+        return module
 
     def updates(self, n: int) -> list[int]:
         return [self.update() for _ in range(n)]

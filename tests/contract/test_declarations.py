@@ -59,7 +59,7 @@ class TestClass:
         assert "Deviations" in (inspect.getmodule(made).__doc__ or "")
 
     @pytest.mark.parametrize(
-        "declaration", ["single", "joint_only", "graphable", "equals_backprop"]
+        "declaration", ["single", "joint_only", "two_views", "graphable", "equals_backprop"]
     )
     def test_declarations_are_true_or_false(self, method: str, declaration: str) -> None:
         assert isinstance(getattr(method_class(method), declaration), bool)

@@ -162,7 +162,7 @@ def test_initial_trunks_are_paired_with_those_of_backprop(row: Row) -> None:
 
 def batches_seen(row: Row, folder: Path) -> list[Tensor]:
     """The images the first stage is given in training; a method that recomputes is given the same
-    ones again."""
+    ones again, one that learns from two views has the batch's own first."""
     trainer = trainer_of(row.cell(), folder)
     seen = []
 
@@ -179,4 +179,4 @@ def batches_seen(row: Row, folder: Path) -> list[Tensor]:
 def test_batches_are_paired_with_those_of_backprop(row: Row, tmp_path: Path) -> None:
     mine, its = batches_seen(row, tmp_path / "a"), batches_seen(BACKPROP, tmp_path / "b")
     assert len(mine) == len(its) == 12
-    assert all(torch.equal(a, b) for a, b in zip(mine, its, strict=True))
+    assert all(torch.equal(a[: len(b)], b) for a, b in zip(mine, its, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modulewise import methods, models
 from modulewise.config.cell import Cell
+from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.models import partition
 from modulewise.models.network import Network, cut
@@ -27,7 +28,7 @@ def build(
 
     Raises:
         InvalidInput: unknown network, K larger than it allows, or a method that cannot be trained
-            so.
+            so, or not on this data set.
     """
     where = str(cell)
     if network is None:
@@ -37,4 +38,9 @@ def build(
     trunk = cut(network, cuts, task)
     with fork(cell.seed, "helpers"):
         method = methods.build(cell.method, trunk, cell.options, cell.training.schedule, where)
+    if method.two_views and not (cell.data.pad or cell.data.flip):
+        raise InvalidInput(
+            f"{where}: {cell.method} compares two augmentations of an image, and data set "
+            f"{cell.dataset} has none; set pad or flip in its entry"
+        )
     return method, cuts

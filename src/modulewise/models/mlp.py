@@ -1,8 +1,9 @@
 """Multilayer perceptrons: `mlp3` has three hidden layers of 256 units, `mlp3x1024` three of 1024.
 Every layer is a stage.
 
-Layers are linear, BatchNorm, ReLU, with the library's default initialisation; stages are named `1`,
-`2`, ...
+Layers are linear, BatchNorm, ReLU, with the library's default initialisation; those of
+`mlp3x1024-relu` are linear with a bias and ReLU, without BatchNorm, those of `mlp3x1024-tanh` the
+same with tanh. Stages are named `1`, `2`, ...
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from torch import nn
 
 from modulewise.models.network import Network, Shape
 
-PATTERN = r"mlp(\d+)(?:x(\d+))?"
-EXAMPLES = ["mlp2", "mlp3", "mlp4x512"]
+PATTERN = r"mlp(\d+)(?:x(\d+))?(?:-(relu|tanh))?"
+EXAMPLES = ["mlp2", "mlp3", "mlp4x512", "mlp2x500-relu"]
 
 
 def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
@@ -28,14 +29,17 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
     stages: list[tuple[str, nn.Module]] = []
     for i, (a, b) in enumerate(itertools.pairwise(sizes), start=1):
         flat = [nn.Flatten()] if i == 1 else []
-        stages.append((str(i), nn.Sequential(*flat, *_layer(a, b))))
+        stages.append((str(i), nn.Sequential(*flat, *_layer(a, b, match[3]))))
     return Network(
         stages,
         nn.Linear(width, outputs),
         image,
-        lambda feature, _: nn.Sequential(*_layer(feature[0], width)),
+        lambda feature, _: nn.Sequential(*_layer(feature[0], width, match[3])),
     )
 
 
-def _layer(a: int, b: int) -> list[nn.Module]:
+def _layer(a: int, b: int, plain: str | None) -> list[nn.Module]:
+    """From a to b units; `plain` names an activation that follows without BatchNorm."""
+    if plain:
+        return [nn.Linear(a, b), nn.ReLU() if plain == "relu" else nn.Tanh()]
     return [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU()]

@@ -37,6 +37,25 @@ def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> T
     return per_anchor.mean()
 
 
+def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
+    """Normalised temperature-scaled cross-entropy of two views (SimCLR, arXiv 2002.05709): the
+    supervised contrastive loss of 2 B embeddings where every image is a class of its own.
+
+    For each embedding i, whose other view is j: minus log( exp(z_i.z_j / T) / sum over a != i of
+    exp(z_i.z_a / T) ); the mean over all 2 B.
+
+    Args:
+        a: embeddings of one view (B D); they are L2-normalised here.
+        b: of the other, of the same images in the same order.
+        temperature: T.
+
+    Returns:
+        Scalar, in nats; at least log(2 B - 1) - 2 / T.
+    """
+    image = torch.arange(len(a), device=a.device).repeat(2)
+    return supervised_contrastive(torch.cat([a, b]), image, temperature)
+
+
 def reconstruction(logits: Tensor, image: Tensor) -> Tensor:
     """Mean binary cross-entropy in nats of a reconstruction (given by its logits) against an image
     in [0, 1]."""
