@@ -107,6 +107,8 @@ NETWORKS = {
     "resnet14": (1, 8, 8),
     "mlp3x32": (1, 8, 8),
     "mlp1x8": (3, 4, 4),
+    "mlp2x8-relu": (1, 4, 4),
+    "mlp2x8-tanh": (1, 4, 4),
     "vgg8b-w4": (3, 16, 16),
     "densenet10-3": (3, 16, 16),
     "densenet16-2": (1, 9, 9),

@@ -144,6 +144,15 @@ def test_mlps(depth: int, width: int) -> None:
     assert macs(made, (3, 8, 8)) == sum(a * b for a, b in pairwise([*inner, 10]))
 
 
+@pytest.mark.parametrize(("name", "layer"), [("relu", torch.nn.ReLU), ("tanh", torch.nn.Tanh)])
+def test_plain_mlps_have_biases_and_no_batchnorm(name: str, layer: type[torch.nn.Module]) -> None:
+    """784-500-500, the net of forward-forward's demonstration."""
+    made = models.build(f"mlp2x500-{name}", (1, 28, 28), 10)
+    assert parameters([made]) == 784 * 500 + 500 + 500 * 500 + 500 + 500 * 10 + 10
+    linear, flat = torch.nn.Linear, torch.nn.Flatten
+    assert [type(m) for s in made.stages for m in s] == [flat, linear, layer, linear, layer]
+
+
 @pytest.mark.parametrize(("name", "base"), [("vgg8b", 128), ("vgg8b-w32", 32), ("vgg8b-w4", 4)])
 def test_vgg8b(name: str, base: int) -> None:
     """Convolutions of 1, 2, 2, 4, 4, 4 times the base with biases; 32 pixels after four poolings:

@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modulewise.parts.losses import interpolate, reconstruction, supervised_contrastive
+from modulewise.parts.losses import (
+    interpolate,
+    nt_xent,
+    reconstruction,
+    supervised_contrastive,
+)
 from modulewise.tasks.classification import Classification
 
 
@@ -55,6 +60,22 @@ def test_contrastive_of_special_batches(labels: list[int]) -> None:
     assert value.item() == pytest.approx(naive(z, y, 0.07), rel=1e-11, abs=1e-12)
     if len(set(labels)) == 4:
         assert value.item() == 0.0
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_nt_xent_is_its_definition(n: int, temperature: float) -> None:
+    """SimCLR's equation 1 in float64: both directions of every pair, among 2 n embeddings."""
+    a, b = embeddings(n, 1), embeddings(n, 2)
+    z = np.concatenate([a.numpy(), b.numpy()])
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    e = np.exp(z @ z.T / temperature)
+    terms = []
+    for i in range(2 * n):
+        j = (i + n) % (2 * n)
+        terms.append(-np.log(e[i, j] / sum(e[i, k] for k in range(2 * n) if k != i)))
+    value = nt_xent(a, b, temperature).item()
+    assert value == pytest.approx(np.mean(terms), rel=1e-11, abs=1e-12)
 
 
 def test_anchors_without_a_positive_count_in_the_mean() -> None:

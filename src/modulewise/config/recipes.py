@@ -60,6 +60,8 @@ class Recipe(Frozen):
     """Name in tables and figures."""
     paper: str | None = None
     """Paper of the method."""
+    experimental: bool = False
+    """Whether it is here to be looked at, not compared: reports show it in a section of its own."""
     modules: Literal["any", "one"] = "any"
     """Number of modules: `any`, or `one` for a method that does not cut the network and has a
     single cell, K = 1, beside each of a grid's K."""

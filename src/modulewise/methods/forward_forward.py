@@ -82,6 +82,8 @@ class ForwardForward(Readout):
     """
 
     joint_only = True
+    labels: Tensor
+    """Weights of every label (classes classes)."""
 
     def __init__(
         self,

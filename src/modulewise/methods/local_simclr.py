@@ -72,8 +72,9 @@ class LocalSimclr(Readout):
         b = rest[0] if rest else self._second(k, batch)
         h = self.stages(k)(torch.cat([a, b]))
         a, b = h.detach().chunk(2)
+        z_a, z_b = self.projections[k](h).chunk(2)
         yield Loss(
-            nt_xent(*self.projections[k](h).chunk(2), self.temperature),
+            nt_xent(z_a, z_b, self.temperature),
             (f"trunk/{k}", f"projections/{k}"),
             f"contrast_{k}",
         )

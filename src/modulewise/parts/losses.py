@@ -50,7 +50,7 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
         temperature: T.
 
     Returns:
-        Scalar, in nats; at least log(2 B - 1) - 2 / T.
+        Scalar, in nats.
     """
     image = torch.arange(len(a), device=a.device).repeat(2)
     return supervised_contrastive(torch.cat([a, b]), image, temperature)

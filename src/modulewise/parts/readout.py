@@ -18,13 +18,13 @@ class Readout(Method):
 
     def stages(self, k: int) -> nn.Sequential:
         """The stages of module k, without the net's classifier."""
-        module = self.trunk[k]
-        return module[:-1] if k == self.k - 1 else module
+        parts = list(self.trunk[k].children())
+        return nn.Sequential(*(parts[:-1] if k == self.k - 1 else parts))
 
     @property
     def classifier(self) -> nn.Module:
         """The net's own classifier: last stage's output -> scores (B outputs)."""
-        return self.trunk[-1][-1]
+        return list(self.trunk[-1].children())[-1]
 
     @property
     def readout(self) -> tuple[str]:
