@@ -37,16 +37,12 @@ def profile(
     plan = load_plan(sweep, root)
     distinct = configurations(plan.cells)
     out = out or Path("results/profile") / f"{plan.sweep.sweep}.json"
-    import torch
-
     from modulewise.engine import device as device_module
     from modulewise.planning import profile as profile_module
     from modulewise.planning import timings
     from modulewise.runs.provenance import source_hash
 
-    if threads:
-        torch.set_num_threads(threads)
-    on = device_module.pick(device)
+    on = device_module.begin(device, threads)
     found = {
         "device": device_module.describe(on),
         "versions": device_module.versions(),

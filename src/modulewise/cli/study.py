@@ -45,12 +45,8 @@ def study(
     from modulewise import studies
     from modulewise.engine import device as device_module
 
-    import torch  # isort: skip
-
-    if threads:
-        torch.set_num_threads(threads)
     run = run.parent if run.name == FILE else run
-    found = studies.make(what, run, data, device_module.pick(device))
+    found = studies.make(what, run, data, device_module.begin(device, threads))
     target = out or run / f"study~{what.study}.json"
     found.save(target)
     log.info(f"{what.study}  {duration(found.seconds)}  {target}")

@@ -61,11 +61,7 @@ def train(
         return
     from modulewise.engine import device as device_module
 
-    import torch  # isort: skip
-
-    if threads:
-        torch.set_num_threads(threads)
-    on = device_module.pick(device)
+    on = device_module.begin(device, threads)
     try:
         status = _run(what, folder, data, on, save_every, keep_weights)
     except OSError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from modulewise.engine.allocator import keep_freed_memory
 from modulewise.errors import InvalidInput
 
 SHARED = "MODULEWISE_SHARED_DEVICE"
@@ -38,6 +39,24 @@ def pick(name: str) -> torch.device:
         raise InvalidInput(f"device {name!r}: valid: auto, cpu, cuda, cuda:N") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InvalidInput(f"device {name!r}: no CUDA device is visible; valid here: auto, cpu")
+    return device
+
+
+def begin(name: str, threads: int | None = None) -> torch.device:
+    """Make this process ready to train: number of CPU threads, memory allocation, device.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` or `cuda:N`.
+        threads: of the CPU; torch's default if not given.
+
+    Raises:
+        InvalidInput: there is no such device.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    device = pick(name)
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
 
 
