@@ -96,6 +96,13 @@ CASES = [
     Case("forward_forward", networks=("mlp3x32",)),
     Case("forward_forward", {"readout": "goodness-all"}, modules=2, networks=("mlp3x32",)),
     Case("forward_forward", {"readout": "softmax"}, networks=("mlp3x32",)),
+    Case("pairwise", networks=("resnet18-pre-w4",)),
+    Case(
+        "pairwise",
+        {"objective": "log_contrastive_neo", "feature": "gaussian", "sigma": 2.0},
+        networks=("mlp3x32",),
+    ),
+    Case("pairwise", {"objective": "contrastive_neo", "feature": "tanh", "projection": True}),
     Case("toy_dni", networks=("mlp3x32",)),
     Case("toy_dfa"),
     Case("toy_dtp", networks=("mlp3x32",)),
@@ -110,6 +117,9 @@ NETWORKS = {
     "mlp2x8-relu": (1, 4, 4),
     "mlp2x8-tanh": (1, 4, 4),
     "vgg8b-w4": (3, 16, 16),
+    "resnet18-pre-w4": (3, 16, 16),
+    "lenet5": (1, 12, 12),
+    "lenet5-tanh": (3, 36, 36),
     "densenet10-3": (3, 16, 16),
     "densenet16-2": (1, 9, 9),
 }

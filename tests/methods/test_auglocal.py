@@ -140,7 +140,8 @@ def test_a_head_of_one_layer_has_batchnorm_before_its_classifier() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "size"), [("resnet14", 10), ("vgg8b-w4", 8), ("vgg8b-w4", 32), ("mlp4x16", 8)]
+    ("network", "size"),
+    [("resnet14", 10), ("resnet18-pre-w4", 32), ("vgg8b-w4", 8), ("vgg8b-w4", 32), ("mlp4x16", 8)],
 )
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_heads_stand_on_every_stage(network: str, size: int, depth: int) -> None:

@@ -35,6 +35,16 @@ TRGL = {
 }
 """Of ResNet-110: 27, 27 blocks; 14, 14, 13, 13; four times 7, then 8, and three times 6; six times
 4 and ten times 3."""
+PAIRWISE = {
+    ("resnet18-pre", 2): "4.1",
+    ("resnet18-pre", 3): "3.1 4.1",
+    ("resnet18-pre", 4): "2.1 3.1 4.1",
+    ("resnet18-pre", 5): "1.1 2.1 3.1 4.1",
+    ("resnet18-pre", 6): "0.0 1.1 2.1 3.1 4.1",
+    ("resnet18-pre-w8", 4): "2.1 3.1 4.1",
+    ("lenet5", 2): "4",
+    ("lenet5-tanh", 3): "3 4",
+}
 EQUAL = {("resnet32", k): cuts for k, cuts in R32.items()} | {
     ("resnet110", k): cuts for k, cuts in R110.items()
 }
@@ -109,6 +119,20 @@ def test_the_authors_of_trgl_cut_elsewhere(catalog: Catalog, k: int) -> None:
 @pytest.mark.parametrize("recipe", ["infopro-balanced", "contsup-e-balanced"])
 def test_equal_memory(catalog: Catalog, recipe: str, dataset: str, name: str, k: int) -> None:
     assert resolved(catalog, dataset, name, recipe, k) == BALANCED[dataset, name, k]
+
+
+@pytest.mark.parametrize(("name", "k"), PAIRWISE)
+def test_modules_on_pairs_end_with_a_group_and_the_last_is_linear(
+    catalog: Catalog, name: str, k: int
+) -> None:
+    recipes = [n for n, r in catalog.recipes.recipes.items() if r.method == "pairwise"]
+    assert len(recipes) == 10
+    for recipe in recipes:
+        assert resolved(catalog, "cifar10", name, recipe, k) == PAIRWISE[name, k]
+    stages = network(name, 32).stages[
+        network(name, 32).names.index(PAIRWISE[name, k].split()[-1]) + 1 :
+    ]
+    assert not any(list(stage.parameters()) for stage in stages)
 
 
 def test_without_a_published_table_memory_is_measured(catalog: Catalog) -> None:

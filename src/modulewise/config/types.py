@@ -42,3 +42,21 @@ Slowdowns = dict[
 """Module (from 0) -> how many times as long as the others it takes for a step."""
 LabelHead = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"]
 """Architecture of a label head; `parts/heads.py` says what the names mean."""
+FeatureMap = Literal["relu", "tanh", "sigmoid", "reapen"]
+"""A nonlinearity whose output has unit length; `models/phi.py` says what the names mean."""
+PairFeature = Literal["relu", "tanh", "sigmoid", "reapen", "gaussian"]
+"""What a kernel on pairs is made of: a feature map, or the Gaussian kernel."""
+PairObjective = Literal[
+    "raw",
+    "nmse",
+    "alignment",
+    "upper_tri_alignment",
+    "contrastive",
+    "log_contrastive",
+    "raw_neo",
+    "nmse_neo",
+    "alignment_neo",
+    "contrastive_neo",
+    "log_contrastive_neo",
+]
+"""An objective on pairs of a batch; `parts/pairs.py` says what the names mean."""

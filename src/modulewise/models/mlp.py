@@ -2,8 +2,9 @@
 Every layer is a stage.
 
 Layers are linear, BatchNorm, ReLU, with the library's default initialisation; those of
-`mlp3x1024-relu` are linear with a bias and ReLU, without BatchNorm, those of `mlp3x1024-tanh` the
-same with tanh. Stages are named `1`, `2`, ...
+`mlp3x1024-relu` are linear with a bias and ReLU, without BatchNorm, those of `mlp7x240-tanh` the
+same with tanh, and start as in difference target propagation (arXiv 1412.7525): all weights
+orthogonal, the classifier's too, biases zero. Stages are named `1`, `2`, ...
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import nn
 from modulewise.models.network import Network, Shape
 
 PATTERN = r"mlp(\d+)(?:x(\d+))?(?:-(relu|tanh))?"
-EXAMPLES = ["mlp2", "mlp3", "mlp4x512", "mlp2x500-relu"]
+EXAMPLES = ["mlp2", "mlp3", "mlp4x512", "mlp2x500-relu", "mlp7x240-tanh"]
 
 
 def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
@@ -32,7 +33,7 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
         stages.append((str(i), nn.Sequential(*flat, *_layer(a, b, match[3]))))
     return Network(
         stages,
-        nn.Linear(width, outputs),
+        _orthogonal(width, outputs) if match[3] == "tanh" else nn.Linear(width, outputs),
         image,
         lambda feature, _: nn.Sequential(*_layer(feature[0], width, match[3])),
     )
@@ -40,6 +41,15 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
 
 def _layer(a: int, b: int, plain: str | None) -> list[nn.Module]:
     """From a to b units; `plain` names an activation that follows without BatchNorm."""
-    if plain:
-        return [nn.Linear(a, b), nn.ReLU() if plain == "relu" else nn.Tanh()]
+    if plain == "relu":
+        return [nn.Linear(a, b), nn.ReLU()]
+    if plain == "tanh":
+        return [_orthogonal(a, b), nn.Tanh()]
     return [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU()]
+
+
+def _orthogonal(a: int, b: int) -> nn.Linear:
+    linear = nn.Linear(a, b)
+    nn.init.orthogonal_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
