@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,9 @@ CASES = [
         networks=("mlp3x32",),
     ),
     Case("pairwise", {"objective": "contrastive_neo", "feature": "tanh", "projection": True}),
+    Case("man", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
+    Case("man", {"scale": True, "loss": "infopro", "head": "0c1f"}),
+    Case("dgl", {"head": "shared"}, networks=("mlp3x32",)),
     Case("toy_dni", networks=("mlp3x32",)),
     Case("toy_dfa"),
     Case("toy_dtp", networks=("mlp3x32",)),
@@ -172,6 +175,21 @@ class Row:
         """The method on its network."""
         loaded = images()
         return build(self.cell(modules, seed), loaded.image, loaded.task)[0]
+
+    @cached_property
+    def _declared(self) -> tuple[bool, str]:
+        made = self.build()
+        return made.joint_only, made.feedback
+
+    @property
+    def splits(self) -> bool:
+        """Whether its modules can be trained one by one: not under the joint schedule alone."""
+        return not self._declared[0]
+
+    @property
+    def feedback(self) -> str:
+        """What it declares, its options considered."""
+        return self._declared[1]
 
 
 ROWS = [Row(case, network) for case in CASES for network in case.networks]

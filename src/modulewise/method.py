@@ -40,9 +40,11 @@ Feedback = Literal["none", "later", "fixed"]
 """What reaches a module from beyond the gradient horizon.
 
 - `none`: nothing. A module's gradients do not depend on modules beyond the horizon.
-- `later`: detached tensors that later modules compute: targets (target propagation), or gradients
-  that a synthesiser learns to predict (synthetic gradients). A module's gradients depend on some
-  modules beyond the horizon. Where feedback is learnt, it reaches every module within K steps.
+- `later`: detached tensors of later modules. What they compute: targets (target propagation), or
+  gradients that a synthesiser learns to predict (synthetic gradients). Or their weights: a moving
+  average of them in a helper, or the net's classifier, read by all modules. A module's gradients
+  depend on some modules beyond the horizon. Where feedback is learnt, it reaches every module
+  within K steps.
 - `fixed`: the error at the net's output, carried back by fixed random weights (direct feedback
   alignment). A module's gradients depend on all modules beyond the horizon, but only through the
   values of the net's scores. The weights are buffers of the module's helpers: a checkpoint holds
@@ -94,7 +96,8 @@ class Method(nn.Module):
     Args:
         trunk: the network, cut into K modules.
 
-    Class attributes (declarations that the tests hold true):
+    Class attributes (declarations that the tests hold true; where an option decides, the
+    constructor sets `joint_only` and `feedback` of the instance):
         single: the method does not cut; it is defined for K = 1 only.
         joint_only: it runs under the joint schedule only. Every method whose horizon is beyond 1
             or that has feedback declares this.

@@ -31,7 +31,6 @@ from modulewise.config.training import TrainConfig
 from modulewise.engine.trainer import TIMED, WARM, Trainer
 from modulewise.errors import InvalidInput, parse
 from modulewise.method import Method
-from modulewise.methods import method_class
 from modulewise.optim import ModuleOptimizers
 from modulewise.planning import profile
 from modulewise.runs import record
@@ -43,10 +42,6 @@ TOY = Row(Case("greedy"), "mlp3x16")
 STEPS = 6
 """Batches of an epoch."""
 MEASURED = ("time/", "throughput/", "memory/")
-
-
-def splits(row: Row) -> bool:
-    return not method_class(row.case.method).joint_only
 
 
 def training(epochs: int = 2, lr: float = 0.05, **options: Any) -> TrainConfig:
@@ -98,7 +93,7 @@ def fit(
     }
 
 
-@rows(splits, one_a_method=True)
+@rows(lambda row: row.splits, one_a_method=True)
 def test_one_state_by_the_clock_is_joint_training(row: Row, tmp_path: Path) -> None:
     joint, of_joint = fit(row, tmp_path / "joint")
     alone, of_alone = fit(row, tmp_path / "asynchronous", schedule="asynchronous")
@@ -115,7 +110,7 @@ def test_another_pace_is_not_joint_training(tmp_path: Path) -> None:
     assert not same(joint.method.state_dict(), late.method.state_dict())
 
 
-@rows(splits)
+@rows(lambda row: row.splits)
 def test_a_step_leaves_the_states_that_wait_as_they_are(row: Row) -> None:
     run = Run(row, epochs=9, buffer=2, turns="random", reads="uniform")
     run.updates(8)

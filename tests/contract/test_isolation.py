@@ -23,10 +23,6 @@ def reached(method: Method) -> set[str]:
     return {name for name, g in method.groups().items() if any(p.grad is not None for p in g)}
 
 
-def can_be_split(row: Row) -> bool:
-    return not row.build().joint_only
-
-
 @rows()
 def test_a_loss_reaches_only_the_groups_it_names(row: Row) -> None:
     method = row.build().train()
@@ -44,7 +40,7 @@ def test_a_loss_reaches_only_the_groups_it_names(row: Row) -> None:
     assert len(set(seen)) == len(seen), "losses need different names"
 
 
-@rows(can_be_split)
+@rows(lambda row: row.splits)
 def test_state_that_crosses_a_cut_is_detached(row: Row) -> None:
     method, batch = row.build().train(), a_batch()
     state = method.initial_state(batch.x)
@@ -90,7 +86,7 @@ def test_groups_cover_every_parameter_exactly_once(row: Row) -> None:
     assert set(counts.values()) == {1}
 
 
-@rows(can_be_split)
+@rows(lambda row: row.splits)
 def test_every_group_belongs_to_one_module(row: Row) -> None:
     method = row.build()
     owned = [name for k in range(method.k) for name in method.of_module(k)]

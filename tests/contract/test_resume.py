@@ -31,7 +31,6 @@ from modulewise.config.training import TrainConfig
 from modulewise.data.load import resident
 from modulewise.data.resident import Resident
 from modulewise.engine.trainer import Interrupted, Stop, Trainer
-from modulewise.methods import method_class
 from modulewise.optim import ModuleOptimizers
 from modulewise.runs import record
 from modulewise.runs.result import Result
@@ -155,11 +154,7 @@ def test_stopped_with_states_in_buffers(n: int, schedule: str, tmp_path: Path) -
 
 
 @rows(
-    lambda row: (
-        row.case.modules > 1
-        and row.network == row.case.networks[0]
-        and not method_class(row.case.method).joint_only
-    ),
+    lambda row: row.case.modules > 1 and row.network == row.case.networks[0] and row.splits,
     one_a_method=True,
 )
 def test_stopped_under_the_asynchronous_schedule(row: Row, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from cases import SCHEDULES, Case, Row, a_batch, data_with, rows, same, snapshot
 from modulewise.config.options import names
 from modulewise.config.training import TrainConfig
 from modulewise.method import Method
-from modulewise.methods import method_class
 from modulewise.optim import ModuleOptimizers
 from modulewise.schedules.joint import Joint
 from modulewise.schedules.sequential import Sequential
@@ -24,10 +23,6 @@ from modulewise.schedules.sequential import Sequential
 pytestmark = pytest.mark.usefixtures("uncounted")
 TRAINING = TrainConfig(batch_size=8, lr=0.05, warmup_epochs=0)
 PHASES = TrainConfig(epochs=160)
-
-
-def splits(row: Row) -> bool:
-    return not method_class(row.case.method).joint_only
 
 
 def by_module(method: Method) -> list[dict[str, torch.Tensor]]:
@@ -38,7 +33,7 @@ def by_module(method: Method) -> list[dict[str, torch.Tensor]]:
     return out
 
 
-@rows(splits)
+@rows(lambda row: row.splits)
 def test_a_phase_moves_its_module_and_no_other(row: Row) -> None:
     method = row.build()
     sequential = Sequential(PHASES, method.k, 1, 0)
@@ -59,7 +54,7 @@ def test_a_phase_moves_its_module_and_no_other(row: Row) -> None:
         assert not idle
 
 
-@rows(splits)
+@rows(lambda row: row.splits)
 def test_every_parameter_of_the_phase_moves(row: Row) -> None:
     method = row.build()
     sequential = Sequential(PHASES, method.k, 1, 0)
@@ -74,7 +69,7 @@ def test_every_parameter_of_the_phase_moves(row: Row) -> None:
         assert not [n for n in still if n.endswith("weight")]
 
 
-@rows(splits)
+@rows(lambda row: row.splits)
 def test_frozen_modules_are_in_eval_mode_and_later_ones_in_train_mode(row: Row) -> None:
     method = row.build()
     sequential = Sequential(PHASES, method.k, 1, 0)
@@ -83,7 +78,7 @@ def test_frozen_modules_are_in_eval_mode_and_later_ones_in_train_mode(row: Row) 
         assert [m.training for m in method.trunk] == [k >= phase for k in range(method.k)]
 
 
-@rows(splits)
+@rows(lambda row: row.splits)
 def test_one_module_in_sequence_is_joint_training(row: Row) -> None:
     states = []
     for kind in (Joint, Sequential):
@@ -97,7 +92,7 @@ def test_one_module_in_sequence_is_joint_training(row: Row) -> None:
     assert same(*states)
 
 
-@rows(splits)
+@rows(lambda row: row.splits)
 def test_module_0_learns_the_same_in_sequence_as_jointly(row: Row) -> None:
     """Nothing comes back from later modules, so for the first module the schedules cannot
     differ."""
@@ -113,7 +108,7 @@ def test_module_0_learns_the_same_in_sequence_as_jointly(row: Row) -> None:
     assert same(*states)
 
 
-@rows(splits)
+@rows(lambda row: row.splits)
 def test_the_trainer_runs_every_phase(row: Row, tmp_path: Path) -> None:
     k = row.case.modules
     cell = row.cell(schedule="sequential", epochs=k)

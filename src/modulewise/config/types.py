@@ -40,7 +40,7 @@ Slowdowns = dict[
     Annotated[int, Field(ge=0), NUMBER], Annotated[float, Field(ge=1, le=1000), NUMBER]
 ]
 """Module (from 0) -> how many times as long as the others it takes for a step."""
-LabelHead = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"]
+HeadNet = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"]
 """Architecture of a label head; `parts/heads.py` says what the names mean."""
 FeatureMap = Literal["relu", "tanh", "sigmoid", "reapen"]
 """A nonlinearity whose output has unit length; `models/phi.py` says what the names mean."""
@@ -60,3 +60,5 @@ PairObjective = Literal[
     "log_contrastive_neo",
 ]
 """An objective on pairs of a batch; `parts/pairs.py` says what the names mean."""
+LabelHead = Literal[HeadNet, "shared"]
+"""Label head of a module: a net of its own, or the net's own classifier, read only (`shared`)."""

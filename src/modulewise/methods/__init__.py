@@ -46,9 +46,11 @@ def build(
         raise InvalidInput(
             f"{where}: {name} does not cut the network; valid modules: 1, got {len(trunk.modules)}"
         )
-    if cls.joint_only and schedule != "joint":
-        raise InvalidInput(f"{where}: {name} runs under schedule joint only, got {schedule}")
     try:
-        return cls(trunk, **options)
+        method = cls(trunk, **options)
     except ValueError as error:
         raise InvalidInput(f"{where}: {error}") from None
+    if method.joint_only and schedule != "joint":
+        so = "" if cls.joint_only else " with head shared"
+        raise InvalidInput(f"{where}: {name}{so} runs under schedule joint only, got {schedule}")
+    return method

@@ -91,6 +91,8 @@ class Contsup(LocalMethod):
         self.span = int(context.strip("RE") or 0)
         terms = (mode, head, feature_dim, temperature, decoder, lambda1, lambda2)
         self.objectives = nn.ModuleList([InfoProLoss(trunk, k, *terms) for k in range(self.k - 1)])
+        if head == "shared":
+            self.joint_only, self.feedback = True, "later"
         inputs = [trunk.image, *trunk.cut_shapes]  # inputs[j]: shape of module j's input
         self.encoders = nn.ModuleList(
             nn.ModuleList(

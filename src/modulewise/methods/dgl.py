@@ -40,3 +40,5 @@ class Dgl(LocalMethod):
     ) -> None:
         super().__init__(trunk)
         self.heads = label_heads(trunk, head, feature_dim)
+        if head == "shared":
+            self.joint_only, self.feedback = True, "later"

@@ -29,14 +29,18 @@ class Greedy(LocalMethod):
 
     Args:
         trunk: the network, cut.
-        head: `linear`, or `matched`: convolutions until a head computes as much as InfoPro's
-            decoder and head together.
+        head: `linear`; `matched`: convolutions until a head computes as much as InfoPro's decoder
+            and head together; or `shared`: the net's own classifier, read only.
     """
 
-    def __init__(self, trunk: CutNetwork, *, head: Literal["linear", "matched"] = "linear") -> None:
+    def __init__(
+        self, trunk: CutNetwork, *, head: Literal["linear", "matched", "shared"] = "linear"
+    ) -> None:
         super().__init__(trunk)
-        if head == "linear":
-            self.heads = label_heads(trunk, "0c1f")
+        if head == "shared":
+            self.joint_only, self.feedback = True, "later"
+        if head != "matched":
+            self.heads = label_heads(trunk, "0c1f" if head == "linear" else head)
         else:
             self.heads = nn.ModuleList(
                 matched_head(s, trunk.image, self.task.outputs, trunk.width)

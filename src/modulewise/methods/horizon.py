@@ -103,6 +103,8 @@ class Horizon(Method):
         super().__init__(trunk)
         self.reach, self.discount = min(reach, self.k), discount
         self.heads = label_heads(trunk, head, feature_dim)
+        if head == "shared":
+            self.feedback = "later"
 
     @property
     def horizon(self) -> int:

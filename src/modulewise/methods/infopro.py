@@ -58,6 +58,8 @@ class Infopro(LocalMethod):
         super().__init__(trunk)
         terms = (mode, head, feature_dim, temperature, True, lambda1, lambda2)
         self.objectives = nn.ModuleList([InfoProLoss(trunk, k, *terms) for k in range(self.k - 1)])
+        if head == "shared":
+            self.joint_only, self.feedback = True, "later"
 
     def scores(self, k: int, h: Tensor) -> Tensor | None:
         """Class scores of module k's head in softmax mode."""

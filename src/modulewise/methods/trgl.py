@@ -76,6 +76,8 @@ class Trgl(Method):
         ]  # in every module, the head not counted
         self.taus = [tau / 2 if doubled and k < self.k // 2 else tau for k in range(self.k)]
         self.heads = label_heads(trunk, head, feature_dim)
+        if head == "shared":
+            self.joint_only, self.feedback = True, "later"
 
     def energy(self, k: int, h: Tensor) -> tuple[Tensor, Tensor]:
         """Run module k on its input h; its output, and the sum over its stages of the mean squared

@@ -105,6 +105,11 @@ class CutNetwork:
         """Channels of the last stage."""
         return self.stage_shapes[-1][0]
 
+    @property
+    def head(self) -> nn.Module:
+        """The net's own head, with which the last module ends."""
+        return self.modules[-1][-1]
+
 
 def cut(network: Network, cuts: Sequence[int], task: Task) -> CutNetwork:
     """Cut a network into modules.

@@ -5,22 +5,28 @@ contrastive loss.
 layers, as in InfoPro's released nets (arXiv 2101.10832). The first convolution doubles the channels
 at stride 2 below the trunk's final width and keeps both at it. `mlp-sr` is DGL's head (arXiv
 1901.08164): pooling to a quarter of the size, three 1x1 convolutions, pooling to 2x2, three fully
-connected layers of four times the channels with BatchNorm, a linear layer.
+connected layers of four times the channels with BatchNorm, a linear layer. `shared` is the net's
+own classifier, read only.
 """
 
 from __future__ import annotations
 
-from torch import nn
+import copy
 
-from modulewise.config.types import LabelHead
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from modulewise.config.types import HeadNet, LabelHead
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.layers import AsMap, conv
+from modulewise.parts.statistics import frozen_statistics
 
 
 def label_head(
-    kind: LabelHead, feature: Shape, outputs: int, width: int, hidden: int = 128
+    kind: HeadNet, feature: Shape, outputs: int, width: int, hidden: int = 128
 ) -> nn.Sequential:
-    """Build a label head.
+    """Build a label head with weights of its own.
 
     Args:
         kind: architecture, as above.
@@ -50,11 +56,78 @@ def label_head(
 
 
 def label_heads(trunk: CutNetwork, kind: LabelHead, hidden: int = 128) -> nn.ModuleList:
-    """A label head on every module but the last; arguments as of `label_head`."""
-    outputs = trunk.task.outputs
+    """A label head on every module but the last; arguments as of `head_of_module`."""
     return nn.ModuleList(
-        label_head(kind, shape, outputs, trunk.width, hidden) for shape in trunk.cut_shapes
+        head_of_module(trunk, k, kind, shape, hidden) for k, shape in enumerate(trunk.cut_shapes)
     )
+
+
+def head_of_module(
+    trunk: CutNetwork, k: int, kind: LabelHead, feature: Shape, hidden: int = 128
+) -> nn.Module:
+    """A label head for module k. A method that has one of kind `shared` declares `joint_only` and
+    the feedback `later`.
+
+    Args:
+        trunk: the network, cut.
+        k: the module, for the message.
+        kind: architecture, or `shared`.
+        feature: shape of one of the features that the head is given.
+        hidden: units of the hidden fully connected layers.
+
+    Raises:
+        ValueError: the net's classifier does not fit the feature.
+    """
+    if kind != "shared":
+        return label_head(kind, feature, trunk.task.outputs, trunk.width, hidden)
+    if not _fits(trunk, feature):
+        raise ValueError(
+            f"head shared: the net's classifier takes {_text(trunk.stage_shapes[-1])}, the head of "
+            f"module {k} is given {_text(feature)}; take a partition whose cuts lie in the last "
+            f"part of the network, or a network of constant width such as mlp3"
+        )
+    return SharedReadout(trunk.head)
+
+
+class SharedReadout(nn.Module):
+    """The net's own classifier on a local feature, read only: no parameters of its own, and the
+    classifier gets no gradient from it.
+
+    The classifier learns from the last module's loss alone, on the last module's features.
+    BatchNorm in it takes the batch's statistics of the local feature and does not count the pass.
+
+    Args:
+        head: the net's head; it stays a child of the last module only.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self._head = (head,)  # in a tuple: not registered a second time
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Features of the last stage's kind -> scores (B outputs)."""
+        (head,) = self._head
+        weights = {name: p.detach() for name, p in head.named_parameters()}
+        with frozen_statistics(head):
+            return functional_call(head, weights, (h,))
+
+
+def _fits(trunk: CutNetwork, feature: Shape) -> bool:
+    """Whether the net's head gives scores of such a feature, tried without data."""
+    head = copy.deepcopy(trunk.head).to("meta").eval()
+    try:
+        with torch.no_grad():
+            given, own = (
+                head(torch.empty(1, *shape, device="meta"))
+                for shape in (feature, trunk.stage_shapes[-1])
+            )
+    except RuntimeError:
+        return False
+    return given.dim() == own.dim()
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 def _mlp_sr(c: int, size: Shape, outputs: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from modulewise.config.types import LabelHead
 from modulewise.method import Batch
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.decoders import Decoder
-from modulewise.parts.heads import label_head
+from modulewise.parts.heads import head_of_module, label_head
 from modulewise.parts.losses import interpolate, reconstruction, supervised_contrastive
 
 Mode = Literal["softmax", "contrast"]
@@ -30,6 +30,11 @@ class InfoProLoss(nn.Module):
         decoder: with D; without it the objective is A alone, at weight 1.
         lambda1: (first, last) weight of the reconstruction.
         lambda2: (first, last) weight of A.
+        feature: shape of one of the features it is given; of the module's output if not said.
+
+    Raises:
+        ValueError: `head` is `shared`, and the net's classifier does not fit or A needs an
+            embedding.
     """
 
     def __init__(
@@ -43,12 +48,18 @@ class InfoProLoss(nn.Module):
         decoder: bool,
         lambda1: tuple[float, float],
         lambda2: tuple[float, float],
+        feature: Shape | None = None,
     ) -> None:
         super().__init__()
-        shape: Shape = trunk.cut_shapes[k]
+        shape = feature or trunk.cut_shapes[k]
         self.mode, self.temperature, self.task = mode, temperature, trunk.task
-        out = trunk.task.outputs if mode == "softmax" else feature_dim
-        self.head = label_head(head, shape, out, trunk.width, feature_dim)
+        self.head: nn.Module
+        if mode == "softmax":
+            self.head = head_of_module(trunk, k, head, shape, feature_dim)
+        elif head == "shared":
+            raise ValueError("head shared gives class scores, no embedding; valid mode: softmax")
+        else:
+            self.head = label_head(head, shape, feature_dim, trunk.width, feature_dim)
         self.decoder = Decoder(shape, trunk.image) if decoder else None
         modules = len(trunk.modules)
         self.weights = (interpolate(lambda1, k, modules), interpolate(lambda2, k, modules))
