@@ -83,8 +83,8 @@ def head_of_module(
     if not _fits(trunk, feature):
         raise ValueError(
             f"head shared: the net's classifier takes {_text(trunk.stage_shapes[-1])}, the head of "
-            f"module {k} is given {_text(feature)}; take a partition whose cuts lie in the last "
-            f"part of the network, or a network of constant width such as mlp3"
+            f"module {k} is given {_text(feature)}; take a partition with cuts only where features "
+            f"are like the last, or a network of constant width such as mlp3"
         )
     return SharedReadout(trunk.head)
 
