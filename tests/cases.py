@@ -106,6 +106,8 @@ CASES = [
     Case("man", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
     Case("man", {"scale": True, "loss": "infopro", "head": "0c1f"}),
     Case("dgl", {"head": "shared"}, networks=("mlp3x32",)),
+    Case("layerwise", {"auxiliary": 2}, networks=("cnn3x8-d2", "mlp3x32")),
+    Case("cascade", {"units": 8, "dropout": 0.0}, networks=("resnet8", "mlp3x32")),
     Case("toy_dni", networks=("mlp3x32",)),
     Case("toy_dfa"),
     Case("toy_dtp", networks=("mlp3x32",)),
@@ -123,6 +125,9 @@ NETWORKS = {
     "resnet18-pre-w4": (3, 16, 16),
     "lenet5": (1, 12, 12),
     "lenet5-tanh": (3, 36, 36),
+    "vgg11b-w4-d20": (3, 16, 16),
+    "cnn3x8-d2": (3, 9, 9),
+    "cnn2x4-h1": (1, 1, 1),
     "densenet10-3": (3, 16, 16),
     "densenet16-2": (1, 9, 9),
 }

@@ -144,6 +144,13 @@ def test_stopped_under_the_sequential_schedule(n: int, tmp_path: Path) -> None:
     check(row, tmp_path, lambda folder: stop_after(row, n, folder, "sequential"), "sequential")
 
 
+@pytest.mark.parametrize("n", [2, STEPS + 3])
+def test_stopped_with_dropout_in_net_and_helpers(n: int, tmp_path: Path) -> None:
+    """It draws from torch's global stream, which a checkpoint holds."""
+    row = Row(Case("cascade", {"units": 8}), "vgg8b-w2-d30")
+    check(row, tmp_path, lambda folder: stop_after(row, n, folder))
+
+
 @pytest.mark.parametrize("schedule", ["asynchronous", "by the clock"])
 @pytest.mark.parametrize("n", [2, 3 * STEPS, 3 * STEPS + 4, 8 * STEPS + 5, 9 * STEPS - 1])
 def test_stopped_with_states_in_buffers(n: int, schedule: str, tmp_path: Path) -> None:

@@ -153,17 +153,28 @@ def test_plain_mlps_have_biases_and_no_batchnorm(name: str, layer: type[torch.nn
     assert [type(m) for s in made.stages for m in s] == [flat, linear, layer, linear, layer]
 
 
-@pytest.mark.parametrize(("name", "base"), [("vgg8b", 128), ("vgg8b-w32", 32), ("vgg8b-w4", 4)])
-def test_vgg8b(name: str, base: int) -> None:
-    """Convolutions of 1, 2, 2, 4, 4, 4 times the base with biases; 32 pixels after four poolings:
-    2x2; a hidden layer of 8."""
+VGG = {
+    "vgg8b": ((1, 2, 2, 4, 4, 4), (32, 32, 16, 16, 8, 4)),
+    "vgg11b": ((1, 1, 1, 2, 2, 4, 4, 4, 4), (32, 32, 32, 32, 16, 16, 8, 8, 4)),
+}
+"""Channels as multiples of the first, and the side of what every convolution gives, before its
+pooling."""
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [("vgg8b", 128), ("vgg8b-w32", 32), ("vgg8b-w4", 4), ("vgg11b", 128), ("vgg11b-w6-d25", 6)],
+)
+def test_vggs(name: str, base: int) -> None:
+    """Convolutions with biases; 32 pixels after four poolings: 2x2; a hidden layer of 8 times the
+    base."""
     with torch.device("meta"):
         made = models.build(name, (3, 32, 32), 10)
-    channels = [3, *(base * m for m in (1, 2, 2, 4, 4, 4))]
+    multiples, sides = VGG[name.split("-")[0]]
+    channels = [3, *(base * m for m in multiples)]
     convolutions = sum(9 * a * b + 3 * b for a, b in pairwise(channels))
     hidden = 4 * base * 4 * 8 * base + 3 * 8 * base
     assert parameters([made]) == convolutions + hidden + 8 * base * 10 + 10
-    sides = (32, 32, 16, 16, 8, 4)  # of what every convolution gives, before its pooling
     products = sum(
         9 * a * b * side**2 for (a, b), side in zip(pairwise(channels), sides, strict=True)
     )
