@@ -50,6 +50,10 @@ Feedback = Literal["none", "later", "fixed"]
   values of the net's scores. The weights are buffers of the module's helpers: a checkpoint holds
   them, no step moves them.
 """
+Supervision = Literal["class", "pair", "none"]
+"""What of labels the losses that move the trunk are told: which class an image is of, or only which
+images are of one class, or nothing. The net's own classifier, and what shares its parameter group,
+is left aside: it learns the task."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Method(nn.Module):
         feedback: what the gradients of a module depend on beside the modules in the horizon.
         two_views: a step asks for a second augmentation of its images, so that the data set must
             have one.
+        supervision: what of labels the losses that move the trunk are told.
         graphable: a step has no host synchronisation and no branch on data.
         equals_backprop: with K = 1 it is end-to-end backpropagation, bit for bit.
     """
@@ -112,6 +117,7 @@ class Method(nn.Module):
     joint_only = False
     feedback: Feedback = "none"
     two_views = False
+    supervision: Supervision = "class"
     graphable = True
     equals_backprop = True
 

@@ -4,6 +4,7 @@ defaults."""
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -12,13 +13,13 @@ import torch
 import yaml
 
 import modulewise.methods
-from cases import CASES, IMAGES, ROWS, Row, rows
+from cases import CASES, CLASSES, IMAGES, ROWS, Row, a_batch, rows
 from modulewise.config.cell import Cell
 from modulewise.config.options import names, options_model
 from modulewise.config.resolve import Catalog
 from modulewise.engine import flops
 from modulewise.errors import InvalidInput, parse
-from modulewise.method import Batch, Feedback, Method
+from modulewise.method import Batch, Feedback, Method, Supervision
 from modulewise.methods import method_class
 
 RECIPES = Path(__file__).parents[2] / "config" / "recipes.yaml"
@@ -67,6 +68,9 @@ class TestClass:
     def test_feedback_is_one_of_three(self, method: str) -> None:
         assert method_class(method).feedback in get_args(Feedback)
 
+    def test_supervision_is_one_of_three(self, method: str) -> None:
+        assert method_class(method).supervision in get_args(Supervision)
+
     def test_the_signature_and_the_options_model_agree(self, method: str) -> None:
         parameters = inspect.signature(method_class(method).__init__).parameters.values()
         signature = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -92,6 +96,30 @@ def test_a_graphable_step_looks_at_no_value(row: Row) -> None:
     )
     for loss in ghost.losses(Batch(x, y, x, y, lambda: x)):
         loss.value.backward()
+
+
+@rows(lambda row: method_class(row.case.method).supervision != "class")
+def test_losses_that_move_the_trunk_see_no_more_of_labels_than_declared(row: Row) -> None:
+    """Classes that change their names, or all labels, change no such loss; that of the net's own
+    classifier is left aside."""
+    batch, pairs = a_batch(), method_class(row.case.method).supervision == "pair"
+    others = (batch.y + 1) % CLASSES if pairs else batch.y.flip(0)
+    assert not torch.equal(others, batch.y)
+    assert _of_the_trunk(row, batch) == _of_the_trunk(row, replace(batch, y=others))
+
+
+def _of_the_trunk(row: Row, batch: Batch) -> list[float]:
+    """Values of a step's losses that reach the trunk and not the classifier's group."""
+    method, found = row.build().train(), []
+    last = id(list(method.trunk.parameters())[-1])
+    own = [name for name, group in method.groups().items() if last in {id(p) for p in group}]
+    torch.manual_seed(0)
+    for loss in method.losses(batch):
+        if any(g.startswith("trunk") for g in loss.groups) and not set(own) & set(loss.groups):
+            found.append(loss.value.item())
+        loss.value.backward()
+    assert found
+    return found
 
 
 @rows(one_a_method=True)

@@ -14,7 +14,7 @@ from modulewise.config.steptimes import StepTimes
 from modulewise.config.study import Study
 from modulewise.config.sweep import Sweep
 from modulewise.config.trials import FOLDER, Trials, Tuned, digest, read, trials
-from modulewise.errors import choose, parse
+from modulewise.errors import InvalidInput, choose, parse
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Plan:
         out = []
         for name, config in self.sweep.studies.items():
             entries = {n: self.catalog.datasets[n] for n in config.options.get("targets") or ()}
-            for _, cell in self.reported:
-                if config.recipes is None or cell.recipe in config.recipes:
+            for grid, cell in self.reported:
+                if config.measures(grid, cell.recipe):
                     out.append(Study(name, config.options, cell, entries))
         return tuple(out)
 
@@ -118,13 +118,18 @@ def make_plan(
 
 
 def _check_studies(sweep: Sweep, catalog: Catalog, where: str) -> None:
-    """Refuse studies of recipes that the sweep does not have, or on unknown data sets."""
+    """Refuse studies of recipes or grids that the sweep does not have, or on unknown data sets."""
     recipes = dict.fromkeys(recipe for grid in sweep.grids for recipe in grid.recipes)
     for name, config in sweep.studies.items():
         here = f"{where}: studies.{name}"
         for recipe in config.recipes or ():
             if recipe not in recipes:
                 raise choose(recipe, recipes, "recipe of the sweep", f"{here}.recipes")
+        for grid in config.grids or ():
+            if grid >= len(sweep.grids):
+                raise InvalidInput(
+                    f"{here}.grids: {grid} of {len(sweep.grids)} grids; they count from 0"
+                )
         for dataset in config.options.get("targets") or ():
             if dataset not in catalog.datasets:
                 raise choose(dataset, catalog.datasets, "data set", f"{here}.options.targets")

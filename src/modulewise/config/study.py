@@ -7,13 +7,13 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from modulewise.config.cell import Cell
 from modulewise.config.dataset import Dataset
 from modulewise.config.options import OneOf, names, options_model
 from modulewise.config.schemas import SchemaOf
-from modulewise.config.types import Frozen
+from modulewise.config.types import NUMBER, Frozen
 from modulewise.errors import parse
 
 _OPTIONS = SchemaOf(tuple(options_model("studies", name) for name in names("studies")))
@@ -24,8 +24,16 @@ class StudyConfig(Frozen):
 
     recipes: list[str] | None = None
     """Recipes whose runs are measured; all of the sweep's if not given."""
+    grids: list[Annotated[int, Field(ge=0), NUMBER]] | None = None
+    """Numbers of the grids, from 0, whose runs are measured; all grids if not given."""
     options: Annotated[dict[str, Any], _OPTIONS] = {}
     """Options of the study that differ from their defaults."""
+
+    def measures(self, grid: int, recipe: str) -> bool:
+        """Whether runs of this grid and recipe are measured."""
+        return (self.grids is None or grid in self.grids) and (
+            self.recipes is None or recipe in self.recipes
+        )
 
 
 def _known_options(studies: dict[str, StudyConfig]) -> dict[str, StudyConfig]:

@@ -50,6 +50,7 @@ class LocalSimclr(Readout):
     """
 
     two_views = True
+    supervision = "none"
 
     def __init__(
         self, trunk: CutNetwork, *, temperature: Positive = 0.5, feature_dim: Count = 128

@@ -51,6 +51,8 @@ class Pairwise(LocalMethod):
             feature.
     """
 
+    supervision = "pair"
+
     def __init__(
         self,
         trunk: CutNetwork,
