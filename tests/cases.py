@@ -154,6 +154,11 @@ SOURCES: dict[str, dict[str, Any]] = {
 
 TASKS = ["classification"]
 
+STUDIES: dict[str, dict[str, Any]] = {
+    "probe": {"decay": 1e-3},
+}
+"""The smallest options that exercise every study; `targets` are made-up images by any name."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -237,6 +242,12 @@ def data_with(training: TrainConfig, seed: int = 0) -> Resident:
 def trainer_of(cell: Cell, folder: Path, **more: Any) -> Trainer:
     """The cell's trainer, on the CPU."""
     return Trainer(cell, data_of(cell), folder, torch.device("cpu"), **more)
+
+
+def finished(row: Row, folder: Path, **training: Any) -> Path:
+    """The folder of a finished run that kept its weights."""
+    trainer_of(row.cell(**training), folder, keep_weights=True).fit()
+    return folder
 
 
 @contextmanager

@@ -74,6 +74,11 @@ class Site:
         sweep = self.sweep.model_copy(update={"grids": [grid]})
         return Site(self.root, make_plan(sweep, self.catalog), self.metrics)
 
+    def studied(self, **studies: Any) -> Site:
+        """The same folder and catalog; the sweep has these studies."""
+        sweep = Sweep.model_validate(self.sweep.model_dump() | {"studies": studies})
+        return Site(self.root, make_plan(sweep, self.catalog), self.metrics)
+
     @property
     def runs(self) -> Path:
         return self.root / "runs"

@@ -96,6 +96,24 @@ def test_a_report_is_attached_and_sent_again_when_it_changes(
     )
 
 
+def test_pages_of_studies_go_with_their_report(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts"
+    page = tmp_path / "reports" / "studied" / "report.html"
+    (tmp_path / "runs").mkdir()
+    page.parent.mkdir(parents=True)
+    page.write_text("the report")
+    page.with_name("probe.html").write_text("the study")
+    page.with_name("mine.html").write_text("a user's own")
+    assert mirror.mirror(tmp_path / "runs", *store).reports == 1
+    client = mlflow.MlflowClient(store[0])
+    place = client.get_experiment_by_name("modulewise-reports").experiment_id
+    (run,) = client.search_runs([place], "tags.sweep = 'studied'")
+    sent = [file.path for file in client.list_artifacts(run.info.run_id, "report")]
+    assert sorted(sent) == ["report/probe.html", "report/report.html"]
+    found = client.download_artifacts(run.info.run_id, "report/probe.html", str(tmp_path))
+    assert Path(found).read_text() == "the study"
+
+
 def test_a_report_that_cannot_be_read_is_named_and_the_runs_go_on(
     tmp_path: Path, store: tuple[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:

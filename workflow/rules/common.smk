@@ -32,6 +32,10 @@ BY_PATH = {c.path: c for c in CELLS}
 RESULTS = [f"results/runs/{path}/result.json" for path in SPACE.instance_patterns]
 STUDIES = {f"results/runs/{study.path}": study for study in PLAN.studies}
 REPORT = f"results/reports/{SWEEP.sweep}/report.html"
+STUDY_PAGES = {
+    name: f"results/reports/{SWEEP.sweep}/{name}.html"
+    for name in ([] if PLAN.tuning else SWEEP.studies)
+}
 TRACKED = f"results/reports/{SWEEP.sweep}/tracked.txt"
 TUNED = f"results/tuned/{SWEEP.sweep}.json"
 DATASETS = sorted({c.dataset for c in CELLS} | {n for s in PLAN.studies for n in s.datasets})

@@ -10,20 +10,16 @@ rule report:
         [TUNED] if SWEEP.tune else [],
         sweep=SWEEP_FILE,
     output:
+        **{
+            f"study_{name}": report(page, category="Studies", labels={"sweep": SWEEP.sweep})
+            for name, page in STUDY_PAGES.items()
+        },
         page=report(
             REPORT,
             caption="../report/report.rst",
             category="Comparison",
             labels={"sweep": SWEEP.sweep},
         ),
-        **{
-            name: report(
-                f"results/reports/{SWEEP.sweep}/{name}.html",
-                category="Studies",
-                labels={"sweep": SWEEP.sweep},
-            )
-            for name in ([] if PLAN.tuning else SWEEP.studies)
-        },
         # Snakemake empties this folder before the rule runs again: everything in it is made anew.
         figures=report(
             directory(f"results/reports/{SWEEP.sweep}/figures"),

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from modulewise.config import references
 from modulewise.config.plan import Plan, load_plan
+from modulewise.errors import InvalidInput
 from modulewise.planning import estimate, timings
 from modulewise.runs import result
 
@@ -54,7 +55,7 @@ def check(
         f"sweep {plan.sweep.sweep}: {len(plan.cells)} cells, {len(done)} finished, "
         f"{len(built.distinct)} distinct configurations checked"
     )
-    _show(_axes(plan))
+    _show([*_axes(plan), *_studies(plan, runs)])
     finished = {c.path for c in done}
     left = [c for c in plan.cells if c.path not in finished]
     times = estimate.Times(
@@ -79,6 +80,32 @@ def _axes(plan: Plan) -> list[tuple[str, str]]:
     elif plan.sweep.tune:
         rows.append(("tuning", "done: these are the reported cells, as tuned"))
     return rows
+
+
+def _studies(plan: Plan, runs: Path) -> list[tuple[str, str]]:
+    """How many measurements there are, and how many are made.
+
+    Raises:
+        InvalidInput: a study refuses its options, or cannot be made of a run that is finished.
+    """
+    from modulewise import studies
+
+    for name, config in plan.sweep.studies.items():
+        studies.build(name, config.options, f"{plan.where}: studies.{name}")
+    left = [s for s in plan.studies if not (runs / s.path).exists()]
+    bare = {s.cell.path for s in left if result.exists(runs / s.cell.path)}
+    bare = {path for path in bare if not (runs / path / "weights.pt").exists()}
+    if bare:
+        raise InvalidInput(
+            f"{plan.where}: studies: {len(bare)} finished run{'s' if len(bare) > 1 else ''} kept "
+            f"no weights, such as {runs / min(bare)}; remove {result.FILE} there to train again"
+        )
+    made = Counter(s.name for s in plan.studies if s not in left)
+    counts = Counter(s.name for s in plan.studies)
+    texts = (
+        f"{name} ({n}{f', {made[name]} made' * (made[name] > 0)})" for name, n in counts.items()
+    )
+    return [("studies", ", ".join(texts))] if counts else []
 
 
 def _show(rows: list[tuple[str, str]]) -> None:

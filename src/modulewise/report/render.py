@@ -282,5 +282,8 @@ def _publish(out: Path, files: dict[str, bytes]) -> None:
             )
             if ours and f"{folder.name}/{path.name}" not in files:
                 path.unlink()
+    for name in names("studies"):
+        if (page := f"{name}.html") not in files:
+            (out / page).unlink(missing_ok=True)
     for name, content in sorted(files.items(), key=lambda f: f[0] == "report.html"):
         write_atomic(out / name, content)

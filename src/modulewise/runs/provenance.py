@@ -44,19 +44,24 @@ def source_hash(cell: Cell, package: Path = PACKAGE) -> str:
         cell: names the method, the network, the schedule, the task and the source of data.
         package: folder of the package's source.
     """
+    return _hash(package, (*_seen(cell, package), f"schedules/{cell.training.schedule}.py"))
+
+
+def study_hash(study: str, cell: Cell, package: Path = PACKAGE) -> str:
+    """Likewise of the files that decide what a study finds on a run of the cell: its own, and those
+    that the net's outputs depend on."""
+    return _hash(package, (*_seen(cell, package), f"studies/{study}.py"))
+
+
+def _seen(cell: Cell, package: Path) -> tuple[str, ...]:
+    """Files that the net's outputs depend on, once it has its weights."""
     named = {
         "methods": cell.method,
-        "schedules": cell.training.schedule,
         "tasks": cell.data.task,
         "data/sources": cell.data.source,
         "models": _family(package, cell.network),
     }
-    return _hash(package, tuple(f"{room}/{name}.py" for room, name in named.items()))
-
-
-def study_hash(study: str, cell: Cell, package: Path = PACKAGE) -> str:
-    """Likewise of the files that decide what a study finds on a run of the cell."""
-    return _hash(package, (f"studies/{study}.py", f"models/{_family(package, cell.network)}.py"))
+    return tuple(f"{room}/{name}.py" for room, name in named.items())
 
 
 @cache

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor, nn
@@ -157,17 +157,22 @@ def _result(folder: Path) -> Result:
 
 def _weights(folder: Path, cell: Cell) -> tuple[dict[str, Tensor], str]:
     path = folder / WEIGHTS
-    again = f"remove {folder / FILE} and train the cell again with --keep-weights"
+    again = (
+        f"remove {folder / FILE} and train again: a studied run keeps its weights, and so does "
+        f"modulewise train --keep-weights"
+    )
     try:
         raw = path.read_bytes()
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if Cell.model_validate_json(content["cell"]).id != cell.id:
-            raise InvalidInput(f"{path}: weights of another cell; {again}")
     except FileNotFoundError:
         raise InvalidInput(f"{folder}: no {WEIGHTS}; {again}") from None
-    except (pickle.UnpicklingError, BadZipFile, RuntimeError, KeyError, TypeError, EOFError):
+    try:
+        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        weights, made = content["method"], Cell.model_validate_json(content["cell"])
+    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError):
         raise InvalidInput(f"{path}: damaged; {again}") from None
-    return content["method"], hashlib.sha256(raw).hexdigest()[:12]
+    if made.id != cell.id:
+        raise InvalidInput(f"{path}: weights of another cell; {again}")
+    return weights, hashlib.sha256(raw).hexdigest()[:12]
 
 
 def _frozen(method: Method) -> Method:

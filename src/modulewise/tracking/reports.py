@@ -1,5 +1,5 @@
 """The sweeps' reports in MLflow: an experiment of their own, in it a run per sweep that holds the
-page as an artifact.
+page as an artifact, and the pages of its studies beside it.
 
 Apart from the data sets, so that charts show trainings only and a page is stored once, not once per
 run.
@@ -11,6 +11,7 @@ import hashlib
 import socket
 from pathlib import Path
 
+from modulewise.config.options import names
 from modulewise.tracking.store import (
     STORES_REMEMBERED,
     Store,
@@ -23,7 +24,8 @@ from modulewise.tracking.view import KEY, SCHEMA
 
 FILE = "report.html"
 EXPERIMENT = "modulewise-reports"
-ARTIFACT = f"report/{FILE}"
+FOLDER = "report"
+ARTIFACT = f"{FOLDER}/{FILE}"
 
 
 def send(store: Store, page: Path) -> bool:
@@ -35,13 +37,15 @@ def send(store: Store, page: Path) -> bool:
     """
     stat, pins = page.stat(), read_pins(page.parent)
     seen, at = [SCHEMA, stat.st_size, stat.st_mtime_ns], int(stat.st_mtime * 1000)
+    studies = [page.with_name(f"{name}.html") for name in names("studies")]
     pin = next((p for p in pins if p["run"] in store.runs), None)
     if pin and pin.get("seen") == seen:
         return False
     run = pin["run"] if pin else _find(store, page) or _create(store, page, at)
     others = [p for p in pins if p["run"] != run][: STORES_REMEMBERED - 1]
     keep_pins(page.parent, [{"run": run}, *others])
-    attach(store.client, run, ARTIFACT, page.read_bytes())
+    for one in [page, *(p for p in studies if p.exists())]:
+        attach(store.client, run, f"{FOLDER}/{one.name}", one.read_bytes())
     store.client.set_terminated(run, "FINISHED", at)
     keep_pins(page.parent, [{"run": run, "seen": seen}, *others])
     store.runs.add(run)
