@@ -15,6 +15,7 @@ from modulewise.config.options import names
 from modulewise.config.training import TrainConfig
 from modulewise.data import sources
 from modulewise.data.load import load
+from modulewise.errors import InvalidInput
 
 
 @pytest.fixture(params=SOURCES)
@@ -60,3 +61,23 @@ def test_data_give_batches_of_what_they_say(entry: Dataset) -> None:
         assert a.x.shape[1:] == data.image and torch.equal(a.x, b.x)
         assert torch.equal(data.batch(number).x, a.x)
     assert sum(len(y) for _, y in data.eval_batches("test")) == data.sizes.test
+
+
+def test_some_classes_are_kept(entry: Dataset) -> None:
+    kept = entry.model_copy(update={"labels": (1, 0)})
+    whole, some = sources.arrays(entry, Path()), sources.arrays(kept, Path())
+    for x, y, x_kept, y_kept in zip(*(a[i::2] for a in (whole, some) for i in (0, 1)), strict=True):
+        np.testing.assert_array_equal(x_kept, x[y < 2])
+        np.testing.assert_array_equal(y_kept, 1 - y[y < 2])
+    assert sources.sizes(kept, Path()) == (len(some[1]), len(some[3]))
+    image, classes = sources.shape_and_classes(kept, Path())
+    assert (image, classes) == (sources.shape_and_classes(entry, Path())[0], 2)
+    loaded = load(kept, Path())
+    assert loaded.task.outputs == 2 and loaded.sizes[::2] == (len(some[1]), len(some[3]))
+
+
+def test_a_class_that_is_not_there_cannot_be_kept(entry: Dataset) -> None:
+    kept = entry.model_copy(update={"labels": (0, 999)})
+    for ask in (sources.arrays, sources.shape_and_classes):
+        with pytest.raises(InvalidInput, match="labels: no class 999; valid: 0 to"):
+            ask(kept, Path())

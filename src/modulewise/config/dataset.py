@@ -29,6 +29,11 @@ class Dataset(Frozen):
     """Channels, height and width of an image; an npz file says it itself."""
     classes: Annotated[int, Field(ge=2, le=2**20), NUMBER] | None = None
     """Number of classes; counted from the labels of an npz file if not given."""
+    labels: (
+        Annotated[tuple[Annotated[int, Field(ge=0), NUMBER], ...], Field(min_length=2)] | None
+    ) = None
+    """Classes to keep, which become 0, 1, ... in this order; all if not given. `classes` is their
+    number before."""
     mean: tuple[Annotated[float, Field(allow_inf_nan=False), NUMBER], ...] | None = None
     """Mean per channel, in [0, 1]; of the training images if not given."""
     std: tuple[Positive, ...] | None = None
@@ -49,6 +54,8 @@ class Dataset(Frozen):
         needs = literal("data/sources", self.source, "NEEDS")
         if missing := [key for key in needs if getattr(self, key) is None]:
             raise ValueError(f"a {self.source} data set needs {', '.join(missing)}")
+        if self.labels and len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels: {list(self.labels)} names a class twice")
         return self
 
 

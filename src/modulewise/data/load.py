@@ -46,7 +46,11 @@ def resident(config: Dataset, root: Path, training: TrainConfig, seed: int) -> R
     )
     if train.y.dim() > 1 and (config.pad or config.flip):
         raise InvalidInput("pad and flip move images, not their maps; leave them out")
-    classes = config.classes or int(max(train.y.max(), test.y.max())) + 1
+    classes = (
+        len(config.labels)
+        if config.labels
+        else config.classes or int(max(train.y.max(), test.y.max())) + 1
+    )
     raw = b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
     digest = hashlib.sha256(raw).hexdigest()[:12]
     sources.check_fit(config, train.x.shape[1:])

@@ -9,11 +9,15 @@ A source's file holds
 
 and, where it applies,
 
+- `counts(config, root)`: number of training and of test images of every class, where they are
+  known without reading images;
 - `location(config, root)`: the file or folder that its images are read from;
 - `check(config)`: refuses an entry whose files are not there, without reading them;
 - `shape_and_classes(config)`: what entries need not say;
 - `load(config, root, training, seed)`: data of its own kind, in place of images that are all held
   on the device.
+
+An entry's `labels` are no affair of a source: it reads all classes, and here some are kept.
 """
 
 from __future__ import annotations
@@ -38,12 +42,20 @@ Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[
 
 
 def source(config: Dataset) -> ModuleType:
-    """The file of an entry's source."""
-    return importlib.import_module(f"{__name__}.{config.source}")
+    """The file of an entry's source.
+
+    Raises:
+        InvalidInput: the entry keeps some classes of data of their own kind.
+    """
+    file = importlib.import_module(f"{__name__}.{config.source}")
+    if config.labels and hasattr(file, "load"):
+        raise InvalidInput(f"labels: source {config.source} has all its classes; leave it out")
+    return file
 
 
 def arrays(config: Dataset, root: Path, download: bool = False) -> Arrays:
-    """Read a data set into memory; with `download`, fetch it first if its source can.
+    """Read a data set into memory, of its classes those that the entry keeps; with `download`,
+    fetch it first if its source can.
 
     Raises:
         InvalidInput: files are missing or damaged, or shapes do not fit.
@@ -64,13 +76,36 @@ def arrays(config: Dataset, root: Path, download: bool = False) -> Arrays:
         raise InvalidInput(
             f"{name}: images are {x_train.shape[1:]}, the entry says shape {config.shape}"
         )
-    if len(y_train) < 2:
-        raise InvalidInput(f"{name}: {len(y_train)} training images; at least 2 are needed")
+    if config.labels:
+        made = _keep(made, config.labels, classes, name)
+    if (n := len(made[1])) < 2:
+        raise InvalidInput(f"{name}: {n} training images; at least 2 are needed")
     return made
 
 
 def _classes(made: Arrays) -> int:
     return int(max((y.max() for y in (made[1], made[3]) if len(y)), default=0)) + 1
+
+
+def _keep(made: Arrays, labels: Sequence[int], classes: int, name: str) -> Arrays:
+    """Images of some classes, which become 0, 1, ...; in the order they were in."""
+    _check_labels(labels, classes)
+    if made[1].ndim > 1:
+        raise InvalidInput(f"{name}: labels keeps images by their class; these are maps of classes")
+    new = np.full(classes, -1)
+    new[list(labels)] = np.arange(len(labels))
+    out: list[NDArray] = []
+    for part, x, y in (("train", *made[:2]), ("test", *made[2:])):
+        if missing := [label for label in labels if label not in y]:
+            raise InvalidInput(f"{name}: y_{part} holds no image of class {missing[0]}")
+        kept = np.isin(y, labels)
+        out += [x[kept], new[y[kept]]]
+    return tuple(out)  # type: ignore[return-value]
+
+
+def _check_labels(labels: Sequence[int], classes: int) -> None:
+    if max(labels) >= classes:
+        raise InvalidInput(f"labels: no class {max(labels)}; valid: 0 to {classes - 1}")
 
 
 def shape_and_classes(config: Dataset, root: Path) -> tuple[tuple[int, int, int], int]:
@@ -85,10 +120,13 @@ def shape_and_classes(config: Dataset, root: Path) -> tuple[tuple[int, int, int]
     elif config.shape and config.classes:
         image, classes = config.shape, config.classes
     else:
-        made = arrays(config, root)
+        made = arrays(config.model_copy(update={"labels": None}), root)
         c, h, w = made[0].shape[1:]
         image, classes = (c, h, w), config.classes or _classes(made)
     check_fit(config, image)
+    if config.labels:
+        _check_labels(config.labels, classes)
+        classes = len(config.labels)
     return image, classes
 
 
@@ -98,7 +136,16 @@ def sizes(config: Dataset, root: Path) -> tuple[int, int]:
     Raises:
         InvalidInput: a file that must be read is missing or damaged.
     """
-    train, test = source(config).sizes(config, root)
+    file = source(config)
+    if config.labels and hasattr(file, "counts"):
+        train, test = (
+            sum(n[c] for c in config.labels if c < len(n)) for n in file.counts(config, root)
+        )
+    elif config.labels:
+        _, y_train, _, y_test = arrays(config, root)
+        train, test = len(y_train), len(y_test)
+    else:
+        train, test = file.sizes(config, root)
     return train, test
 
 

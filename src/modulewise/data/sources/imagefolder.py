@@ -45,6 +45,12 @@ def sizes(config: Dataset, root: Path) -> tuple[int, int]:
     return train, test
 
 
+def counts(config: Dataset, root: Path) -> list[list[int]]:
+    """Number of pictures in every class's folder."""
+    n = len(_classes(config))
+    return [[[c for _, c in files].count(k) for k in range(n)] for files in _pictures(config)]
+
+
 def location(config: Dataset, root: Path) -> Path:
     """The root of train/ and test/."""
     return user_path(config)
