@@ -32,6 +32,8 @@ recipes:
   backprop: {method: backprop, label: Backprop, modules: one}
   dgl: {method: dgl, label: "DGL & co_1", paper: "arXiv 1901.08164", note: "heads <ours>"}
   greedy: {method: greedy, label: Greedy}
+  floor: {method: forward_forward, label: Floor, experimental: true}
+  whole: {method: backprop, label: Whole, modules: one, experimental: true}
   large: {method: greedy, label: Large batches, training: large}
 """
 DATASETS = """

@@ -72,6 +72,10 @@ def _axes(plan: Plan) -> list[tuple[str, str]]:
     for axis in ("dataset", "network", "recipe", "modules", "seed"):
         counts = Counter(str(getattr(cell, axis)) for cell in plan.cells)
         rows.append((axis, ", ".join(f"{name} ({n})" for name, n in counts.items())))
+    known = plan.catalog.recipes.recipes
+    if apart := [r for r in dict.fromkeys(c.recipe for c in plan.cells) if known[r].experimental]:
+        said = "the report shows them in a section of their own"
+        rows.append(("experimental", f"{', '.join(apart)}: {said}"))
     if plan.tuning:
         after = (
             f"the {len(plan.reported)} reported cells are for the second run of the same command"

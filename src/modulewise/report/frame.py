@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,13 @@ class Frame:
     def primary(self) -> list[PrimaryMetric]:
         """The primary metrics of the sweep, one of each."""
         return list(dict.fromkeys(map(self.metric, self.runs["dataset"].unique())))
+
+    def of(self, recipes: Container[str | None]) -> Frame:
+        """The runs of some recipes alone."""
+        labels = {name: label for name, label in self.labels.items() if name in recipes}
+        runs = self.runs[self.runs["recipe"].isin(labels)] if len(self.runs) else self.runs
+        baseline = self.baseline if self.baseline in labels else None
+        return replace(self, runs=runs, labels=labels, baseline=baseline)
 
     def metric(self, dataset: str) -> PrimaryMetric:
         """The primary metric of a data set; test error as long as no run has named it."""
@@ -192,8 +199,10 @@ def _labels(catalog: Catalog, names: Iterable[str]) -> dict[str, str]:
 
 
 def _baseline(catalog: Catalog, names: Iterable[str]) -> str | None:
-    """The recipe that does not cut the network: `backprop` if there are several, else the first."""
-    uncut = [n for n in names if catalog.recipes.recipes[n].modules == "one"]
+    """The recipe that does not cut the network: `backprop` if there are several, else the first;
+    never an experimental one."""
+    known = catalog.recipes.recipes
+    uncut = [n for n in names if known[n].modules == "one" and not known[n].experimental]
     return "backprop" if "backprop" in uncut else next(iter(uncut), None)
 
 

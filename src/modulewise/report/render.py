@@ -42,6 +42,8 @@ OURS = (
     "across",
     "performance-profiles",
     "exhibit",
+    "experimental",
+    "experimental-published",
     "headline",
     "published",
     "runs",
@@ -73,8 +75,10 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
     """
     numbers = references.load(plan.catalog.recipes_file.with_name(references.FILE))
     frame = read(plan, runs)
-    rows = stats.headline(frame)
-    beside = published.compare(frame, rows, plan, numbers)
+    apart = {n for n in frame.labels if plan.catalog.recipes.recipes[n].experimental}
+    compared = frame.of(frame.labels.keys() - apart)
+    rows = stats.headline(compared)
+    beside = published.compare(compared, rows, plan, numbers)
     files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(named(frame.runs, frame.metric))}
     left = tables.unfinished(frame)
     _add(files, "unfinished", left, tables.to_plain(left))
@@ -87,9 +91,10 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
         "studies": list(study.pages(plan, frame, runs, env, made, files)),
         "facts": _facts(frame),
         "left": left,
-        "sections": list(_sections(frame, rows, beside, files)) if len(frame.done) else [],
-        "across": [_across(frame, metric, files) for metric in frame.primary],
-        "exhibit": _exhibit(plan.sweep, frame, rows, beside, numbers, files),
+        "sections": list(_sections(compared, rows, beside, files)) if len(compared.done) else [],
+        "across": [_across(compared, metric, files) for metric in compared.primary],
+        "exhibit": _exhibit(plan.sweep, compared, rows, beside, numbers, files),
+        "experimental": list(_experimental(plan, frame, apart, numbers, files)),
         "tuning": _tuning(plan, frame, files),
         "recipes": {name: plan.catalog.recipes.recipes[name] for name in frame.labels},
         "rerun": _rerun(plan, runs),
@@ -118,28 +123,65 @@ def _sections(
     frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, files: dict[str, bytes]
 ) -> Iterator[dict[str, Any]]:
     """What the page shows per data set and network; adds the files of its tables and figures."""
+    for number, (_, mine) in enumerate(rows.groupby(stats.SECTION, sort=False)):
+        shown = _tables(frame, mine, beside, ("headline", "published"), files)
+        yield shown | {"figures": list(gallery.of_section(frame, mine, number, files))}
+
+
+def _experimental(
+    plan: Plan,
+    frame: Frame,
+    apart: set[str],
+    numbers: list[references.Reference],
+    files: dict[str, bytes],
+) -> Iterator[dict[str, Any]]:
+    """What the page shows of experimental recipes per data set and network, under the baseline that
+    their gaps refer to; adds the files of the tables.
+
+    Args:
+        plan: the sweep.
+        frame: all of its runs.
+        apart: the experimental recipes.
+        numbers: the published ones, which have verdicts in a family of their own.
+        files: path in the report's folder -> content.
+    """
+    tried = frame.of([*apart, frame.baseline])
+    if not len(frame.of(apart).done):
+        return
+    rows = stats.headline(tried)
+    beside = published.compare(tried, rows[~rows["is_baseline"]], plan, numbers)
+    for _, mine in rows.groupby(stats.SECTION, sort=False):
+        if not mine["is_baseline"].all():
+            yield _tables(tried, mine, beside, ("experimental", "experimental-published"), files)
+
+
+def _tables(
+    frame: Frame,
+    mine: pd.DataFrame,
+    beside: pd.DataFrame,
+    stems: tuple[str, str],
+    files: dict[str, bytes],
+) -> dict[str, Any]:
+    """The headline table of one data set and network, and the one beside published numbers if there
+    are any; adds their files, whose names begin with `stems`."""
+    dataset, network = mine["dataset"].iloc[0], mine["network"].iloc[0]
+    name, metric = f"{dataset}_{network}", frame.metric(dataset)
     baseline = frame.labels[frame.baseline] if frame.baseline else "baseline"
-    for number, ((dataset, network), mine) in enumerate(rows.groupby(stats.SECTION, sort=False)):
-        name = f"{dataset}_{network}"
-        metric = frame.metric(str(dataset))
-        table = tables.headline(mine, baseline, metric)
-        _add(files, f"headline_{name}", table, named(mine, frame.metric))
-        theirs = (
-            beside[(beside[stats.SECTION] == [dataset, network]).all(axis=1)]
-            if len(beside)
-            else beside
-        )
-        compared = published.show(theirs, metric) if len(theirs) else None
-        if compared:
-            _add(files, f"published_{name}", compared, named(theirs, frame.metric))
-        yield {
-            "dataset": dataset,
-            "network": network,
-            "id": name,
-            "table": table,
-            "published": compared,
-            "figures": list(gallery.of_section(frame, mine, number, files)),
-        }
+    table = tables.headline(mine, baseline, metric)
+    _add(files, f"{stems[0]}_{name}", table, named(mine, frame.metric))
+    theirs = beside
+    if len(beside):
+        theirs = beside[(beside[stats.SECTION] == [dataset, network]).all(axis=1)]
+    compared = published.show(theirs, metric) if len(theirs) else None
+    if compared:
+        _add(files, f"{stems[1]}_{name}", compared, named(theirs, frame.metric))
+    return {
+        "dataset": dataset,
+        "network": network,
+        "id": name,
+        "table": table,
+        "published": compared,
+    }
 
 
 def _exhibit(
@@ -151,7 +193,7 @@ def _exhibit(
     files: dict[str, bytes],
 ) -> dict[str, Any] | None:
     """The published table that the sweep is laid out as; adds the files."""
-    if sweep.exhibit is None:
+    if sweep.exhibit is None or rows.empty:
         return None
     found = exhibit.numbers(sweep.exhibit, frame, rows, beside, published_)
     table = exhibit.show(sweep.exhibit, found, frame)
