@@ -20,7 +20,12 @@ def learning_rate(training: TrainConfig, epoch: int, epochs: int) -> float:
     Cosine: c(e) = lr0 / 2 (1 + cos(pi e / E)), so that the last epoch's is exactly zero. During
     warm-up (e <= w): c(e) (e - 1) / w + lr_w (w + 1 - e) / w. A budget shorter than twice the
     warm-up warms up for a tenth of its epochs; a single epoch, which the cosine would train at
-    zero, runs at lr0.
+    zero, runs at lr0. Step: lr0 f^n after n of the milestones, m of them being at epoch m E.
+
+    Args:
+        training: the settings of the phase.
+        epoch: of the phase.
+        epochs: E, of the phase.
 
     Example:
         >>> [round(learning_rate(TrainConfig(), e, 160), 3) for e in (1, 2, 10, 11, 160)]
@@ -29,7 +34,9 @@ def learning_rate(training: TrainConfig, epoch: int, epochs: int) -> float:
     if training.lr_schedule == "cosine" and epochs > 1:
         rate = 0.5 * training.lr * (1 + math.cos(math.pi * epoch / epochs))
     elif training.lr_schedule == "step":
-        rate = training.lr * 0.1 ** ((epoch >= epochs / 2) + (epoch >= 3 * epochs / 4))
+        # To a millionth of an epoch: 0.07 x 100 is a little more than 7.
+        passed = sum(epoch >= round(m * epochs, 6) for m in training.lr_milestones)
+        rate = training.lr * training.lr_factor**passed
     else:
         rate = training.lr
     w = training.warmup_epochs if epochs >= 2 * training.warmup_epochs else epochs // 10
@@ -39,11 +46,11 @@ def learning_rate(training: TrainConfig, epoch: int, epochs: int) -> float:
 
 
 class ModuleOptimizers:
-    """SGD or AdamW over the groups of each module: modules step together or on their own.
+    """SGD, Adam or AdamW over the groups of each module: modules step together or on their own.
 
     Args:
         method: whose groups are optimised.
-        training: the cell's settings.
+        training: the settings of the phase.
         modules: that learn; all K if not given.
 
     Raises:
@@ -107,4 +114,5 @@ def _optimizer(parameters: list[nn.Parameter], training: TrainConfig) -> torch.o
             training.weight_decay,
             training.nesterov,
         )
-    return torch.optim.AdamW(parameters, training.lr, weight_decay=training.weight_decay)
+    kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, training.lr, weight_decay=training.weight_decay)

@@ -53,6 +53,8 @@ OTHER: dict[str, Any] = {
     "weight_decay": 0.0,
     "schedule": "sequential",
     "lr_schedule": "step",
+    "lr_milestones": (0.5,),
+    "lr_factor": 0.2,
     "warmup_epochs": 1,
     "warmup_lr": 0.5,
     "precision": "bf16",
@@ -60,9 +62,11 @@ OTHER: dict[str, Any] = {
     "channels_last": True,
     "deterministic": True,
     "asynchronous": {"buffer": 2},
+    "sequential": {"epochs": "each"},
 }
 NEEDS: dict[str, dict[str, Any]] = {
     "asynchronous": {"schedule": "asynchronous"},
+    "sequential": {"schedule": "sequential"},
     "step_seconds": {"seconds": 5.0},
 }
 """Settings that another one has a meaning with only."""
@@ -93,6 +97,18 @@ def test_every_setting_of_the_asynchronous_schedule_changes_the_id(change: dict[
     assert len(ids) == 3
     plain = make(training={"schedule": "asynchronous", "asynchronous": change})
     assert Cell.model_validate_json(plain.to_json()) == plain
+
+
+@pytest.mark.parametrize(
+    "change", [{"growth": 3}, {"last": {"epochs": 3}}, {"last": {"optimizer": "adam"}}], ids=str
+)
+def test_every_setting_of_the_sequential_schedule_changes_the_id(change: dict[str, Any]) -> None:
+    made = [
+        make(training={"schedule": "sequential", "sequential": {"epochs": "each"} | options})
+        for options in ({}, {"last": {"lr": 0.25}}, change)
+    ]
+    assert len({cell.id for cell in made}) == 3
+    assert Cell.model_validate_json(made[2].to_json()) == made[2]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +223,7 @@ def test_explicit_cuts_are_one_fewer_than_modules(cuts: tuple[str, ...]) -> None
         ({"epochs": 0}, "epochs.*greater than or equal to 1, got 0"),
         ({"lr": float("inf")}, "lr"),
         ({"precision": "fp16"}, "'fp32' or 'bf16'"),
-        ({"learning_rate": 1}, "unknown key 'learning_rate'; .*valid: .*lr, lr_schedule"),
+        ({"learning_rate": 1}, "unknown key 'learning_rate'; .*valid: .*lr, lr_factor"),
     ],
 )
 def test_wrong_training_settings_are_refused_in_one_line(

@@ -60,3 +60,40 @@ def test_constant() -> None:
     assert [learning_rate(training, e, 6) for e in range(1, 7)] == pytest.approx(
         [0.1, 0.2, 0.3, 0.3, 0.3, 0.3]
     )
+
+
+def steps(epochs: int, factor: float, *milestones: float) -> list[float]:
+    """Rates of a step schedule from 1."""
+    training = TrainConfig(
+        lr=1.0, lr_schedule="step", warmup_epochs=0, lr_milestones=milestones, lr_factor=factor
+    )
+    return [learning_rate(training, e, epochs) for e in range(1, epochs + 1)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "factor", "falls"),
+    [
+        (50, 0.2, [15, 30, 45]),
+        (400, 0.25, [200, 300, 350, 375]),
+        (350, 0.1, [200, 300]),
+        (100, 0.5, [7, 14, 29, 57, 58]),
+        (10, 0.1, []),
+    ],
+)
+def test_a_step_schedule_falls_at_each_of_its_milestones(
+    epochs: int, factor: float, falls: list[int]
+) -> None:
+    """Also where a fraction of the epochs is not the whole number that was meant by a rounding
+    error, such as 0.07 x 100."""
+    expected = [factor ** sum(e >= at for at in falls) for e in range(1, epochs + 1)]
+    assert steps(epochs, factor, *(at / epochs for at in falls)) == pytest.approx(expected)
+
+
+@given(st.integers(1, 10_000))
+def test_the_default_milestones_are_a_half_and_three_quarters(epochs: int) -> None:
+    for e in {1, epochs // 2, epochs // 2 + 1, 3 * epochs // 4, 3 * epochs // 4 + 1, epochs}:
+        if e:
+            rate = learning_rate(
+                TrainConfig(lr=1.0, lr_schedule="step", warmup_epochs=0), e, epochs
+            )
+            assert rate == 0.1 ** ((2 * e >= epochs) + (4 * e >= 3 * epochs))

@@ -79,6 +79,23 @@ def test_adamw() -> None:
         torch.testing.assert_close(pair.a.detach(), p, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_takes_weight_decay_as_part_of_the_gradient(decay: float) -> None:
+    pair = Pair()
+    p = pair.a.detach().clone()
+    m, v = torch.zeros_like(p), torch.zeros_like(p)
+    optimiser = ModuleOptimizers(
+        pair, TrainConfig(optimizer="adam", lr=0.01, weight_decay=decay, warmup_epochs=0)
+    )
+    for t in range(4):
+        pair.a.grad = gradient(pair.a, t)
+        optimiser.step()
+        g = gradient(p, t) + decay * p
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        p = p - 0.01 * (m / (1 - 0.9 ** (t + 1))) / (torch.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8)
+        torch.testing.assert_close(pair.a.detach(), p, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_stepping_a_module_is_a_separate_optimiser_on_it(kind: str) -> None:
     training = SGD.model_copy(update={"optimizer": kind})

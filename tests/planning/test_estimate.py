@@ -188,6 +188,34 @@ def test_the_estimate_is_linear_between_the_ends(
 
 
 @pytest.mark.parametrize(
+    ("options", "epochs"),
+    [
+        ({}, [2, 2]),
+        ({"epochs": "each"}, [4, 4]),
+        ({"epochs": "each", "growth": 3}, [4, 7]),
+        ({"last": {"epochs": 9, "optimizer": "adam"}}, [4, 9]),
+    ],
+    ids=str,
+)
+def test_phases_cost_what_they_train(
+    options: dict[str, Any], epochs: list[int], tmp_path: Path
+) -> None:
+    """Of two equal modules the first phase trains one, a half of a joint step; the second runs
+    another forward, a sixth more."""
+    _, cells = sweep(tmp_path, TRAINING | {"schedule": "sequential", "sequential": options})
+    built = preflight.Preflight(load_plan(tmp_path / "s.yaml", ROOT), tmp_path)
+    joint = flops.step_flops(
+        preflight.build(cells[0], (3, 16, 16), 4, {}), (3, 16, 16), TRAINING["batch_size"]
+    )
+    steps = 512 * (epochs[0] / 2 + epochs[1] * (1 / 2 + 1 / 6))
+    assert built.flops(cells[0]) == pytest.approx(joint * (steps + sum(epochs) * 128 / 3))
+    assert built.epochs(cells[0]) == sum(epochs)
+    weights, checkpoint = built.state_bytes(cells[0])
+    moments = 2 if "last" in options else 1
+    assert checkpoint == pytest.approx((1 + moments) * weights, rel=0.02)
+
+
+@pytest.mark.parametrize(
     ("limits", "message"),
     [
         (

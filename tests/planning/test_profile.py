@@ -100,11 +100,35 @@ def test_a_step_takes_what_it_takes(tmp_path: Path) -> None:
         ({"flops": 1.0}, 1),
         ({"seconds": 1e-9}, 1),
         ({"schedule": "sequential", "epochs": 7}, 7),
+        ({"schedule": "sequential", "epochs": 2, "sequential": {"epochs": "each"}}, 6),
     ],
 )
 def test_every_budget_comes_to_epochs(training: dict[str, Any], epochs: int) -> None:
     cell = Row(GREEDY, "resnet8").cell(**training)
     assert profile.measure(cell, profile.images(cell, Path("unused")), CPU).epochs == epochs
+
+
+def test_another_budget_weighs_the_phases_anew() -> None:
+    """Two and three epochs, and one of the last phase, at 1, 2 and 4 seconds a step; then with
+    eight more each of the first two."""
+    few, many = (
+        Row(GREEDY, "mlp3x8").cell(
+            schedule="sequential",
+            epochs=n,
+            sequential={"epochs": "each", "growth": 1, "last": {"epochs": 1}},
+        )
+        for n in (2, 10)
+    )
+    assert few.steps == many.steps
+    images = profile.images(few, Path("unused"))
+    known = profile.RunProfile(6, [1.0, 2.0, 4.0], 2.0, 12.0, 0.5, 72.0, 3.0, 99)
+    found = profile.other_budget(known, many, images, CPU)
+    step = (10 * 1 + 11 * 2 + 1 * 4) / 22
+    assert found.epochs == 22
+    assert found.step_seconds == pytest.approx(step)
+    assert found.train_seconds == pytest.approx(22 * 6 * step)  # six steps an epoch
+    assert profile.other_budget(known, few, images, CPU) == known
+    assert profile.from_json(profile.as_json(found)).phase_seconds == found.phase_seconds
 
 
 def test_images_are_as_many_as_the_cell_trains_on() -> None:
@@ -197,7 +221,7 @@ def test_too_little_memory_is_a_finding(
     def short(cell: Any, *_: Any) -> Any:
         if cell.recipe == "dgl":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
-        return profile.RunProfile(4, 0.1, 1.0, 1.0, 3592.0, 4.0, None)
+        return profile.RunProfile(4, [0.1], 0.1, 1.0, 1.0, 3592.0, 4.0, None)
 
     monkeypatch.setattr(profile, "measure", short)
     code, said = run(tmp_path, capsys, monkeypatch)
@@ -211,7 +235,9 @@ def test_above_the_limit_it_stops_and_keeps_what_it_measured(
 ) -> None:
     sweep(tmp_path, limits={"gpu_hours": 5.5})
     monkeypatch.setattr(
-        profile, "measure", lambda *_: profile.RunProfile(4, 0.1, 1.0, 1.0, 3592.0, 4.0, None)
+        profile,
+        "measure",
+        lambda *_: profile.RunProfile(4, [0.1], 0.1, 1.0, 1.0, 3592.0, 4.0, None),
     )
     code, said = run(tmp_path, capsys, monkeypatch)
     assert (

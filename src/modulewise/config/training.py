@@ -7,14 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from modulewise.config.options import OneOf, names, options_model
-from modulewise.config.types import NUMBER, Frozen, NonNegative, Positive
+from modulewise.config.types import (
+    NUMBER,
+    Epochs,
+    Fraction,
+    Frozen,
+    Momentum,
+    NonNegative,
+    Optimizer,
+    Positive,
+    Rates,
+    Warmup,
+)
 
 
 class Settings(Frozen):
     """Optimiser, schedule, budget and numerics of a run; the defaults are InfoPro's CIFAR-10 recipe
     (arXiv 2101.10832)."""
 
-    epochs: Annotated[int, Field(ge=1, le=10**9), NUMBER] = 160
+    epochs: Epochs = 160
     """Budget in epochs."""
     flops: Positive | None = None
     """Budget in training FLOPs, helpers counted; takes the place of `epochs`."""
@@ -28,24 +39,29 @@ class Settings(Frozen):
     train_images: Annotated[int, Field(ge=2), NUMBER] | None = None
     """Number of training images, drawn per seed with equal shares per class; all of them if not
     given."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     """Optimiser of every module."""
     lr: NonNegative = 0.8
     """Learning rate at its highest."""
-    momentum: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.9
+    momentum: Momentum = 0.9
     """Momentum, of `sgd`."""
     nesterov: bool = True
     """Nesterov momentum, of `sgd`."""
     weight_decay: NonNegative = 1e-4
-    """Weight decay of all parameters."""
+    """Weight decay of all parameters: part of the gradient in `sgd` and `adam`, apart from it in
+    `adamw`."""
     schedule: Annotated[str, OneOf(names("schedules"), "schedule")] = "joint"
     """Schedule, a file of `modulewise/schedules`: `joint`, all modules on every batch;
-    `sequential`, one after the other, the epochs shared out among them; `asynchronous`, each at its
-    own pace. A schedule with options has them under its name."""
-    lr_schedule: Literal["cosine", "step", "constant"] = "cosine"
-    """Shape of the learning rate over epochs: `cosine` to zero, `step` (x0.1 at 1/2 and 3/4 of the
-    epochs) or `constant`; each after the warm-up."""
-    warmup_epochs: Annotated[int, Field(ge=0, le=10**9), NUMBER] = 10
+    `sequential`, one after the other, a phase each; `asynchronous`, each at its own pace. A
+    schedule with options has them under its name."""
+    lr_schedule: Rates = "cosine"
+    """Shape of the learning rate over epochs: `cosine` to zero, `step` (times `lr_factor` at every
+    one of `lr_milestones`) or `constant`; each after the warm-up."""
+    lr_milestones: tuple[Fraction, ...] = (0.5, 0.75)
+    """Milestones of `step`, in parts of the epochs: from epoch m x epochs on, counted from 1."""
+    lr_factor: Positive = 0.1
+    """Factor of `step`."""
+    warmup_epochs: Warmup = 10
     """Number of warm-up epochs."""
     warmup_lr: NonNegative = 0.01
     """Learning rate of the first warm-up epoch."""

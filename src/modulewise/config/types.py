@@ -31,6 +31,39 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER]
 Fraction = Annotated[float, Field(ge=0, le=1), NUMBER]
 Count = Annotated[int, Field(ge=1, le=2**20), NUMBER]
+Whole = Annotated[int, Field(ge=0, le=2**20), NUMBER]
+"""A number of something that there may be none of."""
+Epochs = Annotated[int, Field(ge=1, le=10**9), NUMBER]
+Momentum = Annotated[float, Field(ge=0, lt=1), NUMBER]
+Warmup = Annotated[int, Field(ge=0, le=10**9), NUMBER]
+"""A number of warm-up epochs."""
+Optimizer = Literal["sgd", "adam", "adamw"]
+Rates = Literal["cosine", "step", "constant"]
+"""Shape of the learning rate over epochs."""
+
+
+class PhaseSettings(Frozen):
+    """Training settings of one phase of a schedule that differ from the cell's; `null` is the
+    cell's."""
+
+    epochs: Epochs | None = None
+    """Number of epochs of the phase, whatever the budget."""
+    optimizer: Optimizer | None = None
+    """Optimiser of every module that learns."""
+    lr: NonNegative | None = None
+    """Learning rate at its highest."""
+    momentum: Momentum | None = None
+    """Momentum, of `sgd`."""
+    nesterov: bool | None = None
+    """Nesterov momentum, of `sgd`."""
+    weight_decay: NonNegative | None = None
+    """Weight decay of all parameters."""
+    lr_schedule: Rates | None = None
+    """Shape of the learning rate over the phase's epochs."""
+    warmup_epochs: Warmup | None = None
+    """Number of warm-up epochs."""
+
+
 Seed = Annotated[int, Field(ge=0, lt=2**63), NUMBER]
 Side = Annotated[int, Field(ge=1, le=2**14), NUMBER]
 """Channels, height or width of an image."""

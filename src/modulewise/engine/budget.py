@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
+
 from modulewise.config.training import TrainConfig
-from modulewise.engine.flops import Flops
+from modulewise.engine.flops import Flops, mean
 from modulewise.schedules import Schedule
+
+MOST = 10**9
 
 
 def epochs(
     training: TrainConfig,
     schedule: Schedule,
-    flops: Flops,
+    flops: Sequence[Flops],
     seen: int,
     steps: int,
     step_seconds: float | None = None,
 ) -> int:
-    """Number of epochs the budget resolves to, at least one a phase.
+    """Number of epochs, at least one, that the budget gives the schedule to make phases of.
 
     Args:
         training: holds the budget: epochs, FLOPs or seconds.
-        schedule: shares the epochs out among its phases.
-        flops: of a training image.
+        schedule: has the phases.
+        flops: of a training image, in each phase.
         seen: number of images in an epoch.
         steps: number of joint steps in an epoch.
         step_seconds: of a joint step, which a budget in seconds needs unless the settings say it.
     """
-    n, step = training.epochs, training.step_seconds or step_seconds
+    step = training.step_seconds or step_seconds
     if training.flops:
-        n = max(1, int(training.flops / (seen * (flops.trunk + flops.helpers))))
-    elif training.seconds and step:
-        n = max(1, int(training.seconds / (steps * step)))
-    return sum(schedule.phases(n))
+        return _paid(training.flops, schedule, flops, seen)
+    if training.seconds and step:
+        return max(1, int(training.seconds / (steps * step)))
+    return training.epochs
+
+
+def _paid(budget: float, schedule: Schedule, flops: Sequence[Flops], seen: int) -> int:
+    """Epochs that so many FLOPs pay for. Where phases share them out evenly an epoch costs their
+    mean; elsewhere it is the most epochs whose phases together cost no more."""
+    one = mean(flops, [1] * len(flops))
+    n = max(1, int(budget / (seen * (one.trunk + one.helpers))))
+    lengths = [phase.epochs for phase in schedule.phases(n)]
+    if sum(lengths) == n and max(lengths) - min(lengths) <= 1:
+        return n
+
+    def cost(n: int) -> float:
+        each = zip(flops, schedule.phases(n), strict=True)
+        return seen * sum((f.trunk + f.helpers) * phase.epochs for f, phase in each)
+
+    return max(1, bisect_right(range(1, MOST), budget, key=cost))

@@ -16,8 +16,7 @@ from modulewise.method import Batch, Loss, Method
 
 @dataclass(frozen=True)
 class Flops:
-    """Per image, forward and backward, a multiply-accumulate counting two; under a schedule of
-    phases, their mean."""
+    """Per image, forward and backward, a multiply-accumulate counting two."""
 
     trunk: float
     """Of the K isolated modules alone."""
@@ -27,25 +26,28 @@ class Flops:
     """Multiply-accumulates of the deployed net for one image."""
 
 
-def flops(
-    method: Method, image: tuple[int, ...], batch_size: int, phases: Sequence[range] | None = None
-) -> Flops:
+def flops(method: Method, image: tuple[int, ...], batch_size: int) -> Flops:
+    """Operations of joint training; as `by_phase`."""
+    return by_phase(method, image, batch_size, [range(method.k)])[0]
+
+
+def by_phase(
+    method: Method, image: tuple[int, ...], batch_size: int, phases: Sequence[range]
+) -> list[Flops]:
     """Count the operations of training and of inference, on a copy without data (torch's counter:
-    convolutions, matrix products).
+    convolutions, matrix products), for every phase of a schedule.
 
     Args:
         method: the method.
         image: shape of one image (C, H, W).
         batch_size: images in a step; contrastive losses grow with it.
-        phases: which modules learn in each phase of the schedule; all of them in one phase if not
-            given.
+        phases: which modules learn in each phase.
     """
     ghost = copy.deepcopy(method).to("meta")
     x = torch.empty(batch_size, *image, device="meta")
     y = method.task.placeholder(batch_size, image, "meta")
     batch = Batch(x, y, x, y, lambda: x)
-    total = own = 0
-    phases = phases or [range(method.k)]
+    counted = []
     for trained in phases:
         with _counting() as step:
             for loss in _losses(ghost, batch, trained):
@@ -58,12 +60,30 @@ def flops(
                 if k in trained:
                     h.sum().backward()
                 h = h.detach()
-        total, own = total + step.get_total_flops(), own + trunk.get_total_flops()
+        counted.append((step.get_total_flops(), trunk.get_total_flops()))
     ghost.eval()
     with _counting() as inference, torch.no_grad():
         ghost.predict(x[:1])
-    images = batch_size * len(phases)
-    return Flops(own / images, max(0, total - own) / images, inference.get_total_flops() / 2)
+    macs = inference.get_total_flops() / 2
+    return [
+        Flops(own / batch_size, max(0, total - own) / batch_size, macs) for total, own in counted
+    ]
+
+
+def mean(phases: Sequence[Flops], epochs: Sequence[int]) -> Flops:
+    """Operations per image of a run of several phases.
+
+    Args:
+        phases: operations of each.
+        epochs: of each; if there are none at all, phases count alike.
+    """
+    weights = epochs if any(epochs) else [1] * len(phases)
+    each = list(zip(phases, weights, strict=True))
+    return Flops(
+        sum(f.trunk * n for f, n in each) / sum(weights),
+        sum(f.helpers * n for f, n in each) / sum(weights),
+        phases[0].inference_macs,
+    )
 
 
 def module_flops(method: Method, image: tuple[int, ...]) -> list[float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -10,7 +12,7 @@ class Progress:
     """Counts and clocks of a run, from its beginning over all starts."""
 
     epochs: int = 0
-    """Number of epochs the budget resolved to; 0 until it is known."""
+    """Number of epochs of the whole run; 0 until the budget is resolved."""
     epoch: int = 1
     """Number of the current epoch, from 1."""
     step: int = 0
@@ -27,6 +29,23 @@ class Progress:
     """Seconds of every finished epoch's steps."""
     exclusive: bool = True
     """Whether nobody else held or wanted the device."""
+
+    budget: int = 0
+    """Number of epochs the budget resolved to, which the schedule made its phases of."""
+
+    def __post_init__(self) -> None:
+        """In checkpoints from before it was kept the budget was the whole run."""
+        self.budget = self.budget or self.epochs
+
+    def by_phase(self, lengths: Sequence[int]) -> list[int]:
+        """Number of finished epochs of every phase, of so many epochs each.
+
+        Example:
+            >>> Progress(history=[{}] * 5).by_phase([3, 3, 3])
+            [3, 2, 0]
+        """
+        done, starts = len(self.history), itertools.accumulate(lengths, initial=0)
+        return [min(max(0, done - at), n) for at, n in zip(starts, lengths, strict=False)]
 
     @property
     def had_its_core(self) -> bool:

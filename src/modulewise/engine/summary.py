@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 
 import torch
 
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data
-from modulewise.engine.flops import Flops, module_flops, parameters
+from modulewise.engine.flops import Flops, mean, module_flops, parameters
 from modulewise.engine.progress import Progress
 from modulewise.method import Method
 from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result, Status
@@ -66,7 +67,7 @@ def cost_of(
     method: Method,
     schedule: Schedule,
     data: Data,
-    flops: Flops,
+    flops: Sequence[Flops],
     progress: Progress,
     peak: int,
     on: torch.device,
@@ -77,7 +78,7 @@ def cost_of(
         method: that was trained.
         schedule: it was trained under, after the last step.
         data: it was trained on.
-        flops: of a training image.
+        flops: of a training image, in each phase.
         progress: after the last step.
         peak: bytes of memory, 0 if not measured.
         on: the device.
@@ -85,7 +86,8 @@ def cost_of(
     epoch = statistics.median(progress.times) if progress.times else None
     images = data.seen * len(progress.history)
     extra = schedule.extra_flops(module_flops(method, data.image)) if images else 0.0
-    helpers = flops.helpers + (extra / images if images else 0.0)
+    made = mean(flops, progress.by_phase([p.epochs for p in schedule.phases(progress.budget)]))
+    helpers = made.helpers + (extra / images if images else 0.0)
     total = parameters([method])
     return Cost(
         peak_memory_bytes=peak or None,
@@ -96,11 +98,11 @@ def cost_of(
         epoch_seconds=epoch,
         train_seconds=progress.seconds,
         samples_per_second=data.seen / epoch if epoch else None,
-        train_flops=(flops.trunk + helpers) * images,
-        trunk_flops=flops.trunk,
+        train_flops=(made.trunk + helpers) * images,
+        trunk_flops=made.trunk,
         helper_flops=helpers,
         parameters=total,
         helper_parameters=total - parameters([method.trunk]),
         inference_parameters=parameters(method.deployed()),
-        inference_macs=flops.inference_macs,
+        inference_macs=made.inference_macs,
     )

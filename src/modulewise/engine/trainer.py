@@ -26,6 +26,7 @@ from modulewise.data.base import Data, Part
 from modulewise.engine import budget, checkpoint, device, flops
 from modulewise.engine.build import build
 from modulewise.engine.evaluate import evaluate, test_metrics
+from modulewise.engine.losses import Losses
 from modulewise.engine.memory import MemoryProbe
 from modulewise.engine.origin import origin_of, start_event
 from modulewise.engine.progress import Progress
@@ -37,7 +38,7 @@ from modulewise.optim import ModuleOptimizers, learning_rate
 from modulewise.rng import fork, seed_of
 from modulewise.runs.record import Record
 from modulewise.runs.result import Result, Status
-from modulewise.schedules import Precision
+from modulewise.schedules import Phase, Precision
 from modulewise.units import duration
 
 log = logging.getLogger(__name__)
@@ -96,13 +97,13 @@ class Trainer:
         )
         phases = [self.schedule.trained(i) for i in range(len(self.schedule.phases(1)))]
         batch = min(self.training.batch_size, data.sizes.train)
-        self.flops = flops.flops(self.method, data.image, batch, phases)
+        self.flops = flops.by_phase(self.method, data.image, batch, phases)
         bf16 = self.training.precision == "bf16"
         self.precision: Precision = (
             partial(torch.autocast, on.type, torch.bfloat16) if bf16 else nullcontext
         )
         self.progress, self.memory = Progress(), MemoryProbe(on)
-        self.sums: dict[str, tuple[Tensor, int]] = {}
+        self.losses = Losses()
         self.phase = -1
         self.last_save = time.monotonic()
 
@@ -126,9 +127,8 @@ class Trainer:
                     )
                 self.progress.exclusive &= self.alone()
                 with closing(Record(self.folder)) as self.record:
-                    self.record.write(
-                        "start", **start_event(self.cell, self.metric, self.device, self.progress)
-                    )
+                    start = start_event(self.cell, self.metric, self.device, self.progress)
+                    self.record.write("start", **start)
                     ended = ended or _within_memory(self._train) or ("done", None)
             self.progress.exclusive &= self.alone()
             shared = self.device.type == "cuda" and not self.progress.exclusive
@@ -140,17 +140,20 @@ class Trainer:
             return self._finish(*ended)
 
     def prepare(self) -> None:
-        """Bring weights and data to the device, and the run to where its checkpoint stands."""
+        """Bring weights and data to the device, and the run to where its checkpoint stands; resolve
+        the budget, unless steps must be timed for it."""
         self.method.to(self.device)
         if self.training.channels_last:
             self.method.to(memory_format=torch.channels_last)
         self.data = self.data.to(self.device)
         self._resume()
+        if not self.progress.epochs and (self.training.step_seconds or not self.training.seconds):
+            self.plan()
 
     def enter_phase(self) -> None:
         """Make the optimisers of the phase the current epoch belongs to, if it is another one than
         before, and set modes and learning rate for the epoch."""
-        ends = list(itertools.accumulate(self.schedule.phases(self.progress.epochs)))
+        ends = list(itertools.accumulate(phase.epochs for phase in self.phases))
         phase = next(i for i, end in enumerate(ends) if self.progress.epoch <= end)
         if phase != self.phase:
             self.phase = phase
@@ -159,7 +162,7 @@ class Trainer:
         self.schedule.begin(self.method, phase, self.progress.epochs)
         before = ends[phase - 1] if phase else 0
         self.phase_epoch = self.progress.epoch - before
-        rate = learning_rate(self.training, self.phase_epoch, ends[phase] - before)
+        rate = learning_rate(self.phases[phase].training, self.phase_epoch, ends[phase] - before)
         self.optimizers.set_lr(rate)
 
     def time_steps(self) -> float:
@@ -201,16 +204,24 @@ class Trainer:
         yield from self.data.held()
         yield from self.schedule.held()
 
-    def epochs_for(self, step_seconds: float | None = None) -> int:
-        """Number of epochs the budget resolves to, given the seconds of a joint step where it is in
+    @property
+    def phases(self) -> list[Phase]:
+        """Phases of the run."""
+        return self.schedule.phases(self.progress.budget)
+
+    def plan(self, step_seconds: float | None = None) -> None:
+        """Resolve the budget to epochs, given the seconds of a joint step where it is in
         seconds."""
-        seen, steps = self.data.seen, self.data.steps
-        return budget.epochs(self.training, self.schedule, self.flops, seen, steps, step_seconds)
+        p, seen, steps = self.progress, self.data.seen, self.data.steps
+        p.budget = budget.epochs(
+            self.training, self.schedule, self.flops, seen, steps, step_seconds
+        )
+        p.epochs = sum(phase.epochs for phase in self.phases)
 
     def _train(self) -> Ended | None:
         p = self.progress
         if not p.epochs:
-            self._plan()
+            self._time_budget()
         while p.epoch <= p.epochs:
             self.enter_phase()
             if not self._epoch():
@@ -226,14 +237,14 @@ class Trainer:
         p = self.progress
         begun = time.perf_counter(), time.thread_time()
         if p.step == 0:
-            self.sums, p.epoch_seconds = {}, 0.0
+            self.losses, p.epoch_seconds = Losses(), 0.0
         self.memory.begin_epoch()
         for batch in self._batches(p.epoch, p.step):
             done = (self.phase_epoch - 1) * self.data.steps * self.schedule.updates + p.step
             measured = self.schedule.memory_step(done)
             with self.memory.step(self.optimizers) if measured else nullcontext():
                 values = self._step(batch)
-            self._add(values, len(batch.y))
+            self.losses.add(values, len(batch.y))
             del values  # nothing of this step is alive in the next
             p.step += 1
             if self.stop.asked or time.monotonic() - self.last_save > self.save_every:
@@ -244,7 +255,7 @@ class Trainer:
                     raise Interrupted
                 begun = time.perf_counter(), time.thread_time()
         self._clock(begun)
-        losses = {name: value.item() / images for name, (value, images) in self.sums.items()}
+        losses = self.losses.means()
         if not all(map(math.isfinite, losses.values())):
             return False
         self.memory.end_epoch(self.held(), last=p.epoch == p.epochs)
@@ -260,14 +271,8 @@ class Trainer:
 
     def _new_optimizers(self) -> None:
         self.optimizers = ModuleOptimizers(
-            self.method, self.training, self.schedule.trained(self.phase)
+            self.method, self.phases[self.phase].training, self.schedule.trained(self.phase)
         )
-
-    def _add(self, values: dict[str, Tensor], images: int) -> None:
-        """Add a step's mean losses to the epoch's sums."""
-        for name, value in values.items():
-            total, seen = self.sums.get(name, (torch.zeros((), device=self.device), 0))
-            self.sums[name] = total + value.float() * images, seen + images
 
     def _clock(self, begun: tuple[float, float]) -> None:
         """Add the time since `begun` (wall, thread) to the training time."""
@@ -291,27 +296,22 @@ class Trainer:
             metrics["memory/peak_mib"] = self.memory.peak / 2**20
         p.history.append(metrics)
         self.record.metrics(p.epoch, metrics)
-        left = duration((p.epochs - p.epoch) * statistics.median(p.times))
+        left = duration((p.epochs - p.epoch) * statistics.median(p.times[-self.phase_epoch :]))
         figure = self.metric.text(metrics[f"test_{name}/overall"])
         log.info(f"{self.cell}  epoch {p.epoch}/{p.epochs}  {figure}  {left} left")
 
-    def _plan(self) -> None:
-        """Resolve the budget to epochs; seconds of a step that are not known are measured on steps
-        that are then undone."""
-        t, p = self.training, self.progress
-        if t.seconds and not t.step_seconds:
-            p.epochs = 2 * t.warmup_epochs or 1
-            state = {k: v.clone() for k, v in self.method.state_dict().items()}
-            rng = torch.get_rng_state()
-            self.enter_phase()
-            step = self.time_steps()
-            self.method.load_state_dict(state)
-            torch.set_rng_state(rng)
-            self.phase = -1
-            p.epochs = self.epochs_for(step)
-            self._save()
-        else:
-            p.epochs = self.epochs_for()
+    def _time_budget(self) -> None:
+        """Resolve a budget in seconds on the seconds of steps that are then undone."""
+        self.progress.epochs = self.progress.budget = 2 * self.training.warmup_epochs or 1
+        state = {k: v.clone() for k, v in self.method.state_dict().items()}
+        rng = torch.get_rng_state()
+        self.enter_phase()
+        step = self.time_steps()
+        self.method.load_state_dict(state)
+        torch.set_rng_state(rng)
+        self.phase = -1
+        self.plan(step)
+        self._save()
 
     def _save(self) -> None:
         self.progress.exclusive &= self.alone()
@@ -326,7 +326,7 @@ class Trainer:
             "method": self.method.state_dict(),
             "optimizers": self.optimizers.state_dict() if self.phase >= 0 else None,
             "phase": self.phase,
-            "sums": self.sums,
+            "sums": self.losses.sums,
             "schedule": self.schedule.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
@@ -357,7 +357,7 @@ class Trainer:
         else:  # costs of two devices do not add up
             self.progress.exclusive, self.progress.times = False, []
         self.method.load_state_dict(state["method"])
-        self.sums = state["sums"]
+        self.losses = Losses(state["sums"])
         self.schedule.load_state_dict(state["schedule"])
         self.phase = state["phase"]
         if self.phase >= 0:

@@ -29,6 +29,9 @@ class Costs(Protocol):
     def flops(self, cell: Cell) -> float:
         """FLOPs of a cell's whole run, about."""
 
+    def epochs(self, cell: Cell) -> int:
+        """Epochs of a cell's whole run; of a budget in FLOPs, about."""
+
     def state_bytes(self, cell: Cell) -> tuple[int, int]:
         """Bytes of a cell's weights, and of its checkpoint."""
 
@@ -60,17 +63,18 @@ class Times:
         by its budget in seconds, else from its FLOPs."""
         name, device = cell.configuration, self.profile.get("device")
         measured, t = self.profile["cells"].get(name, {}), cell.training
+        epochs = costs.epochs(cell)
         if name in self.ran:
             seconds, device = self.ran[name]
-            return RunTime(seconds, t.epochs, f"as finished runs on {device}")
+            return RunTime(seconds, epochs, f"as finished runs on {device}")
         if "seconds" in measured:
             return RunTime(measured["seconds"], measured["epochs"], f"measured on {device}")
         if t.seconds and not t.step_seconds:
-            return RunTime(t.seconds, t.epochs, "by their budget of seconds")
+            return RunTime(t.seconds, epochs, "by their budget of seconds")
         if "status" in measured:
-            return RunTime(0.0, t.epochs, f"out of memory on {device}")
+            return RunTime(0.0, epochs, f"out of memory on {device}")
         speed = f"estimated from FLOPs at {self.tflops:g} TFLOP/s"
-        return RunTime(costs.flops(cell) / (self.tflops * 1e12), t.epochs, speed)
+        return RunTime(costs.flops(cell) / (self.tflops * 1e12), epochs, speed)
 
 
 @dataclass

@@ -21,6 +21,7 @@ from modulewise.engine.build import build as build_method
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.models.network import Network, Shape
+from modulewise.schedules import Schedule
 
 
 def image(cell: Cell, data: Path) -> tuple[tuple[int, int, int], int]:
@@ -123,7 +124,7 @@ class Preflight:
 
     def _add(self, cell: Cell) -> None:
         subset(cell, self._size(cell)[0])
-        schedules.build(cell.training, cell.modules, 1, cell.seed, str(cell))
+        self._schedule(cell)
         if (model := _model(cell)) not in self._bytes:
             self._bytes[model] = tensor_bytes(self._build(cell))
         self._alike.setdefault(_work(cell), {})[cell.modules] = cell
@@ -134,19 +135,39 @@ class Preflight:
     def state_bytes(self, cell: Cell) -> tuple[int, int]:
         """Bytes of a cell's weights, and of its checkpoint: they and the optimiser's state."""
         weights, parameters = self._bytes[_model(cell)]
-        moments = 2 if cell.training.optimizer == "adamw" else int(cell.training.momentum > 0)
+        moments = max(_moments(phase.training) for phase in self._schedule(cell).phases(1))
         return weights, weights + moments * parameters
 
     def flops(self, cell: Cell) -> float:
         """FLOPs of a cell's whole run, about; evaluation is a third of training, an image."""
         if cell.training.flops:
             return cell.training.flops
-        t, (train, test) = cell.training, self._size(cell)
-        used = min(t.train_images or train, train)
-        epochs = t.epochs
+        used, test = self._used(cell), self._size(cell)[1]
+        joint, schedule = self._per_image(cell), self._schedule(cell)
+        return joint * sum(
+            phase.epochs * (used * _share(schedule.trained(i), cell.modules) + test / 3)
+            for i, phase in enumerate(schedule.phases(self._budget(cell)))
+        )
+
+    def epochs(self, cell: Cell) -> int:
+        """Epochs of a cell's whole run; of a budget in FLOPs, those of the default."""
+        return sum(phase.epochs for phase in self._schedule(cell).phases(self._budget(cell)))
+
+    def _budget(self, cell: Cell) -> int:
+        """Epochs that the budget gives the schedule."""
+        t = cell.training
         if t.seconds and t.step_seconds:
-            epochs = max(1, int(t.seconds / (math.ceil(used / t.batch_size) * t.step_seconds)))
-        return epochs * self._per_image(cell) * (used + test / 3)
+            steps = math.ceil(self._used(cell) / t.batch_size)
+            return max(1, int(t.seconds / (steps * t.step_seconds)))
+        return t.epochs
+
+    def _used(self, cell: Cell) -> int:
+        """Number of images that a cell trains on."""
+        train = self._size(cell)[0]
+        return min(cell.training.train_images or train, train)
+
+    def _schedule(self, cell: Cell) -> Schedule:
+        return schedules.build(cell.training, cell.modules, 1, cell.seed, str(cell))
 
     def _size(self, cell: Cell) -> tuple[int, int]:
         """Number of training and of test images."""
@@ -155,8 +176,8 @@ class Preflight:
         return self._sizes[cell.dataset]
 
     def _per_image(self, cell: Cell) -> float:
-        """FLOPs of a training step per image: counted at the least and the largest K of the cells
-        that are alike, and about linear in K between them."""
+        """FLOPs of a joint training step per image: counted at the least and the largest K of the
+        cells that are alike, and about linear in K between them."""
         alike = self._alike[_work(cell)]
         least, most = min(alike), max(alike)
         low, high = self._counted(alike[least]), self._counted(alike[most])
@@ -166,11 +187,21 @@ class Preflight:
         name = cell.configuration
         if name not in self._counts:
             shape, batch = self._images[cell.dataset][0], cell.training.batch_size
-            # A schedule of phases counts as a joint one.
             self._counts[name] = flops.step_flops(
                 self._build(cell), shape, min(batch, self._size(cell)[0])
             )
         return self._counts[name]
+
+
+def _moments(training: TrainConfig) -> int:
+    """Tensors that an optimiser keeps of a parameter."""
+    return int(training.momentum > 0) if training.optimizer == "sgd" else 2
+
+
+def _share(trained: range, k: int) -> float:
+    """What a step in which some of the modules learn costs of one in which all do: the modules
+    before these run forward only, a third of a step, those behind them not at all."""
+    return (len(trained) + trained.start / 3) / k
 
 
 def _model(cell: Cell) -> str:

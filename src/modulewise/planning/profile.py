@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ class RunProfile:
 
     epochs: int
     """That its budget pays for."""
+    phase_seconds: list[float]
+    """Of a training step in each phase of the schedule."""
     step_seconds: float
-    """Of a training step; under a schedule of phases, their mean."""
+    """Of a training step; their mean over the run."""
     epoch_seconds: float
     """Of an epoch's training steps."""
     evaluation_seconds: float
@@ -62,24 +64,22 @@ def measure(cell: Cell, images: Data, device: torch.device) -> RunProfile:
     begun = time.perf_counter()
     trainer = _trainer(cell, images, device)
     trainer.prepare()
-    trainer.progress.epochs = trainer.epochs_for()
-    phases = trainer.schedule.phases(trainer.progress.epochs)
+    trainer.plan()
+    lengths = [phase.epochs for phase in trainer.phases]
     peak, steps = 0, []
-    for phase in range(len(phases)):
-        trainer.progress.epoch = 1 + sum(phases[:phase])
-        trainer.enter_phase()
-        steps.append(trainer.time_steps())
+    for phase, length in enumerate(lengths):
+        trainer.progress.epoch = 1 + sum(lengths[:phase])
+        if length:
+            trainer.enter_phase()
+        steps.append(trainer.time_steps() if length else 0.0)
         if device.type == "cuda":
             peak = max(peak, torch.cuda.max_memory_allocated(device))
     startup = time.perf_counter() - begun - TIMED * sum(steps)
     trainer.evaluate("test", most=1)
     clock = timed(lambda: trainer.evaluate("test", most=1), device)
     sizes = images.sizes
-    step = sum(n * s for n, s in zip(phases, steps, strict=True)) / sum(phases)
-    n = trainer.epochs_for(step)
-    epoch = images.steps * step
     evaluation = clock * (sizes.test + sizes.val) / min(EVALUATED, sizes.test)
-    return RunProfile(n, step, epoch, evaluation, n * epoch, startup, peak or None)
+    return _profile(trainer, steps, evaluation, startup, peak or None)
 
 
 def other_budget(profile: RunProfile, cell: Cell, images: Data, device: torch.device) -> RunProfile:
@@ -91,8 +91,25 @@ def other_budget(profile: RunProfile, cell: Cell, images: Data, device: torch.de
         images: as for `measure`.
         device: that `profile` was measured on.
     """
-    n = _trainer(cell, images, device).epochs_for(profile.step_seconds)
-    return replace(profile, epochs=n, train_seconds=n * profile.epoch_seconds)
+    trainer = _trainer(cell, images, device)
+    return _profile(
+        trainer,
+        profile.phase_seconds,
+        profile.evaluation_seconds,
+        profile.startup_seconds,
+        profile.peak_memory_bytes,
+    )
+
+
+def _profile(
+    trainer: Trainer, steps: list[float], evaluation: float, startup: float, peak: int | None
+) -> RunProfile:
+    """The profile of a run whose phases have steps of so many seconds."""
+    trainer.plan(steps[0])  # a budget in seconds is for schedules of one phase
+    lengths, n = [phase.epochs for phase in trainer.phases], trainer.progress.epochs
+    step = sum(m * s for m, s in zip(lengths, steps, strict=True)) / n
+    epoch = trainer.data.steps * step
+    return RunProfile(n, steps, step, epoch, evaluation, n * epoch, startup, peak)
 
 
 def _trainer(cell: Cell, images: Data, device: torch.device) -> Trainer:
@@ -133,10 +150,9 @@ def from_json(found: dict[str, Any]) -> RunProfile:
 
 def as_json(profile: RunProfile) -> dict[str, Any]:
     """What a profile file says of a configuration: every figure, and their sum."""
-    return {
-        k: round(v, 6) if isinstance(v, float) else v
-        for k, v in (asdict(profile) | {"seconds": profile.seconds}).items()
-    }
+    found = asdict(profile) | {"seconds": profile.seconds}
+    found["phase_seconds"] = [round(s, 6) for s in profile.phase_seconds]
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in found.items()}
 
 
 def figures(

@@ -11,9 +11,9 @@ import importlib
 from modulewise.config.options import class_name
 from modulewise.config.training import TrainConfig
 from modulewise.errors import InvalidInput
-from modulewise.schedules._base import Precision, Schedule, descend, freeze
+from modulewise.schedules._base import Phase, Precision, Schedule, descend, freeze
 
-__all__ = ["Precision", "Schedule", "build", "descend", "freeze"]
+__all__ = ["Phase", "Precision", "Schedule", "build", "descend", "freeze"]
 
 
 def build(
@@ -32,7 +32,8 @@ def build(
         InvalidInput: the schedule refuses its options, the number of modules or the budget.
 
     Example:
-        >>> build(TrainConfig(schedule="sequential"), 4, 10, 0).phases(10)
+        >>> made = build(TrainConfig(schedule="sequential"), 4, 10, 0)
+        >>> [phase.epochs for phase in made.phases(10)]
         [3, 3, 2, 2]
     """
     name = training.schedule

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,6 +16,15 @@ from modulewise.optim import ModuleOptimizers
 
 Precision = Callable[[], AbstractContextManager[Any]]
 """Makes the context in which forward passes run: bf16 autocast, or nothing."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a run with optimisers of its own, and the learning rate from its start."""
+
+    epochs: int
+    training: TrainConfig
+    """Settings of its optimisers and learning rate."""
 
 
 class Schedule:
@@ -37,10 +47,10 @@ class Schedule:
         self.training, self.k, self.steps_per_epoch, self.seed = training, k, batches, seed
         self.phase = 0
 
-    def phases(self, epochs: int) -> list[int]:
-        """Epochs of every phase, given those of the budget. Each phase has fresh optimisers and
-        runs the learning rate from its start."""
-        return [epochs]
+    def phases(self, epochs: int) -> list[Phase]:
+        """The phases, given the epochs that the budget pays for. Their number is always the same;
+        one of no epochs is left out."""
+        return [Phase(epochs, self.training)]
 
     def trained(self, phase: int) -> range:
         """The modules that learn in a phase."""
