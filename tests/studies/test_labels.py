@@ -59,6 +59,17 @@ def test_a_draw_is_what_a_run_of_its_seed_trains_on(n: int, number: int, validat
     assert [len(batch.y) for batch in few.batches(1)] == [n * CLASSES], "one step of all images"
 
 
+def test_a_trunk_of_few_images_is_told_the_labels_of_all() -> None:
+    """The same weights: the same numbers, whatever part of the images they are said to be from."""
+    study = build("labels", {"per_class": [1, 20], "draws": 2, "floor": False})
+    run = trained()
+    few = run.cell.training.model_copy(update={"train_images": 8})
+    part = replace(
+        run, cell=run.cell.model_copy(update={"training": few}), data=data(train_images=8)
+    )
+    assert study(part) == study(run)
+
+
 @given(st.integers(0, 2**40), st.integers(1, 6))
 def test_draws_hold_every_class_equally_often(number: int, n: int) -> None:
     y = torch.tensor([0] * 6 + [1] * 20 + [2] * 9)

@@ -5,9 +5,10 @@ The trunk is all that stands before the net's last linear layer. It stays as the
 linear classifier is fitted anew to its features of n labelled training images per class, and judged
 on the test images.
 
-Draw d takes the images that a run of seed d with `train_images` = n x classes trains on: every
-class n times, the smaller n within the larger. Neither the method nor the trunk's own seed enters,
-so that all trunks of a data set, and such runs beside them, are told the same labels.
+Draw d takes the images that a run of seed d with `train_images` = n x classes trains on: of all
+training images every class n times, the smaller n within the larger. Neither the method, nor the
+trunk's own seed, nor the part of the images that the trunk was trained on enters: all trunks of a
+data set, and such runs beside them, are told the same labels.
 
 `decay` belongs to the mean cross-entropy and is one number for all n; nothing is chosen on test
 images. For features of unit length the default was chosen on MNIST's held-out validation images;
@@ -23,13 +24,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modulewise.config.types import Count, Positive
-from modulewise.data.base import Part
+from modulewise.data.base import Data, Part
+from modulewise.data.load import load
 from modulewise.data.resident import balanced_order
+from modulewise.data.staging import staged
 from modulewise.errors import InvalidInput
 from modulewise.method import Method, Supervision
 from modulewise.rng import generator
 from modulewise.studies._linear import error, fit_linear
 from modulewise.studies._trained import Trained, last_linear
+
+PARTS: tuple[Part, Part] = ("train", "test")
 
 
 class Labels:
@@ -74,22 +79,26 @@ class Labels:
         if target.dim() != 1 or target.is_floating_point():
             raise InvalidInput("labels: needs one class label per image; the data set has none")
         classes = trained.data.task.outputs
-        held = int(torch.bincount(self._features(trained, "train")[1], minlength=classes).min())
+        data = _whole(trained)
+        labels = torch.cat([y for _, y in data.eval_batches("train")])
+        held = int(torch.bincount(labels, minlength=classes).min())
         counts = [n for n in self.per_class if n <= held]
         return {
             "per_class": counts,
-            **self._errors(trained, counts),
-            "floor": self._errors(trained, counts, trained.untrained()) if self.floor else None,
+            **self._errors(trained, data, counts),
+            "floor": self._errors(trained, data, counts, trained.untrained())
+            if self.floor
+            else None,
             "left_out": [n for n in self.per_class if n > held],
             "classes": classes,
             "labels_of_the_trunk": supervision(trained.method),
         }
 
     def _errors(
-        self, trained: Trained, counts: list[int], of: Method | None = None
+        self, trained: Trained, data: Data, counts: list[int], of: Method | None = None
     ) -> dict[str, Any]:
         """Errors of heads on the run's trunk, or on another one."""
-        (x, y), test = self._features(trained, "train", of), self._features(trained, "test", of)
+        (x, y), test = (self._features(trained, data, part, of) for part in PARTS)
         classes = trained.data.task.outputs
         orders = [draw(y, d) for d in range(self.draws)]
 
@@ -102,10 +111,20 @@ class Labels:
         }
 
     def _features(
-        self, trained: Trained, part: Part, of: Method | None = None
+        self, trained: Trained, data: Data, part: Part, of: Method | None
     ) -> tuple[Tensor, Tensor]:
-        x, y = trained.features(trained.data, part, of)
+        x, y = trained.features(data, part, of)
         return F.normalize(x) if self.normalise else x, y
+
+
+def _whole(trained: Trained) -> Data:
+    """The run's data with all training images."""
+    training = trained.cell.training
+    if training.train_images is None:
+        return trained.data
+    training = training.model_copy(update={"train_images": None})
+    data = load(*staged(trained.cell.data, trained.root), training, trained.cell.seed)
+    return data.to(trained.on)
 
 
 def draw(y: Tensor, number: int) -> Tensor:

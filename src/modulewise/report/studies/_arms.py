@@ -45,21 +45,21 @@ def errors(page: Page) -> pd.DataFrame:
     """Every number: test error in percent by `COLUMNS`; `labels` per class, `ALL` for all of them;
     `draw` is -1 where all labels leave nothing to draw."""
     settings = dict(zip(page.frame.runs["path"], page.frame.runs["settings"], strict=True))
+    kept = _kept(page)
     rows: list[tuple[Any, ...]] = []
     parts: dict[tuple[str, str, str], tuple[str, int]] = {}
     for one in page.found:
         cell, found = one.cell, one.found
-        if cell.training.train_images:
-            continue
         part = (cell.dataset, cell.network, settings[cell.path])
-        parts[part] = (_kept(page, cell), found["classes"])
+        parts[part] = (kept[cell.path], found["classes"])
         arm = ("refitted", cell.recipe, cell.modules)
         rows += _measured((*part, *arm, cell.seed), found["per_class"], found)
         if found["floor"]:
             key = (*part, FLOOR, FLOOR, 1, cell.seed)
             rows += _measured(key, found["per_class"], found["floor"])
-    for part, (kept, classes) in parts.items():
-        rows += _alone(page, part, kept, classes)
+    for part, (shared, classes) in parts.items():
+        cells = [c for _, c in page.plan.reported if kept[c.path] == shared]
+        rows += _alone(page, part, cells, classes)
     # The trunk's first weights are of the seed, the same for every recipe; of equal nets in several
     # grids the first counts.
     return pd.DataFrame(rows, columns=COLUMNS).drop_duplicates(COLUMNS[:-1])
@@ -74,24 +74,24 @@ def _measured(
     yield (*key, -1, ALL, found["all"])
 
 
-def _kept(page: Page, cell: Cell) -> str:
-    """Settings of a cell's grid that nets on few images share."""
-    (grid,) = {grid for grid, other in page.plan.reported if other.path == cell.path}
-    given = page.plan.sweep.grids[grid].training
-    return repr({k: v for k, v in sorted(given.items()) if k not in FREE})
+def _kept(page: Page) -> dict[str, str]:
+    """A cell's path -> settings of its grid that nets on few images share with those on all."""
+    grids = [
+        repr({k: v for k, v in sorted(grid.training.items()) if k not in FREE})
+        for grid in page.plan.sweep.grids
+    ]
+    return {cell.path: grids[grid] for grid, cell in page.plan.reported}
 
 
 def _alone(
-    page: Page, part: tuple[str, str, str], kept: str, classes: int
+    page: Page, part: tuple[str, str, str], cells: list[Cell], classes: int
 ) -> Iterator[tuple[Any, ...]]:
-    """Runs on equally many labelled images per class; those on all images join them."""
+    """Runs on equally many labelled images per class, among some cells, of recipes of which some
+    are there for nothing else; their runs on all images join them."""
     done = page.frame.done.set_index("path")
-    cells = [
-        c
-        for _, c in page.plan.reported
-        if c.path in done.index and (c.dataset, c.network) == part[:2] and _kept(page, c) == kept
-    ]
-    few = {(c.recipe, c.modules) for c in cells if c.training.train_images}
+    cells = [c for c in cells if c.path in done.index and (c.dataset, c.network) == part[:2]]
+    trunks = {study.cell.path for study in page.plan.studies if study.name == page.name}
+    few = {(c.recipe, c.modules) for c in cells if c.training.train_images and c.path not in trunks}
     for cell in cells:
         size = cell.training.train_images
         whole = not size and done.loc[cell.path, "settings"] == part[2]
