@@ -65,7 +65,8 @@ class Batch:
         y: targets of the task; labels (B) in classification.
         image: the same augmented images before normalisation, in [0, 1] (B C H W).
         index: which training samples they are (B).
-        view: makes another augmentation of the same samples, normalised like `x`.
+        view: makes another augmentation of the same samples, normalised like `x`; a new tensor of
+            its size at every call.
     """
 
     x: Tensor

@@ -53,6 +53,12 @@ def text(name: str, how: Callable[[str], str | bytes]) -> Callable[[Files], None
     return change
 
 
+def two_views_of_one(files: Files) -> None:
+    """A recipe that compares augmentations, of a data set without."""
+    files["recipes.yaml"]["recipes"]["local"] = {"method": "local_simclr", "label": "Views"}
+    files["datasets.yaml"]["datasets"]["made"] |= {"pad": 0, "flip": False}
+
+
 def npz(**changes: Any) -> Callable[[Files], None]:
     """A sweep of a user's npz file, with other arrays than a sound one has, or another entry."""
 
@@ -126,6 +132,7 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "a depth no ResNet has": (put(*ONE, "networks", to=["resnet33"]), CHECK),
     "a data set that does not exist": (put(*ONE, "datasets", to=["mode"]), CHECK),
     "a recipe that does not exist": (put(*ONE, "recipes", to=["lokal"]), CHECK),
+    "two views of images that are not augmented": (two_views_of_one, CHECK),
     "an option that does not exist": (
         put("recipes", "recipes", "info", "options", "lamda1", to=[1, 1]),
         CHECK,
