@@ -181,7 +181,9 @@ def test_schedules_that_part_the_modules_are_refused(schedule: str) -> None:
     """There the classifier would be untrained, or of another pace."""
     net = models.build("mlp3x16", (3, 4, 4), 4)
     trunk = cut(net, [1], Classification(4))
-    with pytest.raises(InvalidInput, match="dgl with head shared runs under schedule joint only"):
+    with pytest.raises(
+        InvalidInput, match="dgl with head shared runs under schedule joint only, got"
+    ):
         methods.build("dgl", trunk, {"head": "shared"}, schedule)
     methods.build("dgl", trunk, {}, schedule)
 

@@ -51,6 +51,7 @@ def build(
     except ValueError as error:
         raise InvalidInput(f"{where}: {error}") from None
     if method.joint_only and schedule != "joint":
-        so = "" if cls.joint_only else " with head shared"
+        chosen = ", ".join(f"{key} {value}" for key, value in options.items())
+        so = "" if cls.joint_only else f" with {chosen}"
         raise InvalidInput(f"{where}: {name}{so} runs under schedule joint only, got {schedule}")
     return method
