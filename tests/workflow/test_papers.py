@@ -35,15 +35,26 @@ CELLS = {
     "tuned-resnet32": 1 + 3 * 2,
     "survey-man": 2 * (1 + 5 * 2),
     "survey-experimental": (1 + 3) + (1 + 2),
+    # MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100: backprop and three losses on 2, 2, 3 and 3
+    # networks; fixed random heads on three of them
+    "survey-predsim": (2 + 2 + 3 + 3) * 4 + 3,
+    "survey-layerwise": 5 + 3 + 2 + 1,  # backprop on every network; k = 1, 2, 3; DGL; cascade
 }
 PUBLISHED = {
     "infopro-table1": 5,
     "infopro-table2": 91,
     "infopro-table3": 2 + 8 + 10 + 8 + 8 + 8,
     "survey-man": 2 * (1 + 4 * 2),
+    "survey-predsim": (2 + 2 + 3 + 3) * 4,
+    "survey-layerwise": 3 + 2,
 }
 """Sweep -> published numbers of its own exhibit that its cells meet."""
-EPOCHS = {"survey-man": {400}, "survey-experimental": {60, 160}}
+EPOCHS = {
+    "survey-man": {400},
+    "survey-experimental": {60, 160},
+    "survey-predsim": {100, 200, 400},
+    "survey-layerwise": {50},  # of the first layer
+}
 """Sweep -> epochs, where they are not InfoPro's 160."""
 
 

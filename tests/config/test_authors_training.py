@@ -1,0 +1,97 @@
+"""Training settings of layer-wise methods, as their authors' released code has them."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from modulewise import schedules
+from modulewise.config.cell import Cell
+from modulewise.config.resolve import Catalog
+from modulewise.optim import learning_rate
+
+
+def changes(cell: Cell, epochs: int) -> dict[int, float]:
+    """Epoch, counted from 1 -> by what the rate is multiplied there, where it changes."""
+    rates = [learning_rate(cell.training, e, epochs) for e in range(1, epochs + 1)]
+    assert rates[0] == cell.training.lr
+    return {
+        e: round(b / a, 12) for e, (a, b) in enumerate(itertools.pairwise(rates), start=2) if a != b
+    }
+
+
+@pytest.mark.parametrize(
+    ("dataset", "epochs", "milestones"),
+    [
+        ("mnist", 100, (50, 75, 89, 94)),
+        ("fashion-mnist", 200, (100, 150, 175, 188)),
+        ("cifar10", 400, (200, 300, 350, 375)),
+        ("cifar100", 400, (200, 300, 350, 375)),
+    ],
+)
+@pytest.mark.parametrize(
+    "recipe", ["predsim", "predsim-pred", "predsim-sim", "backprop-local-loss"]
+)
+def test_predsim(
+    catalog: Catalog, recipe: str, dataset: str, epochs: int, milestones: tuple[int, ...]
+) -> None:
+    """A milestone is the number of epochs before the change."""
+    k = 1 if recipe.startswith("backprop") else 7
+    cell = catalog.cell(dataset, "vgg8b-d20", recipe, k, 0)
+    t = cell.training
+    assert (t.epochs, t.batch_size, t.optimizer, t.weight_decay) == (epochs, 128, "adam", 0)
+    assert (t.schedule, t.warmup_epochs) == ("joint", 0)
+    assert changes(cell, epochs) == dict.fromkeys((m + 1 for m in milestones), 0.25)
+
+
+@pytest.mark.parametrize(
+    ("network", "rate"),
+    [
+        ("vgg8b-d20", 5e-4),
+        ("vgg11b-d20", 5e-4),
+        ("vgg11b-w256-d25", 3e-4),
+        ("vgg11b-w384-d30", 3e-4),
+    ],
+)
+def test_wider_nets_learn_slower(catalog: Catalog, network: str, rate: float) -> None:
+    assert catalog.cell("cifar10", network, "predsim", 7, 0).training.lr == rate
+
+
+def phases(cell: Cell) -> list[int]:
+    """Epochs of every phase."""
+    made = schedules.build(cell.training, cell.modules, 391, 0)
+    return [phase.epochs for phase in made.phases(cell.training.epochs)]
+
+
+@pytest.mark.parametrize("recipe", ["layerwise-1", "layerwise-2", "layerwise-3", "dgl-sequential"])
+def test_layer_wise(catalog: Catalog, recipe: str) -> None:
+    """Fifty epochs a layer, a fifth of the rate after every fifteen."""
+    cell = catalog.cell("cifar10", "cnn4x128-d3", recipe, 4, 0)
+    t = cell.training
+    assert (t.batch_size, t.optimizer, t.lr, t.weight_decay) == (128, "sgd", 0.1, 5e-4)
+    assert (t.momentum, t.nesterov, t.warmup_epochs) == (0.9, False, 0)
+    assert phases(cell) == [50] * 4
+    assert changes(cell, 50) == dict.fromkeys((16, 31, 46), 0.2)
+
+
+def test_dgl(catalog: Catalog) -> None:
+    """The same settings, on every batch."""
+    cell = catalog.cell("cifar10", "cnn4x64-d2.4", "dgl-authors", 4, 0)
+    assert cell.training.schedule == "joint"
+    assert changes(cell, cell.training.epochs) == dict.fromkeys((16, 31, 46), 0.2)
+
+
+def test_cascade(catalog: Catalog) -> None:
+    """Fifty epochs for the first layer and ten more for each that follows."""
+    cell = catalog.cell("cifar10", "cnn6x128-d4", "cascade", 6, 0)
+    t = cell.training
+    assert (t.batch_size, t.optimizer, t.lr, t.momentum, t.weight_decay) == (
+        128,
+        "sgd",
+        0.01,
+        0.9,
+        1e-3,
+    )
+    assert phases(cell) == [50, 60, 70, 80, 90, 100]
+    assert changes(cell, 50) == {}
