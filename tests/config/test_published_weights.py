@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from modulewise import schedules
 from modulewise.config.cell import Cell
 from modulewise.config.options import options_model
 from modulewise.config.resolve import Catalog
 from modulewise.data.sources import shape_and_classes
+from modulewise.optim import learning_rate
 
 Pair = tuple[float, float]
 # K: lambda1 first, lambda2 first, lambda1 last, lambda2 last; of K = 2 only the first pair is
@@ -164,3 +166,30 @@ def test_augmentation(
     assert entry.std == pytest.approx([s / 255 for s in std], abs=1e-5)
     assert entry.shape == (3, *((96, 96) if dataset == "stl10" else (32, 32)))
     assert entry.classes == 10
+
+
+def test_kernets_training(catalog: Catalog) -> None:
+    """200 epochs at 0.1, 100 at 0.01, 50 at 0.001, for every module but the last; 20 at 0.1 for
+    that; end to end as one such module."""
+    decay = {"cifar10": 6.25e-5, "svhn": 1.25e-4, "fashion-mnist": 1e-4, "mnist": 2e-4}
+    for dataset, weight_decay in decay.items():
+        alone = catalog.cell(dataset, "resnet18-pre", "backprop-kernet", 1, 0).training
+        parts = catalog.cell(dataset, "resnet18-pre", "pairwise", 3, 0).training
+        for t in (alone, parts):
+            assert (t.batch_size, t.momentum, t.nesterov, t.weight_decay) == (
+                128,
+                0.9,
+                False,
+                weight_decay,
+            )
+        assert (alone.schedule, parts.schedule) == ("joint", "sequential")
+        for training, k, last in ((alone, 1, []), (parts, 3, [[0.1] * 20])):
+            rates = [
+                [learning_rate(p.training, e, p.epochs) for e in range(1, p.epochs + 1)]
+                for p in schedules.build(training, k, 391, 0).phases(training.epochs)
+            ]
+            stages = [0.1] * 200 + [0.01] * 100 + [0.001] * 50
+            expected = [stages] * (k - len(last)) + last
+            assert [len(r) for r in rates] == [len(r) for r in expected]
+            for r, e in zip(rates, expected, strict=True):
+                assert r == pytest.approx(e)

@@ -76,12 +76,7 @@ def resolved(catalog: Catalog, dataset: str, name: str, recipe: str, k: int) -> 
 
 @pytest.mark.parametrize(("name", "k"), EQUAL)
 def test_equal_layers(catalog: Catalog, name: str, k: int) -> None:
-    other = ("balanced", "trgl-authors")
-    recipes = [
-        n
-        for n, r in catalog.recipes.recipes.items()
-        if r.modules == "any" and not any(o in n for o in other)
-    ]
+    recipes = [n for n, r in catalog.recipes.recipes.items() if "equal-cuts" in r.overrides]
     assert {
         "greedy",
         "dgl",
@@ -126,7 +121,7 @@ def test_modules_on_pairs_end_with_a_group_and_the_last_is_linear(
     catalog: Catalog, name: str, k: int
 ) -> None:
     recipes = [n for n, r in catalog.recipes.recipes.items() if r.method == "pairwise"]
-    assert len(recipes) == 10
+    assert len(recipes) == 12
     for recipe in recipes:
         assert resolved(catalog, "cifar10", name, recipe, k) == PAIRWISE[name, k]
     stages = network(name, 32).stages[

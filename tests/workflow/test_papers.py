@@ -39,6 +39,8 @@ CELLS = {
     # networks; fixed random heads on three of them
     "survey-predsim": (2 + 2 + 3 + 3) * 4 + 3,
     "survey-layerwise": 5 + 3 + 2 + 1,  # backprop on every network; k = 1, 2, 3; DGL; cascade
+    # four data sets with K = 2; on CIFAR-10 K up to 6, strictly and in parallel, and 9 objectives
+    "survey-pairwise": 3 * 2 + (1 + 2 * 5) + 9,
 }
 PUBLISHED = {
     "infopro-table1": 5,
@@ -47,11 +49,13 @@ PUBLISHED = {
     "survey-man": 2 * (1 + 4 * 2),
     "survey-predsim": (2 + 2 + 3 + 3) * 4,
     "survey-layerwise": 3 + 2,
+    "survey-pairwise": 4 * 2,
 }
 """Sweep -> published numbers of its own exhibit that its cells meet."""
 EPOCHS = {
     "survey-man": {400},
     "survey-experimental": {60, 160},
+    "survey-pairwise": {350},  # of each module but the last
     "survey-predsim": {100, 200, 400},
     "survey-layerwise": {50},  # of the first layer
 }
