@@ -119,7 +119,7 @@ def test_every_published_number_belongs_to_a_cell() -> None:
         elif r.source == MAN:
             assert r.epochs == 400, "of the paper's sweep; all else as the recipe trains"
         elif r.metric == "test_error":
-            assert r.training == "other"
+            assert r.training == "other" or cell.training.epochs == r.epochs
 
 
 def test_infopros_errors_are_consistent() -> None:
