@@ -14,7 +14,7 @@ from modulewise.files import patiently, remove_unfinished, write_atomic
 
 FILE = "checkpoint.pt"
 WEIGHTS = "weights.pt"
-FORMAT = 2
+FORMAT = 3
 """Number that changes with what a checkpoint holds."""
 
 

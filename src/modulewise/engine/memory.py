@@ -1,16 +1,17 @@
-"""Peak memory of training: the largest sum of live tensor bytes."""
+"""Peak memory of training: the largest sum of live tensor bytes, and operators' workspace apart."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from modulewise.method import Batch
 from modulewise.optim import ModuleOptimizers
 
 
@@ -23,72 +24,121 @@ def live_bytes(tensors: Iterable[Tensor]) -> int:
 
 @dataclass
 class Peak:
-    """Growth of the allocator's live bytes above what was alive when the measurement began."""
+    """Largest sums of bytes.
 
-    bytes: int = 0
+    Attributes:
+        live: of tensors: blocks that outlive the operator that allocated them.
+        whole: of all blocks, an operator's own workspace included.
+    """
+
+    live: int = 0
+    whole: int = 0
+
+    def raise_to(self, live: int, whole: int) -> None:
+        """Take larger sums."""
+        self.live, self.whole = max(self.live, live), max(self.whole, whole)
 
 
 @contextmanager
-def cpu_peak() -> Iterator[Peak]:
-    """Largest growth of the CPU allocator's live bytes inside the block, from torch's own
-    allocation events.
+def growth(device: torch.device | str = "cpu") -> Iterator[Peak]:
+    """Growth of the allocator's bytes inside the block, from torch's own allocation events.
 
-    Memory that was allocated before the block does not count, nor does freeing it.
+    What one outermost `aten` operator allocates and releases again is its workspace: a copy in
+    another layout, say. Memory that was allocated before the block does not count, nor does
+    freeing it.
+
+    Args:
+        device: whose allocator.
     """
-    peak = Peak()
+    found = Peak()
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's library is chatty
     with torch.autograd.profiler.profile(use_kineto=True, profile_memory=True) as prof:
-        yield peak
-    live: dict[int, int] = {}
-    total = 0
-    for address, size in _memory_events(prof):
-        if size > 0:
-            live[address] = size
-            total += size
-            peak.bytes = max(peak.bytes, total)
-        else:
-            total -= live.pop(address, 0)
+        yield found
+    events = _events(prof, torch.device(device).type)
+    found.whole = _largest(events)
+    found.live = _largest(_outliving(events))
 
 
-def _memory_events(prof: torch.autograd.profiler.profile) -> Iterator[tuple[int, int]]:
-    """(address, bytes) of every allocation (positive) and release (negative) on the CPU, in order
-    of time."""
+class _Event(NamedTuple):
+    """An allocation (bytes above zero) or a release."""
+
+    time: int
+    address: int
+    bytes: int
+    operator: int
+    """Number of the outermost operator that it happened in; -1 if in none."""
+
+
+def _events(prof: torch.autograd.profiler.profile, kind: str) -> list[_Event]:
+    """Allocations and releases on devices of a kind, in order of time."""
     from torch._C._profiler import _EventType
 
     results: Any = prof.kineto_results
-    stack = list(results.experimental_event_tree())
+    stack = [(event, -1) for event in results.experimental_event_tree()]
     found = []
     while stack:
-        event = stack.pop()
-        stack.extend(event.children)
-        if event.tag == _EventType.Allocation and event.extra_fields.device.type == "cpu":
-            found.append(
-                (event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size)
-            )
-    for _, address, size in sorted(found, key=lambda e: e[0]):
-        yield address, size
+        event, operator = stack.pop()
+        if event.tag == _EventType.Allocation:
+            fields = event.extra_fields
+            if fields.device.type == kind:
+                found.append(_Event(event.start_time_ns, fields.ptr, fields.alloc_size, operator))
+        elif operator < 0 and event.name.startswith("aten::"):
+            operator = event.correlation_id
+        stack.extend((child, operator) for child in event.children)
+    return sorted(found, key=lambda e: e.time)
+
+
+def _outliving(events: list[_Event]) -> list[_Event]:
+    """The events of blocks that outlive the operator that allocated them."""
+    born: dict[int, int] = {}
+    workspace: set[int] = set()
+    for n, event in enumerate(events):
+        if event.bytes > 0:
+            born[event.address] = n
+            continue
+        first = born.pop(event.address, None)
+        if first is not None and events[first].operator == event.operator >= 0:
+            workspace |= {first, n}
+    return [event for n, event in enumerate(events) if n not in workspace]
+
+
+def _largest(events: Iterable[_Event]) -> int:
+    """Largest sum of live bytes."""
+    live: dict[int, int] = {}
+    total = peak = 0
+    for event in events:
+        if event.bytes > 0:
+            live[event.address] = event.bytes
+            total += event.bytes
+            peak = max(peak, total)
+        else:
+            total -= live.pop(event.address, 0)
+    return peak
 
 
 class MemoryProbe:
-    """Peak memory of a run. On a GPU the allocator keeps count; on a CPU it is what is alive
-    between two steps, plus the largest growth within a measured one, gradients included.
+    """Peak memory of a run: what is alive between two steps, the batch, and the largest growth
+    within a measured step, gradients included. Images that wait on the device for their turn do not
+    count.
+
+    On a GPU the allocator's own peak, over all steps, tells the whole with its workspace.
 
     Args:
         device: of the run.
 
     Attributes:
-        peak: largest sum of live tensor bytes so far.
-        growth: largest growth of live bytes in a measured step of this phase; on a CPU.
+        peak: of the run so far.
+        growth: within a measured step of this phase, the batch included.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.peak = self.growth = 0
+        self.peak, self.growth = Peak(), Peak()
         self.warm = False
 
     def begin_phase(self) -> None:
         """Forget the growth of the phase before."""
-        self.growth, self.warm = 0, False
+        self.growth, self.warm = Peak(), False
 
     def begin_epoch(self) -> None:
         """Start the allocator's count anew, on a GPU."""
@@ -96,26 +146,36 @@ class MemoryProbe:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     @contextmanager
-    def step(self, optimizers: ModuleOptimizers) -> Iterator[None]:
-        """Measures the step made inside, on a CPU."""
-        if self.device.type == "cuda":
-            yield
-            return
+    def step(self, optimizers: ModuleOptimizers, batch: Batch) -> Iterator[None]:
+        """Measures the step made inside."""
         optimizers.zero_grad()
-        with cpu_peak() as growth:
+        given = live_bytes([batch.x, batch.y, batch.image, batch.index])
+        with growth(self.device) as grown:
             yield
-        self.growth = max(self.growth, growth.bytes)
+        self.growth.raise_to(given + grown.live, given + grown.whole)
 
-    def end_epoch(self, held: Iterable[Tensor], last: bool) -> None:
+    def end_epoch(self, held: Iterable[Tensor], images: Iterable[Tensor], last: bool) -> None:
         """Take the epoch's figure.
 
         Args:
-            held: what is alive between two steps.
+            held: what is alive between two steps but for `images`.
+            images: data that wait on the device.
             last: whether the run has no further epoch. The first epoch of a phase holds cuDNN's
                 search for algorithms and counts only where there is no other.
         """
+        if self.growth.whole:
+            between = live_bytes(held)
+            self.peak.raise_to(between + self.growth.live, between + self.growth.whole)
         if self.device.type == "cuda" and (self.warm or last):
-            self.peak = max(self.peak, torch.cuda.max_memory_allocated(self.device))
-        elif self.growth:
-            self.peak = max(self.peak, live_bytes(held) + self.growth)
+            waiting = live_bytes(images)
+            whole = torch.cuda.max_memory_allocated(self.device) - waiting
+            self.peak.raise_to(0, whole)
         self.warm = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run needs to go on."""
+        return {"peak": asdict(self.peak), "growth": asdict(self.growth)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        self.peak, self.growth = Peak(**saved["peak"]), Peak(**saved["growth"])

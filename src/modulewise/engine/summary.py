@@ -5,11 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-import torch
-
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data
 from modulewise.engine.flops import Flops, mean, module_flops, parameters
+from modulewise.engine.memory import Peak, live_bytes
 from modulewise.engine.progress import Progress
 from modulewise.method import Method
 from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result, Status
@@ -69,8 +68,7 @@ def cost_of(
     data: Data,
     flops: Sequence[Flops],
     progress: Progress,
-    peak: int,
-    on: torch.device,
+    peak: Peak,
 ) -> Cost:
     """What a run took.
 
@@ -80,8 +78,7 @@ def cost_of(
         data: it was trained on.
         flops: of a training image, in each phase.
         progress: after the last step.
-        peak: bytes of memory, 0 if not measured.
-        on: the device.
+        peak: of memory; zero if not measured.
     """
     epoch = statistics.median(progress.times) if progress.times else None
     images = data.seen * len(progress.history)
@@ -90,10 +87,10 @@ def cost_of(
     helpers = made.helpers + (extra / images if images else 0.0)
     total = parameters([method])
     return Cost(
-        peak_memory_bytes=peak or None,
-        memory_source=("cuda allocator" if on.type == "cuda" else "cpu allocator")
-        if peak
-        else None,
+        peak_memory_bytes=peak.live or None,
+        workspace_bytes=peak.whole - peak.live if peak.live else None,
+        data_bytes=live_bytes(data.held()),
+        memory_source="live tensors" if peak.live else None,
         step_seconds=epoch / data.steps if epoch else None,
         epoch_seconds=epoch,
         train_seconds=progress.seconds,

@@ -196,12 +196,11 @@ class Trainer:
         return found
 
     def held(self) -> Iterator[Tensor]:
-        """What is alive between two steps: weights, buffers, the optimisers' state, data, and what
-        the schedule keeps."""
+        """What is alive between two steps, data aside: weights, buffers, the optimisers' state, and
+        what the schedule keeps."""
         yield from self.method.parameters()
         yield from self.method.buffers()
         yield from self.optimizers.held()
-        yield from self.data.held()
         yield from self.schedule.held()
 
     @property
@@ -242,7 +241,7 @@ class Trainer:
         for batch in self._batches(p.epoch, p.step):
             done = (self.phase_epoch - 1) * self.data.steps * self.schedule.updates + p.step
             measured = self.schedule.memory_step(done)
-            with self.memory.step(self.optimizers) if measured else nullcontext():
+            with self.memory.step(self.optimizers, batch) if measured else nullcontext():
                 values = self._step(batch)
             self.losses.add(values, len(batch.y))
             del values  # nothing of this step is alive in the next
@@ -258,7 +257,7 @@ class Trainer:
         losses = self.losses.means()
         if not all(map(math.isfinite, losses.values())):
             return False
-        self.memory.end_epoch(self.held(), last=p.epoch == p.epochs)
+        self.memory.end_epoch(self.held(), self.data.held(), last=p.epoch == p.epochs)
         p.times.append(p.epoch_seconds)
         self._end_epoch(losses)
         return True
@@ -292,8 +291,8 @@ class Trainer:
         metrics |= {f"train_loss/{loss}": value for loss, value in losses.items()}
         metrics["throughput/samples_per_s"] = self.data.seen / p.epoch_seconds
         metrics["time/train_s"] = p.seconds
-        if self.memory.peak:
-            metrics["memory/peak_mib"] = self.memory.peak / 2**20
+        if self.memory.peak.live:
+            metrics["memory/peak_mib"] = self.memory.peak.live / 2**20
         p.history.append(metrics)
         self.record.metrics(p.epoch, metrics)
         left = duration((p.epochs - p.epoch) * statistics.median(p.times[-self.phase_epoch :]))
@@ -322,7 +321,7 @@ class Trainer:
             "device": device.describe(self.device),
             "data": self.data.digest,
             "progress": asdict(self.progress),
-            "memory": {"peak": self.memory.peak, "growth": self.memory.growth},
+            "memory": self.memory.state_dict(),
             "method": self.method.state_dict(),
             "optimizers": self.optimizers.state_dict() if self.phase >= 0 else None,
             "phase": self.phase,
@@ -350,10 +349,7 @@ class Trainer:
             )
         self.progress = Progress(**state["progress"])
         if state["device"] == device.describe(self.device):
-            self.memory.peak, self.memory.growth = (
-                state["memory"]["peak"],
-                state["memory"]["growth"],
-            )
+            self.memory.load_state_dict(state["memory"])
         else:  # costs of two devices do not add up
             self.progress.exclusive, self.progress.times = False, []
         self.method.load_state_dict(state["method"])
@@ -374,8 +370,8 @@ class Trainer:
 
     def _finish(self, status: Status, reason: str | None) -> Result:
         method, p = self.method, self.progress
-        peak, on = self.memory.peak, self.device
-        cost = cost_of(method, self.schedule, self.data, self.flops, p, peak, on)
+        peak = self.memory.peak
+        cost = cost_of(method, self.schedule, self.data, self.flops, p, peak)
         origin = origin_of(self.cell, self.folder, self.device, p, self.data.digest)
         result = summarise(
             self.cell, self.metric, status, reason, p, self.cuts, method.horizon, cost, origin

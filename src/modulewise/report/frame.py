@@ -30,6 +30,7 @@ NUMBERS = {
     "planned_epochs": "planned_epochs",
     "horizon": "horizon",
     "memory": "cost.peak_memory_bytes",
+    "workspace": "cost.workspace_bytes",
     "step_seconds": "cost.step_seconds",
     "trunk_flops": "cost.trunk_flops",
     "helper_flops": "cost.helper_flops",

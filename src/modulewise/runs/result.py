@@ -60,10 +60,15 @@ class Cost(Stored):
     """Cost of a run; `None` where it could not be measured."""
 
     peak_memory_bytes: int | None = None
-    """Largest sum of live tensor bytes the allocator saw during training steps (weights, optimiser
-    state and data included)."""
-    memory_source: Literal["cuda allocator", "cpu allocator"] | None = None
-    """Source of `peak_memory_bytes`."""
+    """Largest sum of live tensor bytes in training steps: weights, optimiser state, the batch,
+    activations and gradients; not the data set."""
+    memory_source: Literal["live tensors", "cuda allocator", "cpu allocator"] | None = None
+    """Source of `peak_memory_bytes`: `live tensors`; in results of earlier versions an allocator,
+    whose figure holds operators' workspace and the data set too."""
+    workspace_bytes: int | None = None
+    """Bytes on top of `peak_memory_bytes` that single operators allocate and release again."""
+    data_bytes: int | None = None
+    """Bytes of the data set's images that lie on the training device."""
     step_seconds: float | None = None
     """Seconds a training step takes: the median over epochs of training time / steps."""
     epoch_seconds: float | None = None

@@ -202,6 +202,8 @@ def _outcome(made: Result) -> str:
     cost, origin = made.cost, made.origin
     if cost.peak_memory_bytes:
         text.append(f"Peak memory {memory(cost.peak_memory_bytes)} ({cost.memory_source}).")
+    if cost.workspace_bytes:
+        text.append(f"Operators' workspace on top: {memory(cost.workspace_bytes)}.")
     if cost.train_seconds:
         shared = "" if origin.exclusive else ", which other work shared"
         text.append(f"{duration(cost.train_seconds)} of training on {origin.device}{shared}.")
