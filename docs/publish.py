@@ -99,7 +99,8 @@ def of_headline(rows: pd.DataFrame) -> str:
     n = rows["n"].max()
     text += "\nMADE: test error of the last epoch in\n"
     text += f"percent, mean ± standard deviation of {n} seeds (provisional: so few tell little); "
-    text += "memory is the peak of live tensors; memory,\ntime and MACs are multiples of Backprop's; "
+    text += "memory is the peak of live tensors; memory,\n"
+    text += "time and MACs are multiples of Backprop's; "
     text += "helpers' FLOPs are their share of a training step's. `-`: not comparable, the core\n"
     return text + "was shared.\n"
 
