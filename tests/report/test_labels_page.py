@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from scipy import stats
 
 from conftest import GRID, Site  # type: ignore[import-not-found]
@@ -123,6 +124,7 @@ def test_nets_trained_on_the_labels_alone_are_found_by_their_number(site: Make) 
     for labels, values in zip(COUNTS, [FEW[4], FEW[20], RUNS], strict=True):
         row = found(table, kind="alone", recipe="backprop", labels=labels)
         assert (row["trunks"], row["mean"]) == (len(values), pytest.approx(np.mean(values)))
+        assert row["draws"] == (0 if labels == np.inf else len(values))
         assert (row["low"], row["high"]) == pytest.approx(expected(values)[1:])
     assert set(table.loc[table["kind"] == "alone", "recipe"]) == {"backprop"}
 
@@ -201,13 +203,26 @@ def test_a_published_number_stands_beside_its_own_arm_alone(site: Make) -> None:
     assert "8.88" not in text
 
 
-@pytest.mark.usefixtures("drawn")
-def test_the_figure_has_a_line_an_arm(site: Make) -> None:
-    made = written(site)
-    drawn = (made.root / "out" / "figures" / "labels_fake_resnet8.svg").read_text()
-    for name in ("Untrained", "co_1, K = 2, refitted", "Backprop, refitted", "Backprop, alone"):
-        assert name in drawn
-    assert "labels per class" in drawn
+@pytest.mark.usefixtures("sketched")
+def test_the_figure_has_a_line_an_arm(site: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, file, **_: (drawn.append(self), file.write(b"<svg></svg>"))
+    )
+    written(site)
+    fig, *_ = (f for f in drawn if f.axes[0].get_xlabel() == "labels per class")
+    names = [text.get_text() for legend in fig.legends for text in legend.get_texts()]
+    assert names == [
+        "Backprop, refitted",
+        "DGL & co_1, K = 2, refitted",
+        "Backprop, alone",
+        "Untrained, refitted",
+    ]
+    curves = [line.get_ydata() for line in fig.axes[0].lines if len(line.get_xdata()) == 3]
+    for name, curve in zip(("backprop", "dgl"), curves, strict=False):
+        means = [*REFITTED[name].mean((0, 2)), np.mean(WHOLE[name])]
+        assert np.asarray(curve) == pytest.approx(means)
+    assert len(curves) == 4
 
 
 def test_grids_that_the_sweep_lacks_are_refused(site: Make, tmp_path: Path) -> None:

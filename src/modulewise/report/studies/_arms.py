@@ -28,6 +28,7 @@ FREE = {
 """Settings of a grid in which nets that are trained on few images may differ from those on all."""
 FLOOR = "untrained"
 """Name of the arm of untrained networks."""
+KINDS = ("refitted", "alone", FLOOR)
 PART = [*SECTION, "settings"]
 """What the arms of a figure share."""
 COLUMNS = [*PART, "kind", "recipe", "modules", "seed", "draw", "labels", "error"]
@@ -96,15 +97,16 @@ def _alone(
         size = cell.training.train_images
         whole = not size and done.loc[cell.path, "settings"] == part[2]
         if (cell.recipe, cell.modules) in few and (whole or (size and size % classes == 0)):
-            labels = size // classes if size else ALL
+            labels, draw = (size // classes, cell.seed) if size else (ALL, -1)
             arm = ("alone", cell.recipe, cell.modules)
-            yield (*part, *arm, cell.seed, cell.seed, labels, done.loc[cell.path, "value"])
+            yield (*part, *arm, cell.seed, draw, labels, done.loc[cell.path, "value"])
 
 
 def arms(mine: pd.DataFrame) -> list[Arm]:
-    """The arms of a part, in the order of the page."""
-    keys = mine[list(Arm._fields)].drop_duplicates()
-    return [Arm(str(kind), str(recipe), int(k)) for kind, recipe, k in keys.to_numpy()]
+    """The arms of a part, in the order of the page: as `KINDS`, then as the sweep."""
+    keys = mine[list(Arm._fields)].drop_duplicates().to_numpy()
+    found = [Arm(str(kind), str(recipe), int(k)) for kind, recipe, k in keys]
+    return sorted(found, key=lambda arm: KINDS.index(arm.kind))
 
 
 def of(mine: pd.DataFrame, arm: Arm) -> pd.DataFrame:

@@ -26,6 +26,8 @@ from modulewise.runs.result import PrimaryMetric
 TITLE = "Label efficiency"
 METRIC = "test_error-labels-"
 """With a number of labels per class after it: a metric of `references.csv`."""
+SHIFT = 0.1
+"""Powers of two between the marks of neighbouring arms, which keeps their intervals apart."""
 WORDS = {
     "class": "which class an image is of",
     "pair": "which images are of one class",
@@ -110,8 +112,10 @@ def _curves(page: Page, mine: pd.DataFrame) -> Figure:
     counts = sorted(n for n in mine["labels"].unique() if n != ALL)
     last = 3 * max(counts, default=1)
     for ax, k in zip(axes, ks, strict=True):
-        for arm in (a for a in arms if a.modules in (1, k)):
-            _curve(ax, _arms.of(mine, arm), last, looks[_name(page, arm)])
+        shown = [a for a in arms if a.modules in (1, k)]
+        for place, arm in enumerate(shown):
+            shift = 2 ** (SHIFT * (place - (len(shown) - 1) / 2))
+            _curve(ax, _arms.of(mine, arm), last, shift, looks[_name(page, arm)])
         if ks != [1]:
             ax.set_title(f"K = {k}")
         ax.set_xscale("log")
@@ -120,15 +124,16 @@ def _curves(page: Page, mine: pd.DataFrame) -> Figure:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "all" if x == last else f"{x:g}"))
         ax.set_xlabel("labels per class")
         drawing.maybe_log(ax, mine["error"], PrimaryMetric())
+        ax.set_xlim(min(counts, default=1) / 1.5, last * 1.5)
         ax.set_ylim(bottom=0.7 * mine["error"].min() if ax.get_yscale() == "log" else 0)
     drawing.legend(fig, looks, list(looks))
     return fig
 
 
-def _curve(ax: Axes, rows: pd.DataFrame, last: float, look: Look) -> None:
+def _curve(ax: Axes, rows: pd.DataFrame, last: float, shift: float, look: Look) -> None:
     """Means joined by a line; intervals, or single trunks where they are too few."""
     means, values = _arms.summary(rows), _arms.per_seed(rows)
-    x = [last if n == ALL else n for n in means]
+    x = [shift * (last if n == ALL else n) for n in means]
     ax.plot(x, [m.mean for m in means.values()], color=look.colour, ls=look.dash, lw=1)
     style: dict[str, Any]
     for place, (labels, m) in zip(x, means.items(), strict=True):
