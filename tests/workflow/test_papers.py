@@ -40,6 +40,7 @@ CELLS = {
     "survey-predsim": (2 + 2 + 3 + 3) * 4 + 3,
     "survey-layerwise": 5 + 3 + 2 + 1,  # backprop on every network; k = 1, 2, 3; DGL; cascade
     # four data sets with K = 2; on CIFAR-10 K up to 6, strictly and in parallel, and 9 objectives
+    "survey-labels": 2 + 6,  # two trunks, and nets on 1, 2, 5, 10, 50, 100 labels per class alone
     "survey-pairwise": 3 * 2 + (1 + 2 * 5) + 9,
 }
 PUBLISHED = {
@@ -55,6 +56,7 @@ PUBLISHED = {
 EPOCHS = {
     "survey-man": {400},
     "survey-experimental": {60, 160},
+    "survey-labels": {350},
     "survey-pairwise": {350},  # of each module but the last
     "survey-predsim": {100, 200, 400},
     "survey-layerwise": {50},  # of the first layer
