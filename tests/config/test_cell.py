@@ -100,7 +100,15 @@ def test_every_setting_of_the_asynchronous_schedule_changes_the_id(change: dict[
 
 
 @pytest.mark.parametrize(
-    "change", [{"growth": 3}, {"last": {"epochs": 3}}, {"last": {"optimizer": "adam"}}], ids=str
+    "change",
+    [
+        {"growth": 3},
+        {"last": {"epochs": 3}},
+        {"last": {"optimizer": "adam"}},
+        {"cache": "auto"},
+        {"cache_mib": 1},
+    ],
+    ids=str,
 )
 def test_every_setting_of_the_sequential_schedule_changes_the_id(change: dict[str, Any]) -> None:
     made = [

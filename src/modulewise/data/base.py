@@ -36,6 +36,8 @@ class Data(Protocol):
     """Number of batches in an epoch."""
     seen: int
     """Number of images that an epoch's batches hold."""
+    augmented: bool
+    """Whether an image differs from epoch to epoch."""
 
     def to(self, device: torch.device) -> Data:
         """The same, giving its batches on a device."""

@@ -91,6 +91,7 @@ class Resident:
         self.sizes = Sizes(len(parts.train), len(parts.val) if parts.val else 0, len(parts.test))
         self.steps = batches_per_epoch(self.sizes.train, training.batch_size)
         self.seen = min(self.steps * training.batch_size, self.sizes.train)
+        self.augmented = bool(config.pad or config.flip)
         self._epoch = lru_cache(maxsize=4)(self._draw)
 
     def to(self, device: torch.device) -> Resident:

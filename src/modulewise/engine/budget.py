@@ -6,10 +6,21 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from modulewise.config.training import TrainConfig
+from modulewise.data.base import Data
+from modulewise.engine import flops as counter
 from modulewise.engine.flops import Flops, mean
+from modulewise.method import Method
 from modulewise.schedules import Schedule
 
 MOST = 10**9
+
+
+def prices(method: Method, schedule: Schedule, data: Data, batch_size: int) -> list[Flops]:
+    """Operations of a training image in each phase of a schedule."""
+    phases = range(len(schedule.phases(1)))
+    trained, entered = map(schedule.trained, phases), map(schedule.entered, phases)
+    batch = min(batch_size, data.sizes.train)
+    return counter.by_phase(method, data.image, batch, list(trained), list(entered))
 
 
 def epochs(

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from modulewise.method import Batch, Loss, Method
+from modulewise.method import Batch, Loss, Method, State
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,11 @@ def flops(method: Method, image: tuple[int, ...], batch_size: int) -> Flops:
 
 
 def by_phase(
-    method: Method, image: tuple[int, ...], batch_size: int, phases: Sequence[range]
+    method: Method,
+    image: tuple[int, ...],
+    batch_size: int,
+    phases: Sequence[range],
+    entered: Sequence[int] = (),
 ) -> list[Flops]:
     """Count the operations of training and of inference, on a copy without data (torch's counter:
     convolutions, matrix products), for every phase of a schedule.
@@ -42,19 +46,23 @@ def by_phase(
         image: shape of one image (C, H, W).
         batch_size: images in a step; contrastive losses grow with it.
         phases: which modules learn in each phase.
+        entered: the first module that a step of each phase runs; the net's first if not given.
     """
     ghost = copy.deepcopy(method).to("meta")
     x = torch.empty(batch_size, *image, device="meta")
     y = method.task.placeholder(batch_size, image, "meta")
     batch = Batch(x, y, x, y, lambda: x)
     counted = []
-    for trained in phases:
+    for trained, first in zip(phases, entered or [0] * len(phases), strict=True):
+        with torch.no_grad():
+            h, state = x, ghost.initial_state(x) if first else None
+            for k in range(first):
+                h, state = ghost.trunk[k](h), ghost.forward_module(k, state or ())
         with _counting() as step:
-            for loss in _losses(ghost, batch, trained):
+            for loss in _losses(ghost, batch, trained, first, state):
                 loss.value.backward()
         with _counting() as trunk:
-            h = x
-            for k in range(trained.stop):
+            for k in range(first, trained.stop):
                 with torch.set_grad_enabled(k in trained):
                     h = ghost.trunk[k](h)
                 if k in trained:
@@ -124,13 +132,17 @@ def step_flops(method: Method, image: tuple[int, ...], batch_size: int) -> float
     return counted.get_total_flops() * (1 if method.joint_only else 3) / batch_size
 
 
-def _losses(method: Method, batch: Batch, trained: range) -> Iterator[Loss]:
+def _losses(
+    method: Method, batch: Batch, trained: range, first: int, state: State | None
+) -> Iterator[Loss]:
+    """Losses of a step that runs the modules from the first on, which is given this state, or
+    begins with the images."""
     if trained == range(method.k):
         yield from method.losses(batch)
         return
     with torch.no_grad():
-        state = method.initial_state(batch.x)
-        for k in range(trained.start):
+        state = method.initial_state(batch.x) if state is None else state
+        for k in range(first, trained.start):
             state = method.forward_module(k, state)
     for k in trained:
         state = yield from method.local(k, batch, state)

@@ -23,7 +23,7 @@ from torch import Tensor
 from modulewise import schedules
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data, Part
-from modulewise.engine import budget, checkpoint, device, flops
+from modulewise.engine import budget, checkpoint, device
 from modulewise.engine.build import build
 from modulewise.engine.evaluate import evaluate, test_metrics
 from modulewise.engine.losses import Losses
@@ -95,9 +95,8 @@ class Trainer:
         self.schedule = schedules.build(
             self.training, cell.modules, data.steps, cell.seed, str(cell)
         )
-        phases = [self.schedule.trained(i) for i in range(len(self.schedule.phases(1)))]
-        batch = min(self.training.batch_size, data.sizes.train)
-        self.flops = flops.by_phase(self.method, data.image, batch, phases)
+        self.schedule.prepare(self.method, data)
+        self.flops = budget.prices(self.method, self.schedule, data, self.training.batch_size)
         bf16 = self.training.precision == "bf16"
         self.precision: Precision = (
             partial(torch.autocast, on.type, torch.bfloat16) if bf16 else nullcontext

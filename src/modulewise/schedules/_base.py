@@ -56,6 +56,13 @@ class Schedule:
         """The modules that learn in a phase."""
         return range(self.k)
 
+    def entered(self, phase: int) -> int:
+        """The first module that a step of a phase runs."""
+        return 0
+
+    def prepare(self, method: Method, data: Data) -> None:
+        """Look at what is going to be trained, and on what."""
+
     def begin(self, method: Method, phase: int, epochs: int) -> None:
         """Put the modules in train or eval mode; called before every epoch.
 

@@ -6,21 +6,31 @@ budget's epochs are shared out evenly over the K phases; published layer-wise tr
 phase the whole of it (greedy layer-wise, Belilovsky et al., arXiv 1812.11446), or more and more
 (deep cascade learning, Marquez et al., IEEE TNNLS 2018), and settings of its own to the last, which
 trains the classifier (pairwise training, Duan et al., arXiv 2005.05541).
+
+What enters the module of a phase comes of frozen modules: where images are not augmented it is the
+same in every epoch. With `cache: auto` it is made once, at the start of the phase, and read from
+then on. Steps see the same features but for rounding, for they are made in batches of another size.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import logging
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from modulewise.config.training import TrainConfig
-from modulewise.config.types import PhaseSettings, Whole
+from modulewise.config.types import Count, PhaseSettings, Whole
+from modulewise.data.base import Data
 from modulewise.errors import parse
-from modulewise.method import Batch, Method
+from modulewise.method import Batch, Method, State
 from modulewise.optim import ModuleOptimizers
+from modulewise.schedules import _features as features
 from modulewise.schedules._base import Phase, Precision, Schedule, descend, freeze
+
+log = logging.getLogger(__name__)
 
 
 class Sequential(Schedule):
@@ -37,6 +47,12 @@ class Sequential(Schedule):
             budget.
         last: Settings of the last phase that differ from the cell's; with `epochs` of its own, the
             budget is that of the phases before it.
+        cache: Whether features of frozen modules are made once a phase: never (`off`), or where
+            images are not augmented and there is room (`auto`).
+        cache_mib: Room for them on the device, in MiB.
+
+    Attributes:
+        reasons: of every phase, why its features are not kept; empty where they are.
 
     Raises:
         ValueError: fewer epochs than phases that share them, growth of shared epochs, or settings
@@ -53,10 +69,17 @@ class Sequential(Schedule):
         epochs: Literal["shared", "each"] = "shared",
         growth: Whole = 0,
         last: PhaseSettings | None = None,
+        cache: Literal["off", "auto"] = "off",
+        cache_mib: Count = 2048,
     ) -> None:
         super().__init__(training, k, batches, seed)
         self.shared, self.growth = epochs == "shared", growth
         own = last.model_dump(exclude_none=True) if last else {}
+        self.cache, self.room = cache == "auto", cache_mib
+        self.reasons = ["off"] * k
+        self.made: list[int] = []
+        self.features: State = ()
+        self.images = 0
         self.last = parse(TrainConfig, training.model_dump() | own, "sequential.last")
         self.last_epochs: int | None = own.get("epochs")
         if growth and self.shared:
@@ -84,17 +107,73 @@ class Sequential(Schedule):
         """The phase's module alone."""
         return range(phase, phase + 1)
 
+    def prepare(self, method: Method, data: Data) -> None:
+        """Find the phases whose features can be kept."""
+        if not self.cache:
+            return
+        self.images = data.sizes.train
+        sizes = features.sizes(method, data.image)
+        self.reasons = [self._reason(k, sizes[k], data) for k in range(self.k)]
+
+    def _reason(self, k: int, size: int | None, data: Data) -> str:
+        """Why the features that enter module k, of so many bytes an image, are not kept."""
+        if k == 0:
+            return "no module is frozen"
+        if data.augmented:
+            return "images are augmented"
+        if size is None:
+            return "the method's state has not one row an image"
+        needed = features.mib(size * self.images)
+        return f"{needed} MiB, cache_mib is {self.room}" if needed > self.room else ""
+
+    def entered(self, phase: int) -> int:
+        """The phase's module, where its features are kept."""
+        return 0 if self.reasons[phase] else phase
+
     def begin(self, method: Method, phase: int, epochs: int) -> None:
         """Freeze the modules before `phase`, with their helpers."""
+        if phase != self.phase:
+            self.features = ()
         self.phase = phase
         freeze(method, lambda k: k < phase)
+
+    def batches(
+        self, method: Method, data: Data, epoch: int, done: int, precision: Precision
+    ) -> Iterator[Batch]:
+        """The batches of an epoch; where features are kept and not yet there, they are made."""
+        if self.entered(self.phase) and not self.features:
+            self.features = features.collect(method, self.phase, data, precision)
+        if self.cache and self.phase and self.phase not in self.made:
+            self.made.append(self.phase)
+            held = features.mib(sum(t.nbytes for t in self.features))
+            why = self.reasons[self.phase]
+            said = f"are computed in every epoch: {why}" if why else f"are kept: {held} MiB"
+            log.info(f"features that enter module {self.phase} {said}")
+        yield from data.batches(epoch, done)
 
     def step(
         self, method: Method, batch: Batch, optimizers: ModuleOptimizers, precision: Precision
     ) -> dict[str, Tensor]:
         """Carry the batch to the phase's module without gradients, then one step of it alone."""
-        with torch.no_grad(), precision():
-            state = method.initial_state(batch.x)
-            for k in range(self.phase):
-                state = method.forward_module(k, state)
+        if self.features:
+            state = tuple(t[batch.index] for t in self.features)
+        else:
+            with torch.no_grad(), precision():
+                state = features.carry(method, self.phase, batch.x)
         return descend(method.local(self.phase, batch, state), optimizers, precision, self.phase)
+
+    def held(self) -> Iterator[Tensor]:
+        """Features that are kept."""
+        yield from self.features
+
+    def extra_flops(self, module_flops: list[float]) -> float:
+        """The passes that made the features that were kept, one a phase."""
+        return self.images * sum(sum(module_flops[:k]) for k in self.made if self.entered(k))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The phases that have begun to read features. The features are made anew."""
+        return {"made": list(self.made)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        self.made = list(saved.get("made", []))
