@@ -15,12 +15,13 @@ import yaml
 from matplotlib.figure import Figure
 from scipy import stats
 
-from conftest import GRID, Site  # type: ignore[import-not-found]
+from modulewise.config import references
 from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput
 from modulewise.runs.provenance import study_hash
 from modulewise.runs.study import StudyResult
 
+GRID: dict[str, Any] = {"datasets": ["fake"], "networks": ["resnet8"]}
 ALONE = GRID | {"recipes": ["backprop"], "modules": [1], "seeds": 4}
 SWEEP: dict[str, Any] = {
     "sweep": "small",
@@ -31,6 +32,7 @@ SWEEP: dict[str, Any] = {
     ],
     "studies": {"labels": {"grids": [0], "options": {"per_class": [1, 5, 10], "draws": 4}}},
 }
+DEFAULT = [1, 2, 5, 10, 50, 100]
 COUNTS = [1.0, 5.0, np.inf]
 RANDOM = np.random.default_rng(0)
 REFITTED = {
@@ -43,12 +45,14 @@ FEW = {4: [41.0, 43.0, 40.0, 48.0], 20: [11.0, 9.0, 12.5, 10.0]}
 RUNS = [4.0, 5.0, 7.0]
 """Test error of the nets trained on all labels."""
 
-Make = Callable[..., Site]
+Make = Callable[..., Any]
+Site = Any
+"""Of this room's `conftest.py`."""
 
 
 def written(site: Make, sweep: dict[str, Any] = SWEEP, **found: Any) -> Site:
     """All runs and measurements."""
-    made: Site = site(sweep)
+    made = site(sweep)
     for cell in made.cells:
         if images := cell.training.train_images:
             made.run(cell, FEW[images][cell.seed])
@@ -231,3 +235,21 @@ def test_grids_that_the_sweep_lacks_are_refused(site: Make, tmp_path: Path) -> N
     path.write_text(yaml.safe_dump(SWEEP | {"studies": {"labels": {"grids": [0, 3]}}}))
     with pytest.raises(InvalidInput, match=r"studies\.labels\.grids: 3 of 3 grids; they count"):
         load_plan(path, tmp_path)
+
+
+def test_the_committed_sweep_has_the_arms_and_the_published_number() -> None:
+    config = Path(__file__).parents[2] / "config"
+    plan = load_plan(config / "papers" / "survey-labels.yaml", config.parent)
+    trunks = {(c.dataset, c.network, c.recipe, c.modules) for c in (s.cell for s in plan.studies)}
+    (number,) = (
+        r
+        for r in references.load(config / references.FILE)
+        if r.metric.startswith("test_error-labels-")
+    )
+    assert (number.dataset, number.network, number.recipe, number.modules) in trunks
+    assert (number.metric, number.value) == ("test_error-labels-1", pytest.approx(100 - 94.88))
+    few = {c.training.train_images for c in plan.cells} - {None}
+    assert few == {10 * n for n in plan.sweep.studies["labels"].options.get("per_class", DEFAULT)}
+    assert {(s.cell.recipe, s.cell.seed) for s in plan.studies} == {
+        (recipe, seed) for recipe in ("backprop-kernet", "pairwise") for seed in range(5)
+    }
