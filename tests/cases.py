@@ -157,6 +157,7 @@ TASKS = ["classification"]
 STUDIES: dict[str, dict[str, Any]] = {
     "probe": {"decay": 1e-3},
     "labels": {"per_class": [1, 2, 100], "draws": 2},
+    "transfer": {"targets": ["one", "two"], "batch": 8},
 }
 """The smallest options that exercise every study; `targets` are made-up images by any name."""
 

@@ -31,8 +31,11 @@ class Study(Protocol):
     """What is measured on a run's weights."""
 
     def __call__(self, trained: Trained) -> dict[str, Any]:
-        """What was found, as JSON values. Random numbers come from the global generator, which is
-        at the start of a stream of the run's seed and the study's name."""
+        """What was found, as JSON values; `seconds`, at any depth, are of the device.
+
+        Random numbers come from the global generator, which is at the start of a stream of the
+        run's seed and the study's name.
+        """
 
 
 def build(name: str, options: dict[str, Any], where: str = "study") -> Study:
