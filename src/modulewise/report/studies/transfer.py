@@ -14,7 +14,7 @@ from modulewise.report.studies import _ranking
 from modulewise.report.studies._pictures import heat, scatter, short, tasks
 from modulewise.report.studies._ranking import Estimate
 from modulewise.report.study import Block, Page
-from modulewise.report.tables import NONE, Item, Table, interval, number
+from modulewise.report.tables import NONE, Item, Table, number
 
 TITLE = "Transfer between tasks"
 SCORES = {"score": "Pair objective", "leep": "LEEP", "probe": "Linear probe"}
@@ -142,9 +142,8 @@ def _list(words: list[str]) -> str:
 
 
 def _between(e: Estimate) -> str:
-    return (
-        f"{number(e.value)} {interval(e.low, e.high)}" if not np.isnan(e.low) else number(e.value)
-    )
+    value = number(e.value)
+    return value if np.isnan(e.low) else f"{value} [{number(e.low)}, {number(e.high)}]"
 
 
 def _summary(page: Page, part: Part, ranked: dict[str, Ranked]) -> Block:
