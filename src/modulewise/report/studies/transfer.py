@@ -222,10 +222,10 @@ def _untrained(part: Part) -> str:
 
 def _targets(page: Page, part: Part) -> Block:
     """Of every target: accuracies, what each score would choose, its correlations."""
-    columns = [("Target", "l"), ("Own module", "r"), ("Best other", "r"), ("", "l")]
+    columns = [("Target", "l"), ("Own module", "r"), ("Best other", "r"), ("", "r")]
     columns.append(("Random weights", "r"))
     for label in SCORES.values():
-        columns += [(f"{label}: chosen", "l"), ("Regret", "r"), ("Spearman", "r"), ("Kendall", "r")]
+        columns += [(f"{label}: chosen", "r"), ("Regret", "r"), ("Spearman", "r")]
     table, rows = Table(columns, []), []
     truth = _ranking.others(part.truth)
     scores = {n: _ranking.others(part.scores[n]) for n in SCORES}
@@ -236,13 +236,17 @@ def _targets(page: Page, part: Part) -> Block:
     for target in map(str, truth.columns[truth.notna().any()]):
         own, best = float(part.truth[target].get(target, np.nan)), str(truth[target].idxmax())
         row: list[Any] = [target, own, float(truth[target].max()), best, float(random[target])]
+        taus: list[float] = []
         for n in SCORES:
-            row += [str(scores[n][target].idxmax()), *(float(f[target]) for f in figures[n])]
+            lost, rho, tau = (float(f[target]) for f in figures[n])
+            row += [str(scores[n][target].idxmax()), lost, rho]
+            taus.append(tau)
         texts = [shown[v] if isinstance(v, str) else _number(v) for v in row]
         table.rows.append([*map(Item, texts)])
-        rows.append(row)
+        rows.append(row + taus)
     keys = ["target", "own", "best_accuracy", "best", "random_accuracy"]
-    keys += [f"{n}_{of}" for n in SCORES for of in ("chosen", "regret", "spearman", "kendall")]
+    keys += [f"{n}_{of}" for n in SCORES for of in ("chosen", "regret", "spearman")]
+    keys += [f"{n}_kendall" for n in SCORES]
     text = "Accuracies in percent; the source with the highest one, and those that scores choose."
     numbers = pd.DataFrame(rows, columns=keys)
     return page.table(f"targets_{part.stem}", table, numbers, "Targets", text)
