@@ -63,6 +63,7 @@ EPOCHS = {
     "survey-pairwise": {350},  # of each module but the last
     "survey-predsim": {100, 200, 400},
     "survey-layerwise": {50},  # of the first layer
+    "survey-transfer": {350},
 }
 """Sweep -> epochs, where they are not InfoPro's 160."""
 
