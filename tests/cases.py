@@ -155,8 +155,8 @@ SOURCES: dict[str, dict[str, Any]] = {
 TASKS = ["classification"]
 
 STUDIES: dict[str, dict[str, Any]] = {
-    "probe": {"decay": 1e-3},
     "labels": {"per_class": [1, 2, 100], "draws": 2},
+    "probe": {"epochs": 1, "batch_size": 16, "head": "0c1f"},
     "transfer": {"targets": ["one", "two"], "batch": 8},
 }
 """The smallest options that exercise every study; `targets` are made-up images by any name."""

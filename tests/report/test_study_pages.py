@@ -44,7 +44,15 @@ def made(site: Any) -> tuple[str, str]:
     return page.read_text(), page.with_name("probe.html").read_text()
 
 
-FOUND = {"linear_error": [70.0, 40.0, 21.5, 11.25]}
+FOUND = {
+    "stage": [1, 2, 3, 4],
+    "linear_error": [70.0, 40.0, 21.5, 11.25],
+    "reconstruction": [0.6, 0.61, 0.62, 0.65],
+    "auxiliary_error": [10.0, 11.0, 12.0, 13.0],
+    "auxiliary_loss": [0.3, 0.31, 0.32, 0.4],
+    "rebuilt_best": 0.55,
+    "rebuilt_blind": 0.69,
+}
 
 
 def test_the_report_leads_to_the_page_and_counts_what_is_measured(studied: Any) -> None:

@@ -20,6 +20,7 @@ SEEDS = 5
 FEWER = {"survey-transfer": 3}
 """Sweep -> seeds, where they are not five."""
 CELLS = {
+    "infopro-figure2": 1 + 4,
     "infopro-table1": 1 + 4,
     # ResNet-32, DenseNet, SVHN and STL-10: end to end and 4 methods x 4 K; ResNet-110 on CIFAR-10
     # has greedy+ and two asynchronous K too

@@ -51,6 +51,9 @@ class Data(Protocol):
     def eval_batches(self, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised images and targets of a part in order, without augmentation."""
 
+    def pixels(self, x: Tensor) -> Tensor:
+        """What normalised images (B C H W) were before: in [0, 1]."""
+
     def held(self) -> Iterator[Tensor]:
         """All tensors that stay on the device."""
 

@@ -110,6 +110,10 @@ class Resident:
         """(image - mean) / std of images in [0, 1] (B C H W)."""
         return (image - self.mean) / self.std
 
+    def pixels(self, x: Tensor) -> Tensor:
+        """What normalised images (B C H W) were before: in [0, 1]."""
+        return (x * self.std + self.mean).clamp(0, 1)
+
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch (1-based), from number `start` on."""
         for number in range(start, self.steps):

@@ -1,0 +1,71 @@
+"""`modulewise probe`: what every stage of a finished run's net says of label and image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from modulewise.config.loading import read_json
+from modulewise.config.study import StudyOrder
+from modulewise.errors import parse
+from modulewise.runs.result import FILE
+
+COLUMNS = {
+    "stage": ("stage", "d"),
+    "linear_error": ("linear\nerror, %", ".2f"),
+    "reconstruction": ("reconstruction\nloss, nats", ".4f"),
+    "auxiliary_error": ("auxiliary\nerror, %", ".2f"),
+    "auxiliary_loss": ("auxiliary\nloss, nats", ".4f"),
+}
+"""What the study finds -> its heading, and how its numbers are written."""
+
+
+def probe(
+    run: Annotated[Path, typer.Argument(help="folder of a finished run, or its result.json")],
+    options: Annotated[str, typer.Option(help="options of the study probe, as JSON")] = "{}",
+    data: Annotated[
+        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
+    ] = Path("data"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+) -> None:
+    """Probe every stage of a finished run that kept its weights; print a table, and write
+    study~probe.json beside the result."""
+    order = parse(StudyOrder, {"study": "probe", "options": read_json(options, "--options")}, "")
+    from modulewise import studies
+    from modulewise.engine import device as device_module
+
+    import torch  # isort: skip
+
+    if threads:
+        torch.set_num_threads(threads)
+    folder = run.parent if run.name == FILE else run
+    found = studies.make(order, folder, data, device_module.pick(device))
+    target = folder / "study~probe.json"
+    found.save(target)
+    if found.found:
+        _show(found.found)
+    else:
+        print("the run is not done: there is nothing to probe")
+    print(target)
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    """Print a row a stage, and what reconstructions range between."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading, _ in COLUMNS.values():
+        table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
+    for row in zip(*(found[name] for name in COLUMNS), strict=True):
+        kinds = (kind for _, kind in COLUMNS.values())
+        table.add_row(*(f"{value:{kind}}" for value, kind in zip(row, kinds, strict=True)))
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.print(table)
+    print(
+        f"\nreconstruction: {found['rebuilt_blind']:.4f} of the mean training image, "
+        f"{found['rebuilt_best']:.4f} of the image itself\n"
+    )
