@@ -87,7 +87,8 @@ def marks_of(wildcards):
 
 
 def inputs_of(wildcards):
-    """The mark of the cell's data set, and the measured profile where run times are limited.
+    """The mark of the cell's data set, the measured profile where run times are limited, and the
+    result of the run whose modules are reused: trained again, it has this cell trained again.
 
     Of a finished cell, what it was trained with: its profile file may be another one, or none, and
     Snakemake trains again what has another set of inputs.
@@ -98,7 +99,11 @@ def inputs_of(wildcards):
         measured = [f for f in inputs if f.startswith("results/profile/")]
     else:
         measured = [] if RUNTIME is None else [PROFILE]
-    return [ancient(f) for f in (f"results/data/{wildcards.dataset}.json", *measured)]
+    reuse = BY_PATH[SPACE.wildcard_pattern.format(**wildcards)].reuse
+    return [
+        *(ancient(f) for f in (f"results/data/{wildcards.dataset}.json", *measured)),
+        *([f"results/runs/{reuse.source}/result.json"] if reuse else []),
+    ]
 
 
 def minutes_of(wildcards, input, attempt):

@@ -51,6 +51,9 @@ def train(
         float, typer.Option(envvar="MODULEWISE_SAVE_EVERY", help="seconds between checkpoints")
     ] = 300.0,
     keep_weights: Annotated[bool, typer.Option(help="leave weights.pt beside the result")] = False,
+    sources: Annotated[
+        Path | None, typer.Option(help="folder of the runs whose modules are reused")
+    ] = None,
 ) -> None:
     """Train one cell; interrupted by SIGTERM, SIGINT or SIGUSR2 it saves, leaves with status 75 and
     resumes when started again."""
@@ -63,7 +66,8 @@ def train(
 
     on = device_module.begin(device, threads)
     try:
-        status = _run(what, folder, data, on, save_every, keep_weights)
+        sources = sources or _runs(folder, what) or results / "runs"
+        status = _run(what, folder, data, on, save_every, keep_weights, sources)
     except OSError as error:
         if (line := resource(error, folder)) is None:
             raise
@@ -79,11 +83,18 @@ def train(
 
 
 def _run(
-    cell: Cell, folder: Path, data: Path, on: Any, save_every: float, keep_weights: bool
+    cell: Cell,
+    folder: Path,
+    data: Path,
+    on: Any,
+    save_every: float,
+    keep_weights: bool,
+    sources: Path,
 ) -> int:
     """Train a cell in its folder, with a log; the exit status."""
     from modulewise.data.load import load
     from modulewise.data.staging import staged
+    from modulewise.engine import reuse
     from modulewise.engine.trainer import Interrupted, Stop, Trainer
 
     stop = Stop()
@@ -95,9 +106,8 @@ def _run(
         signal.signal(name, ask)
     try:
         loaded = load(*staged(cell.data, data), cell.training, cell.seed)
-        trainer = Trainer(
-            cell, loaded, folder, on, save_every, stop=stop, keep_weights=keep_weights
-        )
+        reused = reuse.read(cell, sources)
+        trainer = Trainer(cell, loaded, folder, on, save_every, stop, keep_weights, reused)
     except InvalidInput as error:
         raise InvalidInput(
             str(error).replace("--dataset NAME", f"--dataset {cell.dataset}")
@@ -120,6 +130,13 @@ def _run(
         ignore_stop_signals()
         log.info(f"{cell}  {_said(result)}")
     return 0
+
+
+def _runs(folder: Path, cell: Cell) -> Path | None:
+    """The folder of all runs, if a run's folder lies in it as the workflow places it."""
+    place = Path(cell.path)
+    inside = folder.parts[-len(place.parts) :] == place.parts
+    return Path(*folder.parts[: -len(place.parts)]) if inside else None
 
 
 def _said(result: Result) -> str:

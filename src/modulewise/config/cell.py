@@ -17,6 +17,7 @@ from pydantic import model_validator
 
 from modulewise.config.dataset import Dataset
 from modulewise.config.options import OneOf, names, options_model
+from modulewise.config.reuse import Reuse
 from modulewise.config.training import TrainConfig
 from modulewise.config.types import Count, Frozen, Name, Seed
 from modulewise.errors import parse
@@ -46,6 +47,8 @@ class Cell(Frozen):
     """Optimiser, schedule, budget and numerics."""
     data: Dataset
     """Entry of the data set."""
+    reuse: Reuse | None = None
+    """Trained modules of another run as the first modules of this one."""
 
     @model_validator(mode="after")
     def _known_options(self) -> Cell:
@@ -57,7 +60,28 @@ class Cell(Frozen):
             raise ValueError(
                 f"{self.modules} modules need {self.modules - 1} cuts, got {len(self.partition)}"
             )
+        if self.reuse:
+            self._check_reuse(self.reuse)
         return self
+
+    def _check_reuse(self, reuse: Reuse) -> None:
+        """Refuse reused modules that are not there, leave nothing to train, or cannot be frozen."""
+        most = self.modules - reuse.frozen
+        if reuse.modules > most:
+            raise ValueError(
+                f"reuse: {reuse.modules}{' frozen' * reuse.frozen} modules of {self.modules}; "
+                f"valid: at most {most}"
+            )
+        if reuse.frozen and self.training.schedule != "sequential":
+            raise ValueError(
+                f"reuse: frozen modules need schedule sequential, got {self.training.schedule}; "
+                f"set training.schedule, or frozen: false"
+            )
+
+    @property
+    def frozen(self) -> int:
+        """Number of first modules that are reused and stay as they are."""
+        return self.reuse.modules if self.reuse and self.reuse.frozen else 0
 
     def canonical(self) -> str:
         """JSON without defaults, keys sorted, without the place of the data."""
@@ -72,7 +96,11 @@ class Cell(Frozen):
     @property
     def configuration(self) -> str:
         """Id of the cell but for its seed: runs of one configuration cost the same."""
-        return self.model_copy(update={"seed": 0}).id
+        update: dict[str, Any] = {"seed": 0}
+        if self.reuse:
+            source = {"source": self.reuse.configuration}
+            update["reuse"] = self.reuse.model_copy(update=source)
+        return self.model_copy(update=update).id
 
     @property
     def steps(self) -> str:

@@ -62,11 +62,16 @@ class Plan:
 
     def keeps_weights(self, cell: Cell) -> bool:
         """Whether a run of the cell leaves its weights."""
-        return self.sweep.keep_weights == "last" or cell.path in self._studied
+        needed = self._studied | self._reused
+        return self.sweep.keep_weights == "last" or cell.path in needed
 
     @cached_property
     def _studied(self) -> frozenset[str]:
         return frozenset(study.cell.path for study in self.studies)
+
+    @cached_property
+    def _reused(self) -> frozenset[str]:
+        return frozenset(cell.reuse.source for cell in self.cells if cell.reuse)
 
 
 def load_plan(path: Path, root: Path = Path(), tuned: Path = FOLDER) -> Plan:

@@ -11,6 +11,7 @@ from modulewise.config.dataset import Datasets
 from modulewise.config.loading import read_yaml
 from modulewise.config.options import options_model
 from modulewise.config.recipes import Change, Override, Recipes
+from modulewise.config.reuse import GridReuse
 from modulewise.config.steptimes import StepTimes
 from modulewise.config.sweep import GridPoint, Sweep
 from modulewise.errors import InvalidInput, choose, parse
@@ -157,16 +158,19 @@ class Catalog:
             times: measured step times, which budgets in seconds take.
 
         Raises:
-            InvalidInput: something unknown or out of range, or the same cell in two grids.
+            InvalidInput: something unknown or out of range, the same cell in two grids, or nothing
+                to reuse.
         """
         seen: dict[str, int] = {}
-        out = []
+        out: list[GridCell] = []
         for point in self.points(sweep):
             grid, best = sweep.grids[point.grid], (chosen or {}).get(point, Change())
             here = f"{where}: grids[{point.grid}]"
             for seed in grid.numbers:
                 training = grid.training | best.training
                 cell = self.cell(*point[1:], seed, training, here, best.options)
+                if grid.reuse:
+                    cell = _reusing(cell, grid.reuse, [c for g, c in out if g < point.grid], here)
                 cell = times.timed(cell, here) if times else cell
                 if cell.path in seen:
                     raise InvalidInput(
@@ -175,6 +179,25 @@ class Catalog:
                 seen[cell.path] = point.grid
                 out.append(GridCell(point.grid, cell))
         return tuple(out)
+
+
+def _reusing(cell: Cell, reuse: GridReuse, earlier: list[Cell], where: str) -> Cell:
+    """The cell with the modules that it reuses of a cell of an earlier grid.
+
+    Raises:
+        InvalidInput: there is no such cell, or there are several; or the cell cannot reuse them.
+    """
+    dataset = reuse.dataset or cell.dataset
+    wanted = (dataset, cell.network, reuse.recipe, cell.modules, cell.seed)
+    found = [c for c in earlier if (c.dataset, c.network, c.recipe, c.modules, c.seed) == wanted]
+    if len(found) != 1:
+        source = f"{dataset} {cell.network} {reuse.recipe} K={cell.modules} s{cell.seed}"
+        raise InvalidInput(
+            f"{where}: reuse: {len(found) or 'no'} cells {source} in the grids before; there must "
+            f"be one"
+        )
+    given = {"source": found[0].path, "modules": reuse.modules, "frozen": reuse.frozen}
+    return parse(Cell, cell.model_dump(exclude={"reuse"}) | {"reuse": given}, f"{where}: {cell}")
 
 
 def _settings(base: dict[str, Any], change: dict[str, Any], where: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from modulewise.config.exhibit import Exhibit
 from modulewise.config.limits import Limits
+from modulewise.config.reuse import GridReuse
 from modulewise.config.schemas import SchemaOf
 from modulewise.config.study import Studies
 from modulewise.config.training import TrainConfig
@@ -32,6 +33,8 @@ class Grid(Frozen):
     """Number of seeds (0, 1, ...), or a list of them."""
     training: Annotated[dict[str, Any], SchemaOf((TrainConfig,))] = {}
     """Training settings of this grid; they win over the recipe's."""
+    reuse: GridReuse | None = None
+    """Trained modules of an earlier grid's cells that the cells of this grid begin with."""
 
     @property
     def numbers(self) -> list[int]:

@@ -93,6 +93,11 @@ def trials(sweep: Sweep, catalog: Catalog, where: str) -> Trials:
         if name not in (names := {r for grid in sweep.grids for r in grid.recipes}):
             raise choose(name, names, "recipe of the sweep", f"{where}.options")
     for n, grid in enumerate(sweep.grids):
+        if grid.reuse:
+            raise InvalidInput(
+                f"{where}: grids[{n}] reuses modules, which trials do not have; tune in a sweep of "
+                f"its own"
+            )
         if both := sorted(set(tune.seeds) & set(grid.numbers)):
             raise InvalidInput(
                 f"{where}.seeds: {', '.join(map(str, both))} of grids[{n}] too; tune with seeds "

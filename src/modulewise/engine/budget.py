@@ -52,9 +52,10 @@ def epochs(
 def _paid(budget: float, schedule: Schedule, flops: Sequence[Flops], seen: int) -> int:
     """Epochs that so many FLOPs pay for. Where phases share them out evenly an epoch costs their
     mean; elsewhere it is the most epochs whose phases together cost no more."""
-    one = mean(flops, [1] * len(flops))
+    trained = [phase.epochs > 0 for phase in schedule.phases(1)]
+    one = mean(flops, [int(it) for it in trained])
     n = max(1, int(budget / (seen * (one.trunk + one.helpers))))
-    lengths = [phase.epochs for phase in schedule.phases(n)]
+    lengths = [phase.epochs for phase in schedule.phases(n) if phase.epochs]
     if sum(lengths) == n and max(lengths) - min(lengths) <= 1:
         return n
 

@@ -29,6 +29,17 @@ def save(folder: Path, content: dict[str, Any], name: str = FILE) -> None:
     write_atomic(folder / name, partial(torch.save, content))
 
 
+def keep(folder: Path, cell: str, method: dict[str, Any]) -> None:
+    """Write a finished run's weights.
+
+    Args:
+        folder: of the run.
+        cell: as JSON.
+        method: its state.
+    """
+    save(folder, {"method": method, "cell": cell}, WEIGHTS)
+
+
 def remove(folder: Path) -> None:
     """Remove the checkpoint of a run that has its result."""
     patiently(partial((folder / FILE).unlink, missing_ok=True), folder / FILE)

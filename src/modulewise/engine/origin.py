@@ -14,7 +14,7 @@ from modulewise.engine import device
 from modulewise.engine.progress import Progress
 from modulewise.runs import record
 from modulewise.runs.provenance import source_hash
-from modulewise.runs.result import Origin, PrimaryMetric
+from modulewise.runs.result import Origin, PrimaryMetric, ReusedFrom
 
 
 def start_event(
@@ -47,7 +47,12 @@ def start_event(
 
 
 def origin_of(
-    cell: Cell, folder: Path, on: torch.device, progress: Progress, digest: str
+    cell: Cell,
+    folder: Path,
+    on: torch.device,
+    progress: Progress,
+    digest: str,
+    reused: ReusedFrom | None = None,
 ) -> Origin:
     """Where and with what a run was made.
 
@@ -57,6 +62,7 @@ def origin_of(
         on: the device.
         progress: after the last step.
         digest: of its data.
+        reused: where reused modules come from.
     """
     return Origin(
         device=device.describe(on),
@@ -68,4 +74,5 @@ def origin_of(
         versions=device.versions(),
         data=digest,
         slurm_job=device.slurm_job(),
+        reused=reused,
     )

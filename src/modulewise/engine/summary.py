@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data
 from modulewise.engine.flops import Flops, mean, module_flops, parameters
 from modulewise.engine.memory import Peak, live_bytes
 from modulewise.engine.progress import Progress
+from modulewise.errors import memory_short
 from modulewise.method import Method
 from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result, Status
 from modulewise.schedules import Schedule
+
+Ended = tuple[Status, str | None]
+"""How a run ended, and why."""
 
 
 def summarise(
@@ -103,3 +107,13 @@ def cost_of(
         inference_parameters=parameters(method.deployed()),
         inference_macs=made.inference_macs,
     )
+
+
+def within_memory(act: Callable[[], Ended | None]) -> Ended | None:
+    """How the run ended in `act`, if it did: also for want of memory."""
+    try:
+        return act()
+    except (RuntimeError, MemoryError) as error:
+        if reason := memory_short(error):
+            return "out_of_memory", reason
+        raise

@@ -11,7 +11,7 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,15 +23,16 @@ from torch import Tensor
 from modulewise import schedules
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data, Part
-from modulewise.engine import budget, checkpoint, device
+from modulewise.engine import budget, checkpoint, device, reuse
 from modulewise.engine.build import build
 from modulewise.engine.evaluate import evaluate, test_metrics
 from modulewise.engine.losses import Losses
 from modulewise.engine.memory import MemoryProbe
 from modulewise.engine.origin import origin_of, start_event
 from modulewise.engine.progress import Progress
-from modulewise.engine.summary import cost_of, summarise
-from modulewise.errors import InvalidInput, memory_short
+from modulewise.engine.reuse import Reused
+from modulewise.engine.summary import Ended, cost_of, summarise, within_memory
+from modulewise.errors import InvalidInput
 from modulewise.files import write_atomic
 from modulewise.method import Batch
 from modulewise.optim import ModuleOptimizers, learning_rate
@@ -42,8 +43,6 @@ from modulewise.schedules import Phase, Precision
 from modulewise.units import duration
 
 log = logging.getLogger(__name__)
-Ended = tuple[Status, str | None]
-"""How a run ended, and why."""
 WARM, TIMED = 2, 6
 """Number of steps that are run first, which hold cuDNN's search and the optimiser's first
 allocations; and of steps that are timed."""
@@ -71,6 +70,7 @@ class Trainer:
         save_every: seconds between periodic checkpoints.
         stop: looked at after every step.
         keep_weights: leave `weights.pt` of the deployed net beside the result.
+        reused: the weights that the cell's first modules begin with.
 
     Raises:
         InvalidInput: a network, method or schedule that refuses the cell.
@@ -85,6 +85,7 @@ class Trainer:
         save_every: float = 300.0,
         stop: Stop | None = None,
         keep_weights: bool = False,
+        reused: Reused | None = None,
     ) -> None:
         self.cell, self.training, self.folder, self.device = cell, cell.training, folder, on
         self.save_every, self.stop, self.keep_weights = save_every, stop or Stop(), keep_weights
@@ -92,8 +93,11 @@ class Trainer:
         torch.manual_seed(seed_of(cell.seed, "global"))
         self.data, self.metric = data, data.task.metric
         self.method, self.cuts = build(cell, data.image, data.task)
+        self.reused = reused.origin if reused else None
+        if reused:
+            reuse.put(self.method, cell, reused)
         self.schedule = schedules.build(
-            self.training, cell.modules, data.steps, cell.seed, str(cell)
+            self.training, cell.modules, data.steps, cell.seed, str(cell), cell.frozen
         )
         self.schedule.prepare(self.method, data)
         self.flops = budget.prices(self.method, self.schedule, data, self.training.batch_size)
@@ -114,11 +118,13 @@ class Trainer:
             InvalidInput: a checkpoint of another cell or of other images, or too little memory that
                 may be others' doing.
         """
+        if self.cell.reuse and not self.reused:
+            raise ValueError(f"{self.cell}: the weights that it reuses were not given")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / "cell.json", self.cell.model_dump_json(indent=1) + "\n")
         with device.claim(self.device) as self.alone:
             with fork(self.cell.seed, "steps"):
-                ended = _within_memory(self.prepare)
+                ended = within_memory(self.prepare)
                 if ended and (self.folder / checkpoint.FILE).exists():
                     raise InvalidInput(
                         f"{self.folder}: {ended[1]}; the checkpoint is kept, start the run again "
@@ -128,7 +134,7 @@ class Trainer:
                 with closing(Record(self.folder)) as self.record:
                     start = start_event(self.cell, self.metric, self.device, self.progress)
                     self.record.write("start", **start)
-                    ended = ended or _within_memory(self._train) or ("done", None)
+                    ended = ended or within_memory(self._train) or ("done", None)
             self.progress.exclusive &= self.alone()
             shared = self.device.type == "cuda" and not self.progress.exclusive
             if ended[0] == "out_of_memory" and shared:
@@ -319,6 +325,7 @@ class Trainer:
             "cell": self.cell.id,
             "device": device.describe(self.device),
             "data": self.data.digest,
+            "reused": self.reused.weights if self.reused else None,
             "progress": asdict(self.progress),
             "memory": self.memory.state_dict(),
             "method": self.method.state_dict(),
@@ -346,6 +353,11 @@ class Trainer:
                 f"{self.folder}: the images have changed since the run began; remove the folder to "
                 f"train from the start"
             )
+        if self.reused and state["reused"] != self.reused.weights:
+            raise InvalidInput(
+                f"{self.folder}: the reused weights have changed since the run began; remove the "
+                f"folder to train from the start"
+            )
         self.progress = Progress(**state["progress"])
         if state["device"] == device.describe(self.device):
             self.memory.load_state_dict(state["memory"])
@@ -371,25 +383,14 @@ class Trainer:
         method, p = self.method, self.progress
         peak = self.memory.peak
         cost = cost_of(method, self.schedule, self.data, self.flops, p, peak)
-        origin = origin_of(self.cell, self.folder, self.device, p, self.data.digest)
+        origin = origin_of(self.cell, self.folder, self.device, p, self.data.digest, self.reused)
         result = summarise(
             self.cell, self.metric, status, reason, p, self.cuts, method.horizon, cost, origin
         )
         if self.keep_weights:
-            content = {"method": method.state_dict(), "cell": self.cell.to_json()}
-            checkpoint.save(self.folder, content, checkpoint.WEIGHTS)
+            checkpoint.keep(self.folder, self.cell.to_json(), method.state_dict())
         with closing(Record(self.folder)) as record:
             record.write("end", status=status, reason=reason)
         result.save(self.folder)
         checkpoint.remove(self.folder)
         return result
-
-
-def _within_memory(act: Callable[[], Ended | None]) -> Ended | None:
-    """How the run ended in `act`, if it did: also for want of memory."""
-    try:
-        return act()
-    except (RuntimeError, MemoryError) as error:
-        if reason := memory_short(error):
-            return "out_of_memory", reason
-        raise

@@ -167,7 +167,7 @@ class Preflight:
         return min(cell.training.train_images or train, train)
 
     def _schedule(self, cell: Cell) -> Schedule:
-        return schedules.build(cell.training, cell.modules, 1, cell.seed, str(cell))
+        return schedules.build(cell.training, cell.modules, 1, cell.seed, str(cell), cell.frozen)
 
     def _size(self, cell: Cell) -> tuple[int, int]:
         """Number of training and of test images."""

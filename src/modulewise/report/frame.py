@@ -188,6 +188,10 @@ def _settings(plan: Plan) -> list[str]:
             k: f"{v:g}" if isinstance(v, float) else str(v)
             for k, v in sorted(grid.training.items())
         }
+        if reuse := grid.reuse:
+            of = " ".join(filter(None, [reuse.recipe, reuse.dataset]))
+            kept = "frozen" if reuse.frozen else "trained on"
+            values["reuse"] = f"{reuse.modules} modules of {of}, {kept}"
         texts.append(", ".join(f"{k}={v}{on * (k == 'seconds')}" for k, v in values.items()))
     return texts
 

@@ -95,6 +95,17 @@ class Cost(Stored):
     """Multiply-accumulates of the deployed network for one input."""
 
 
+class ReusedFrom(Stored):
+    """Where reused modules come from."""
+
+    cell: str
+    """Id of the cell that trained them."""
+    weights: str
+    """Short hash of its file of weights."""
+    source: str
+    """Hash of the source files that decided its numbers, as in its own origin."""
+
+
 class Origin(Stored):
     """Where and with what a run was made."""
 
@@ -117,6 +128,8 @@ class Origin(Stored):
     """Short hash of the images and labels that were used."""
     slurm_job: str | None = None
     """Slurm's number of the last start's job; `None` outside Slurm."""
+    reused: ReusedFrom | None = None
+    """Run that the first modules come from, if they were trained before."""
 
 
 class Result(Stored):

@@ -17,7 +17,12 @@ __all__ = ["Phase", "Precision", "Schedule", "build", "descend", "freeze"]
 
 
 def build(
-    training: TrainConfig, k: int, batches: int, seed: int, where: str = "schedule"
+    training: TrainConfig,
+    k: int,
+    batches: int,
+    seed: int,
+    where: str = "schedule",
+    frozen: int = 0,
 ) -> Schedule:
     """The schedule that the settings name.
 
@@ -27,6 +32,7 @@ def build(
         batches: of an epoch.
         seed: of the schedule's random streams.
         where: for the message.
+        frozen: number of first modules that never learn; only of schedules that take it.
 
     Raises:
         InvalidInput: the schedule refuses its options, the number of modules or the budget.
@@ -39,6 +45,8 @@ def build(
     name = training.schedule
     made: type[Schedule] = getattr(importlib.import_module(f"{__name__}.{name}"), class_name(name))
     try:
-        return made(training, k, batches, seed, **training.schedule_options)
+        return made(
+            training, k, batches, seed, *([frozen] if frozen else []), **training.schedule_options
+        )
     except ValueError as error:
         raise InvalidInput(f"{where}: {error}") from None

@@ -41,6 +41,7 @@ class Sequential(Schedule):
         k: number of modules.
         batches: of an epoch.
         seed: of the run.
+        frozen: number of first modules that never learn: their phases have no epochs.
         epochs: Rule of how many epochs a phase has: the budget is `shared` out evenly among the
             phases, or `each` has all of it.
         growth: Number of epochs that a phase has more than the one before it, where `each` has the
@@ -65,6 +66,7 @@ class Sequential(Schedule):
         k: int,
         batches: int,
         seed: int,
+        frozen: int = 0,
         *,
         epochs: Literal["shared", "each"] = "shared",
         growth: Whole = 0,
@@ -82,9 +84,10 @@ class Sequential(Schedule):
         self.images = 0
         self.last = parse(TrainConfig, training.model_dump() | own, "sequential.last")
         self.last_epochs: int | None = own.get("epochs")
+        self.frozen = frozen
         if growth and self.shared:
             raise ValueError("sequential: growth needs epochs: each")
-        free = k - (self.last_epochs is not None)
+        free = k - frozen - (self.last_epochs is not None)
         if self.shared and not training.flops and training.epochs < free:
             raise ValueError(
                 f"sequential training of {free} modules needs at least {free} epochs, got "
@@ -95,13 +98,18 @@ class Sequential(Schedule):
         """One a module. Of shared epochs the first phases get what does not divide, and none gets
         less than one."""
         last = [] if self.last_epochs is None else [self.last_epochs]
-        n = self.k - len(last)
+        n = self.k - self.frozen - len(last)
         free = [
-            max(1, epochs // n + (p < epochs % n)) if self.shared else epochs + p * self.growth
+            max(1, epochs // n + (p < epochs % n))
+            if self.shared
+            else epochs + (self.frozen + p) * self.growth
             for p in range(n)
         ]
         own = [self.training] * (self.k - 1) + [self.last]
-        return [Phase(e, training) for e, training in zip(free + last, own, strict=True)]
+        return [
+            Phase(e, training)
+            for e, training in zip([0] * self.frozen + free + last, own, strict=True)
+        ]
 
     def trained(self, phase: int) -> range:
         """The phase's module alone."""

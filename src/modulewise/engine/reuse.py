@@ -1,0 +1,94 @@
+"""Trained modules of another run as the first modules of this one.
+
+The trunk's modules are reused, and of the same method with the same options their helpers too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from modulewise.config.cell import Cell
+from modulewise.engine.checkpoint import WEIGHTS
+from modulewise.errors import InvalidInput
+from modulewise.method import Method
+from modulewise.runs.result import FILE, Result, ReusedFrom
+
+
+@dataclass(frozen=True)
+class Reused:
+    """Weights of the run that modules come from."""
+
+    weights: dict[str, Tensor]
+    cell: Cell
+    origin: ReusedFrom
+
+
+def read(cell: Cell, runs: Path) -> Reused | None:
+    """The weights that a cell reuses; `None` if it reuses none.
+
+    Args:
+        cell: the cell.
+        runs: folder of the runs.
+
+    Raises:
+        InvalidInput: the source has no result or no weights, or they are not of the cell that is
+            meant.
+    """
+    if cell.reuse is None:
+        return None
+    folder, where = runs / cell.reuse.source, f"{cell}: reuse"
+    try:
+        found = Result.model_validate_json((folder / FILE).read_text())
+    except OSError:
+        raise InvalidInput(f"{where}: {folder}: no {FILE}; train the source first") from None
+    except ValueError:
+        raise InvalidInput(f"{where}: {folder / FILE}: damaged; remove it to train again") from None
+    again = f"remove {folder / FILE} and train the source again: it keeps its weights then"
+    try:
+        raw = (folder / WEIGHTS).read_bytes()
+        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        weights, made = content["method"], Cell.model_validate_json(content["cell"])
+    except FileNotFoundError:
+        raise InvalidInput(f"{where}: {folder}: no {WEIGHTS}; {again}") from None
+    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError):
+        raise InvalidInput(f"{where}: {folder / WEIGHTS}: damaged; {again}") from None
+    if {made.id, found.cell.id} != {cell.reuse.id}:
+        raise InvalidInput(f"{where}: {folder}: weights of another cell; {again}")
+    digest = hashlib.sha256(raw).hexdigest()[:12]
+    origin = ReusedFrom(cell=made.id, weights=digest, source=found.origin.source)
+    return Reused(weights, made, origin)
+
+
+def put(method: Method, cell: Cell, reused: Reused) -> None:
+    """Give the first modules of a method the weights that its cell reuses.
+
+    Raises:
+        InvalidInput: a module of the source has other parts or shapes.
+    """
+    assert cell.reuse
+    alike = (cell.method, cell.options) == (reused.cell.method, reused.cell.options)
+
+    def taken(name: str) -> bool:
+        kind, _, rest = name.partition(".")
+        number = rest.partition(".")[0]
+        first = number.isdigit() and int(number) < cell.reuse.modules  # type: ignore[union-attr]
+        return first and (alike or kind == "trunk")
+
+    mine = {name: value for name, value in method.state_dict().items() if taken(name)}
+    theirs = {name: value for name, value in reused.weights.items() if taken(name)}
+    for name in sorted(mine.keys() | theirs.keys()):
+        shapes = [tuple(found[name].shape) if name in found else None for found in (mine, theirs)]
+        if shapes[0] != shapes[1]:
+            here, there = ("missing" if shape is None else str(shape) for shape in shapes)
+            raise InvalidInput(
+                f"{cell}: reuse: the modules of {reused.cell} do not fit: {name} is {here} here "
+                f"and {there} there"
+            )
+    method.load_state_dict(theirs, strict=False)
