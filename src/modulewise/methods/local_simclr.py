@@ -18,11 +18,10 @@ gradients, and their running statistics stay.
 Deviations from the papers:
 
 1. The views are the data set's own random crop and flip, without resizing, colour distortion or
-   blur: a much easier task than SimCLR's, which colour alone nearly solves. So far it taught
-   nothing that shows: after 12 epochs on 2,000 CIFAR-10 images (ResNet-8, K = 2, T = 0.5, one
-   seed) linear classifiers refitted on the two modules err by 73.2 and 68.5 % of 2,000 test images,
-   on those of the random initial net by 70.8 and 69.4 %. A data set without crop or flip is
-   refused.
+   blur: an easier task than SimCLR's. So far it taught nothing that shows: after 12 epochs on 2,000
+   CIFAR-10 images (ResNet-8, K = 2, T = 0.5, one seed) linear classifiers refitted on the two
+   modules err by 73.2 and 68.5 % of 2,000 test images, on those of the random initial net by 70.8
+   and 69.4 %. A data set without crop or flip is refused.
 2. Greedy InfoMax contrasts patches of one image by its own prediction loss; LoCo's modules overlap,
    and its losses reach back through two of them; both probe the last module's output.
 3. Probes learn beside the trunk, from the first step on, not on finished features; classifiers of
