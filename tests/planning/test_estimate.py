@@ -168,11 +168,11 @@ def test_seconds_of_another_device_cost_the_epochs_they_pay_for(
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_estimate_is_near_the_exact_count(case: Any) -> None:
     """Forward times three, against torch's count of both passes: the first layer has no gradient of
-    its input."""
+    its input, which makes a half of all at most, and nearly that in a small MLP."""
     row = Row(case, case.networks[0])
     exact = flops.flops(row.build(), (3, 8, 8), 8)
     about = flops.step_flops(row.build().to("meta"), (3, 8, 8), 8)
-    assert 1.0 <= about / (exact.trunk + exact.helpers) < 1.35
+    assert 1.0 <= about / (exact.trunk + exact.helpers) < (1.5 if "mlp" in row.network else 1.35)
 
 
 def test_the_estimate_is_linear_between_the_ends(

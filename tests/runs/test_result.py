@@ -44,8 +44,9 @@ def test_it_is_complete(finished: tuple[result.Result, Path]) -> None:
     assert made.test_best_epoch is not None
     assert made.test_last is not None
     assert made.test_best_epoch <= made.test_last
-    missing = [n for n, v in made.cost.model_dump().items() if v is None or v == 0]
-    assert not missing
+    costs = made.cost.model_dump()
+    costs.pop("workspace_bytes")  # a small net's operators need none
+    assert all(costs.values()), costs
     assert made.cost.parameters == made.cost.inference_parameters + made.cost.helper_parameters
 
 
@@ -75,9 +76,9 @@ def test_a_published_result_reads_as_test_error(old: dict[str, Any]) -> None:
     assert made.metric == result.PrimaryMetric(
         name="error", label="test error", unit="%", direction="lower"
     )
-    assert made.module_metrics == old["module_errors"]
+    assert made.module_metrics == old.get("module_errors", old.get("module_metrics"))
     assert made.test_last == old["test_last"]
-    assert made.cost.model_dump() == old["cost"]
+    assert old["cost"].items() <= made.cost.model_dump().items()
 
 
 def test_heads_that_give_no_scores_give_no_error(tmp_path: Path) -> None:
