@@ -95,3 +95,28 @@ def test_cascade(catalog: Catalog) -> None:
     )
     assert phases(cell) == [50, 60, 70, 80, 90, 100]
     assert changes(cell, 50) == {}
+
+
+@pytest.mark.parametrize(
+    ("network", "feature"),
+    [
+        ("resnet18-pre", "reapen"),
+        ("lenet5", "relu"),
+        ("lenet5-tanh", "tanh"),
+        ("lenet5-sigmoid", "sigmoid"),
+    ],
+)
+@pytest.mark.parametrize("recipe", ["pairwise", "pairwise-contrastive-neo", "pairwise-parallel"])
+def test_pairs_are_compared_by_the_nets_own_feature_map(
+    catalog: Catalog, recipe: str, network: str, feature: str
+) -> None:
+    options = catalog.cell("mnist", network, recipe, 2, 0).options
+    assert options.get("feature", "relu") == feature
+
+
+@pytest.mark.parametrize("recipe", ["layerwise-1", "dgl-sequential", "cascade", "pairwise-raw"])
+def test_features_of_frozen_modules_are_kept_where_there_is_room(
+    catalog: Catalog, recipe: str
+) -> None:
+    training = catalog.cell("mnist", "mlp3x256", recipe, 3, 0).training
+    assert training.schedule_options["cache"] == "auto"
