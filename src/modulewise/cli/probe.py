@@ -40,12 +40,8 @@ def probe(
     from modulewise import studies
     from modulewise.engine import device as device_module
 
-    import torch  # isort: skip
-
-    if threads:
-        torch.set_num_threads(threads)
     folder = run.parent if run.name == FILE else run
-    found = studies.make(order, folder, data, device_module.pick(device))
+    found = studies.make(order, folder, data, device_module.begin(device, threads))
     target = folder / "study~probe.json"
     found.save(target)
     if found.found:

@@ -5,20 +5,16 @@ The trunk's modules are reused, and of the same method with the same options the
 
 from __future__ import annotations
 
-import hashlib
-import io
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from modulewise.config.cell import Cell
-from modulewise.engine.checkpoint import WEIGHTS
+from modulewise.engine import kept
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
-from modulewise.runs.result import FILE, Result, ReusedFrom
+from modulewise.runs.result import FILE, ReusedFrom
 
 
 @dataclass(frozen=True)
@@ -43,27 +39,14 @@ def read(cell: Cell, runs: Path) -> Reused | None:
     """
     if cell.reuse is None:
         return None
-    folder, where = runs / cell.reuse.source, f"{cell}: reuse"
-    try:
-        found = Result.model_validate_json((folder / FILE).read_text())
-    except OSError:
-        raise InvalidInput(f"{where}: {folder}: no {FILE}; train the source first") from None
-    except ValueError:
-        raise InvalidInput(f"{where}: {folder / FILE}: damaged; remove it to train again") from None
+    folder, where = runs / cell.reuse.source, f"{cell}: reuse: "
     again = f"remove {folder / FILE} and train the source again: it keeps its weights then"
-    try:
-        raw = (folder / WEIGHTS).read_bytes()
-        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-        weights, made = content["method"], Cell.model_validate_json(content["cell"])
-    except FileNotFoundError:
-        raise InvalidInput(f"{where}: {folder}: no {WEIGHTS}; {again}") from None
-    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError):
-        raise InvalidInput(f"{where}: {folder / WEIGHTS}: damaged; {again}") from None
-    if {made.id, found.cell.id} != {cell.reuse.id}:
-        raise InvalidInput(f"{where}: {folder}: weights of another cell; {again}")
-    digest = hashlib.sha256(raw).hexdigest()[:12]
-    origin = ReusedFrom(cell=made.id, weights=digest, source=found.origin.source)
-    return Reused(weights, made, origin)
+    found = kept.read(folder, "train the source first", again, where)
+    made = found.result.cell
+    if made.id != cell.reuse.id:
+        raise InvalidInput(f"{where}{folder}: weights of another cell; {again}")
+    origin = ReusedFrom(cell=made.id, weights=found.digest, source=found.result.origin.source)
+    return Reused(found.weights, made, origin)
 
 
 def put(method: Method, cell: Cell, reused: Reused) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import io
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +14,8 @@ from modulewise.config.dataset import Dataset
 from modulewise.data.base import Data, Part
 from modulewise.data.load import load as load_data
 from modulewise.data.staging import staged
-from modulewise.engine import device
+from modulewise.engine import device, kept
 from modulewise.engine.build import build
-from modulewise.engine.checkpoint import WEIGHTS
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.runs.result import FILE, Result
@@ -56,7 +52,8 @@ class Trained:
         return data.to(self.on)
 
     def untrained(self) -> Method:
-        """The same method with the weights that the run began with, frozen."""
+        """The same method before any training, with the random weights of the run's seed, frozen;
+        modules that the run reused are random too."""
         return _frozen(build(self.cell, self.data.image, self.data.task)[0]).to(self.on)
 
     @torch.no_grad()
@@ -132,47 +129,28 @@ def load(
     Raises:
         InvalidInput: the run has no result or no weights, or its images have changed.
     """
-    found = _result(folder)
-    cell = found.cell
-    device.set_numerics(cell.training.tf32, cell.training.deterministic)
-    data = load_data(*staged(cell.data, root), cell.training, cell.seed)
-    if found.origin.data not in (None, data.digest):
-        raise InvalidInput(f"{folder}: the images have changed since the run was made")
-    method = build(cell, data.image, data.task)[0]
-    content, digest = _weights(folder, cell)
-    method.load_state_dict(content)
-    return Trained(
-        cell, _frozen(method).to(on), data.to(on), on, digest, root, found, entries or {}
-    )
-
-
-def _result(folder: Path) -> Result:
-    try:
-        return Result.model_validate_json((folder / FILE).read_text())
-    except OSError:
-        raise InvalidInput(f"{folder}: no {FILE}; a study needs a finished run") from None
-    except ValueError:
-        raise InvalidInput(f"{folder / FILE}: damaged; remove it to train again") from None
-
-
-def _weights(folder: Path, cell: Cell) -> tuple[dict[str, Tensor], str]:
-    path = folder / WEIGHTS
     again = (
         f"remove {folder / FILE} and train again: a studied run keeps its weights, and so does "
         f"modulewise train --keep-weights"
     )
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise InvalidInput(f"{folder}: no {WEIGHTS}; {again}") from None
-    try:
-        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-        weights, made = content["method"], Cell.model_validate_json(content["cell"])
-    except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError):
-        raise InvalidInput(f"{path}: damaged; {again}") from None
-    if made.id != cell.id:
-        raise InvalidInput(f"{path}: weights of another cell; {again}")
-    return weights, hashlib.sha256(raw).hexdigest()[:12]
+    found = kept.read(folder, "a study needs a finished run", again)
+    cell, origin = found.result.cell, found.result.origin
+    device.set_numerics(cell.training.tf32, cell.training.deterministic)
+    data = load_data(*staged(cell.data, root), cell.training, cell.seed)
+    if origin.data not in (None, data.digest):
+        raise InvalidInput(f"{folder}: the images have changed since the run was made")
+    method = build(cell, data.image, data.task)[0]
+    method.load_state_dict(found.weights)
+    return Trained(
+        cell=cell,
+        method=_frozen(method).to(on),
+        data=data.to(on),
+        on=on,
+        digest=found.digest,
+        root=root,
+        result=found.result,
+        entries=entries or {},
+    )
 
 
 def _frozen(method: Method) -> Method:

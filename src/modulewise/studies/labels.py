@@ -46,7 +46,7 @@ class Labels:
         draws: number of draws of the labels.
         decay: weight decay of the head.
         normalise: features have unit length, as the paper's code has them.
-        floor: measure the same network with the weights that the run began with, too.
+        floor: measure the same network before any training, too.
     """
 
     def __init__(

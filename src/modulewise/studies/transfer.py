@@ -14,7 +14,7 @@ with training images x_i, labels y_i:
 
 p(x) is the softmax of the net's last layer, the source's classifier. Classifiers of z are fitted to
 z standardised with the training images' statistics. Everything is measured for the same network
-with the weights that the run began with, too.
+before any training, too.
 
 The paper's score was not published exactly; this is what the released code, kerNET, suggests: the
 objective that trains the modules, on batches of a fixed size and class mix, on which its value
