@@ -21,7 +21,7 @@ FILES = {
     ROOT / "config/recipes.yaml": "recipes.schema.json",
     ROOT / "config/datasets.yaml": "datasets.schema.json",
     **dict.fromkeys(
-        [ROOT / "config/sweep.yaml", ROOT / "config/demo.yaml", *ROOT.glob("config/papers/*.yaml")],
+        [p for p in ROOT.glob("config/**/*.yaml") if "sweep:" in p.read_text()],
         "sweep.schema.json",
     ),
 }
