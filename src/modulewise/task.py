@@ -44,3 +44,14 @@ class Task(Protocol):
 
     def placeholder(self, n: int, image: tuple[int, ...], device: torch.device | str) -> Tensor:
         """Targets of n images of that shape (C, H, W), to count operations or time steps with."""
+
+
+def class_labels(task: Task, image: tuple[int, ...]) -> bool:
+    """Whether targets are one class label per image.
+
+    Args:
+        task: the task.
+        image: shape of an image (C, H, W).
+    """
+    targets = task.placeholder(2, image, "meta")
+    return targets.dim() == 1 and not targets.is_floating_point()

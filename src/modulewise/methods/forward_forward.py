@@ -48,6 +48,7 @@ from modulewise.method import Batch, Loss, State
 from modulewise.models.network import CutNetwork
 from modulewise.parts.readout import Readout
 from modulewise.parts.statistics import frozen_statistics
+from modulewise.task import class_labels
 
 
 def write(x: Tensor, label: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ class ForwardForward(Readout):
     ) -> None:
         super().__init__(trunk)
         classes, values = self.task.outputs, math.prod(trunk.image)
-        if self.task.placeholder(1, trunk.image, "cpu").dim() != 1:
+        if not class_labels(self.task, trunk.image):
             raise ValueError("forward_forward needs one label per image; this task has others")
         if values < classes:
             raise ValueError(

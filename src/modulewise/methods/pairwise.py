@@ -34,6 +34,7 @@ from modulewise.method import Batch, LocalMethod
 from modulewise.models.network import CutNetwork
 from modulewise.parts import pairs
 from modulewise.parts.layers import AsMap
+from modulewise.task import class_labels
 
 
 class Pairwise(LocalMethod):
@@ -63,8 +64,7 @@ class Pairwise(LocalMethod):
         projection: bool = False,
     ) -> None:
         super().__init__(trunk)
-        labels = trunk.task.placeholder(2, trunk.image, "meta")
-        if labels.dim() != 1 or labels.is_floating_point():
+        if not class_labels(trunk.task, trunk.image):
             raise ValueError("pairwise needs one class label per image; this task has none")
         if not pairs.defined(feature, objective):
             raise ValueError(

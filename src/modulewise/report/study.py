@@ -16,6 +16,7 @@ from modulewise.config.cell import Cell
 from modulewise.config.plan import Plan
 from modulewise.report import gallery, tables
 from modulewise.report.frame import Frame
+from modulewise.report.stats import SECTION
 from modulewise.runs import study
 from modulewise.runs.provenance import study_hash
 
@@ -51,11 +52,13 @@ class Page:
         frame: the sweep's runs.
         plan: the sweep.
         options: of the study, those that differ from their defaults.
+        settings: a cell's path -> what its grid sets, in words.
     """
 
     def __init__(self, name: str, plan: Plan, frame: Frame, runs: Path) -> None:
         self.name, self.plan, self.frame = name, plan, frame
         self.options = plan.sweep.studies[name].options
+        self.settings = dict(zip(frame.runs["path"], frame.runs["settings"], strict=True))
         self.files: dict[str, bytes] = {}
         mine = [s for s in plan.studies if s.name == name]
         self.total, self.stale, self.found = len(mine), 0, list[Found]()
@@ -103,6 +106,21 @@ class Page:
         stem = "_".join(filter(None, [self.name, stem]))
         made = gallery.figure(make, stem, stem.replace("_", "-"), self.files)
         return Block(title, list(text), figures=[{"caption": caption} | one for one in made])
+
+
+def sections(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """The rows of every data set, network and settings: first part of names of files, title, rows.
+    Settings are told apart where there are several.
+
+    Args:
+        table: `dataset`, `network`, `settings` and more.
+    """
+    many = table["settings"].nunique() > 1
+    for place, (key, rows) in enumerate(table.groupby([*SECTION, "settings"], sort=False), 1):
+        dataset, network, settings = map(str, key)
+        stem = f"{dataset}_{network}" + (f"_{place}" if many else "")
+        title = ", ".join(filter(None, [dataset, network, settings if many else ""]))
+        yield stem, title, rows
 
 
 def pages(

@@ -1,10 +1,21 @@
-"""A linear classifier fitted to frozen features."""
+"""A linear classifier fitted to frozen features, standardised or not."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Standardise:
+    """Features (N D) minus their mean, over their standard deviation: of these features."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.mean, self.std = x.mean(0), x.std(0, correction=0).clamp(min=1e-6)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """N D -> N D."""
+        return (x - self.mean) / self.std
 
 
 def fit_linear(

@@ -33,6 +33,7 @@ from modulewise.method import Method, Supervision
 from modulewise.rng import generator
 from modulewise.studies._linear import error, fit_linear
 from modulewise.studies._trained import Trained, last_linear
+from modulewise.task import class_labels
 
 PARTS: tuple[Part, Part] = ("train", "test")
 
@@ -75,8 +76,7 @@ class Labels:
         Raises:
             InvalidInput: the data set has no class label per image.
         """
-        target = trained.data.task.placeholder(2, trained.data.image, "cpu")
-        if target.dim() != 1 or target.is_floating_point():
+        if not class_labels(trained.data.task, trained.data.image):
             raise InvalidInput("labels: needs one class label per image; the data set has none")
         classes = trained.data.task.outputs
         data = _whole(trained)

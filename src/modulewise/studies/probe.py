@@ -35,7 +35,7 @@ from modulewise.data.base import Part
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.parts.losses import reconstruction
-from modulewise.studies._linear import error, fit_linear
+from modulewise.studies._linear import Standardise, error, fit_linear
 from modulewise.studies._readers import Images, Reader, fit, judge
 from modulewise.studies._trained import Trained, stage_outputs
 
@@ -120,9 +120,9 @@ class Probe:
     def _linear(self, outputs: Any, train: Images, test: Images, classes: int) -> Iterator[float]:
         """Test error of a linear classifier on every output's channel means."""
         for a, b in zip(_pooled(outputs, train), _pooled(outputs, test), strict=True):
-            mean, std = a.mean(0), a.std(0).clamp(min=1e-6)
-            layer = fit_linear((a - mean) / std, train.y, classes, self.decay)
-            yield error(layer, (b - mean) / std, test.y)
+            scale = Standardise(a)
+            layer = fit_linear(scale(a), train.y, classes, self.decay)
+            yield error(layer, scale(b), test.y)
 
 
 def _images(trained: Trained, part: Part, limit: int | None = None) -> Images:

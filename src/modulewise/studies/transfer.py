@@ -40,8 +40,9 @@ from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.parts import pairs
 from modulewise.rng import generator
-from modulewise.studies._linear import error, fit_linear
+from modulewise.studies._linear import Standardise, error, fit_linear
 from modulewise.studies._trained import Trained, last_linear
+from modulewise.task import class_labels
 
 
 class Transfer:
@@ -107,9 +108,9 @@ class Transfer:
             raise InvalidInput(
                 f"target {name}: images of {data.image}; the run's are {trained.data.image}"
             )
-        y = torch.cat([y for _, y in data.eval_batches("train")]).cpu()
-        if y.dim() != 1 or y.is_floating_point():
+        if not class_labels(data.task, data.image):
             raise InvalidInput(f"target {name}: no class label per image")
+        y = torch.cat([y for _, y in data.eval_batches("train")]).cpu()
         g = generator(trained.cell.seed, "transfer", name)
         chosen = balanced_batches(y, self.batch, self.batches, g, f"target {name}")
         order = balanced_order(y, g)
@@ -162,17 +163,6 @@ class Transfer:
     def _fit(self, x: Tensor, y: Tensor, classes: int) -> tuple[Standardise, nn.Linear]:
         scale = Standardise(x)
         return scale, fit_linear(scale(x), y, classes, self.decay)
-
-
-class Standardise:
-    """Features (N D) minus their mean, over their standard deviation, of these features."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.mean, self.std = x.mean(0), x.std(0, correction=0).clamp(min=1e-6)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """N D -> N D."""
-        return (x - self.mean) / self.std
 
 
 class Stopwatch:

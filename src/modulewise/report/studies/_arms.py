@@ -29,9 +29,7 @@ FREE = {
 FLOOR = "untrained"
 """Name of the arm of untrained networks."""
 KINDS = ("refitted", "alone", FLOOR)
-PART = [*SECTION, "settings"]
-"""What the arms of a figure share."""
-COLUMNS = [*PART, "kind", "recipe", "modules", "seed", "draw", "labels", "error"]
+COLUMNS = [*SECTION, "settings", "kind", "recipe", "modules", "seed", "draw", "labels", "error"]
 
 
 class Arm(NamedTuple):
@@ -45,13 +43,12 @@ class Arm(NamedTuple):
 def errors(page: Page) -> pd.DataFrame:
     """Every number: test error in percent by `COLUMNS`; `labels` per class, `ALL` for all of them;
     `draw` is -1 where all labels leave nothing to draw."""
-    settings = dict(zip(page.frame.runs["path"], page.frame.runs["settings"], strict=True))
     kept = _kept(page)
     rows: list[tuple[Any, ...]] = []
     parts: dict[tuple[str, str, str], tuple[str, int]] = {}
     for one in page.found:
         cell, found = one.cell, one.found
-        part = (cell.dataset, cell.network, settings[cell.path])
+        part = (cell.dataset, cell.network, page.settings[cell.path])
         parts[part] = (kept[cell.path], found["classes"])
         arm = ("refitted", cell.recipe, cell.modules)
         rows += _measured((*part, *arm, cell.seed), found["per_class"], found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -19,7 +19,8 @@ from modulewise.report.drawing import Look
 from modulewise.report.stats import PROVISIONAL
 from modulewise.report.studies import _arms
 from modulewise.report.studies._arms import ALL, FLOOR, Arm
-from modulewise.report.study import Block, Page
+from modulewise.report.studies._words import listed
+from modulewise.report.study import Block, Page, sections
 from modulewise.report.tables import NONE, Item, Table, interval, number
 from modulewise.runs.result import PrimaryMetric
 
@@ -53,11 +54,7 @@ def blocks(page: Page) -> Iterator[Block]:
     """A figure, the numbers and the comparisons of every data set, network and settings."""
     table = _arms.errors(page)
     yield Block(text=[*ABOUT, *_left_out(page)])
-    many = table["settings"].nunique() > 1
-    for place, (key, mine) in enumerate(table.groupby(_arms.PART, sort=False), 1):
-        dataset, network, settings = map(str, key)
-        stem = f"{dataset}_{network}" + (f"_{place}" if many else "")
-        title = ", ".join(filter(None, [dataset, network, settings if many else ""]))
+    for stem, title, mine in sections(table):
         page.files[f"tables/labels_each_{stem}.csv"] = mine.to_csv(index=False).encode()
         yield page.figure(stem, partial(_curves, page, mine), _caption(), title)
         yield _numbers(page, mine, stem)
@@ -72,7 +69,7 @@ def _left_out(page: Page) -> Iterator[str]:
         if one.found["left_out"]:
             found.setdefault(one.cell.dataset, one.found["left_out"])
     for dataset, counts in found.items():
-        yield f"{dataset}: a class has fewer training images than {_list(map(str, counts))}."
+        yield f"{dataset}: a class has fewer training images than {listed(map(str, counts))}."
 
 
 def _caption() -> str:
@@ -245,10 +242,5 @@ def _sentence(arm: str, other: str, rows: pd.DataFrame) -> str:
     said = []
     pairs = zip(rows["verdict"], rows["labels"], strict=True)
     for verdict, group in groupby(pairs, key=lambda pair: pair[0]):
-        said.append(f"{verdict or 'untested'} with {_list(_labels(n) for _, n in group)}")
+        said.append(f"{verdict or 'untested'} with {listed(_labels(n) for _, n in group)}")
     return f"{arm} against {other}, by labels per class: {'; '.join(said)}."
-
-
-def _list(words: Iterable[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last

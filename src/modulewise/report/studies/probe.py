@@ -14,11 +14,10 @@ from matplotlib.ticker import MaxNLocator
 
 from modulewise.report import drawing
 from modulewise.report.drawing import COLOURS, MARKERS, Look
-from modulewise.report.study import Block, Page
+from modulewise.report.study import Block, Page, sections
 from modulewise.report.tables import Item, Table, plus_minus
 
 TITLE = "Per-layer diagnostics"
-PART = ["dataset", "network", "settings"]
 ROW = ["recipe", "modules"]
 BOUNDS = {"rebuilt_blind": "mean image", "rebuilt_best": "image itself"}
 """What reconstructions range between -> its name in the legend."""
@@ -82,12 +81,7 @@ ABOUT = (
 def blocks(page: Page) -> Iterator[Block]:
     """Three figures and a table of every data set, network and settings."""
     yield Block(text=list(ABOUT))
-    table = _values(page)
-    many = table["settings"].nunique() > 1
-    for place, (key, mine) in enumerate(table.groupby(PART, sort=False), 1):
-        dataset, network, settings = map(str, key)
-        stem = f"{dataset}_{network}" + (f"_{place}" if many else "")
-        title = ", ".join(filter(None, [dataset, network, settings if many else ""]))
+    for stem, title, mine in sections(_values(page)):
         for measure in MEASURES:
             name = f"{measure.name.replace('_', '-')}_{stem}"
             draw = partial(_curves, page, mine, measure)
@@ -105,12 +99,11 @@ def blocks(page: Page) -> Iterator[Block]:
 
 def _values(page: Page) -> pd.DataFrame:
     """A row for every run and stage."""
-    settings = page.frame.done.set_index("path")["settings"]
     rows = []
     for one in page.found:
         cell, found = one.cell, one.found
         run = {name: getattr(cell, name) for name in ("dataset", "network", "recipe", "modules")}
-        run |= {"settings": settings[cell.path], "seed": cell.seed}
+        run |= {"settings": page.settings[cell.path], "seed": cell.seed}
         bounds = {name: found[name] for name in BOUNDS}
         for i, stage in enumerate(found["stage"]):
             names = [*(m.name for m in MEASURES), "auxiliary_loss"]

@@ -13,6 +13,7 @@ from modulewise import units
 from modulewise.report.studies import _ranking
 from modulewise.report.studies._pictures import heat, scatter, short, tasks
 from modulewise.report.studies._ranking import Estimate
+from modulewise.report.studies._words import listed
 from modulewise.report.study import Block, Page
 from modulewise.report.tables import NONE, Item, Table, number
 
@@ -68,14 +69,16 @@ def blocks(page: Page) -> Iterator[Block]:
 def measured(page: Page) -> pd.DataFrame:
     """A row for every run and target: what was found, `random_` before that of the same network
     untrained; seconds of every score as `seconds_`."""
-    settings = dict(zip(page.frame.runs["path"], page.frame.runs["settings"], strict=True))
     rows = []
     for one in page.found:
         cell = one.cell
         for target, found in one.found["targets"].items():
             row: dict[str, Any] = {"source": cell.dataset, "target": target, "seed": cell.seed}
             row |= {"network": cell.network, "recipe": cell.recipe, "modules": cell.modules}
-            row |= {"settings": settings[cell.path], "train_seconds": one.found["train_seconds"]}
+            row |= {
+                "settings": page.settings[cell.path],
+                "train_seconds": one.found["train_seconds"],
+            }
             row |= {name: found["trained"][name] for name in [*SCORES, "accuracy"]}
             row |= {f"random_{n}": found["untrained"][n] for n in [*SCORES, "accuracy"]}
             row |= {f"seconds_{n}": s for n, s in found["trained"]["seconds"].items()}
@@ -124,9 +127,9 @@ def verdict(ranked: dict[str, Ranked]) -> str:
         f"classifier: {_between(top)} (Spearman, mean over targets)"
     )
     if alike:
-        said += f"; {_list([SCORES[n] for n in alike])} cannot be told apart from it"
+        said += f"; {listed([SCORES[n] for n in alike])} cannot be told apart from it"
     if clear := [n for n in rest if n not in alike]:
-        said += f"; {_list([SCORES[n] for n in clear])} rank{'s' * (len(clear) == 1)} worse"
+        said += f"; {listed([SCORES[n] for n in clear])} rank{'s' * (len(clear) == 1)} worse"
     lost = ", ".join(f"{SCORES[n]} {number(r.regret.value)}" for n, r in ranked.items())
     return f"{said}. Points of accuracy lost by choosing the source that is ranked first: {lost}."
 
@@ -135,10 +138,6 @@ def _apart(a: Estimate, b: Estimate) -> bool:
     """Whether the interval of the difference, over the same draws of targets, is above zero."""
     both = a.resamples - b.resamples
     return float(np.nanpercentile(both, 2.5)) > 0
-
-
-def _list(words: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _between(e: Estimate) -> str:
@@ -166,7 +165,7 @@ def _summary(page: Page, part: Part, ranked: dict[str, Ranked]) -> Block:
     refit = part.rows["seconds_accuracy"].median()
     any_source = ["Any source, on average", *[NONE] * 4, _between(chance), NONE, NONE, NONE]
     table.rows.append([*map(Item, any_source)])
-    every = ["All sources refitted and tested", *[NONE] * 4, number(0.0), NONE]
+    every = ["All sources refitted", *[NONE] * 4, number(0.0), NONE]
     table.rows.append([*map(Item, [*every, *_cost(refit, training)])])
     names = [f"{n}{end}" for n in Ranked._fields for end in ("", "_low", "_high")]
     columns_ = ["score", *names, "largest_regret", "seconds", "train_seconds"]
