@@ -18,6 +18,7 @@ Deviations from the paper:
    over windows that cover the edge with what is there.
 4. The ensemble of all layers' classifiers is absent; every module's own error is reported.
 5. Modules may hold several stages; in the paper every module is one layer.
+6. The momentum goes on where the rate is divided; in the released code the optimiser begins anew.
 """
 
 from __future__ import annotations
