@@ -225,9 +225,9 @@ def _differences(page: Page, compared: pd.DataFrame, stem: str) -> Block:
         "Differences of test error, below zero where the arm is better. Against a refitted head: "
         "the means over draws, paired by the trunk’s seed. Against nets trained alone: the trunk "
         "of seed s with the labels of draw s, and the net of seed s that was trained on them. "
-        "Intervals are uncorrected; p is corrected for all rows of the table (Holm), and the verdicts "
-        "are at the 5 % level. Not distinguishable is not equal: with few seeds it says little. No test: "
-        "fewer than two seeds, or all differ by the same amount."
+        "Intervals are uncorrected; p is corrected for all rows of the table (Holm), and verdicts "
+        "are at the 5 % level. Not distinguishable is not equal: with few seeds it says little. "
+        "No test: fewer than two seeds, or all differ by the same amount."
     )
     return page.table(f"differences_{stem}", table, compared, "Differences", *text, how)
 
