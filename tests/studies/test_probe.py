@@ -157,7 +157,8 @@ def test_wrong_options_are_one_line(options: dict[str, Any], message: str, run: 
 def test_the_verb_prints_a_row_a_stage_within_80_columns(run: Path, tmp_path: Path) -> None:
     for path in run.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    said = forked.run("probe", str(tmp_path), "--options", json.dumps(QUICK))
+    words = ["--options", json.dumps(QUICK), "--threads", str(torch.get_num_threads())]
+    said = forked.run("probe", str(tmp_path), *words)
     assert said.returncode == 0, said.stderr
     written = study_files.read(tmp_path / "study~probe.json")
     assert written and written.found == found(run)
