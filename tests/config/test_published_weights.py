@@ -67,6 +67,18 @@ def test_equal_memory(catalog: Catalog, dataset: str, network: str, k: int) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("network", "k"), [("resnet32", 8), ("resnet32", 16), ("resnet110", 32), ("resnet110", 55)]
+)
+def test_weights_of_man_end_where_the_last_part_of_the_resnet_has_them(
+    catalog: Catalog, network: str, k: int
+) -> None:
+    """From 5 and 0.5 towards zero, part p of 0 to 3 at p / (K - 2) of the way."""
+    left = 1 - 3 / (k - 2)
+    found = weights(catalog.cell("cifar10", network, "infopro-man", k, 0))
+    assert found == pytest.approx((5, 0.5, 5 * left, 0.5 * left), abs=2e-3)
+
+
 CONTSUP = {
     ("svhn", "contsup-r1e-decoder", "contsup-weights"): (5, 0, 0.5, 0),
     ("cifar10", "infopro-balanced", "contsup-balanced-weights"): (5, 0, 0, 0.1),

@@ -23,8 +23,11 @@ Deviations from the papers:
 3. E_k follows parameters only. Its BatchNorms have statistics of their own, counted on h_k.
 4. Heads are `1c2f`, on m_k; the papers' are not known to us.
 5. The two weights of `infopro` run over the modules and default to those of our `infopro`; in the
-   released code they run over the parts of the ResNet (1 to 3), and on ImageNet with K = 4 they are
-   5 and 0.75.
+   released code they run over the parts of the ResNet (0, the stem's, to 3), and on ImageNet with
+   K = 4 they are 5 and 0.75.
+6. E_k follows before a step's loss; in the released code after it.
+7. The released code gives a ResNet's stem a module and a helper of its own, which counts as one of
+   the K = 16 or 55 modules, and beside the K = 8 or 32. Ours always counts.
 """
 
 from __future__ import annotations
