@@ -102,7 +102,11 @@ CASES = [
         {"objective": "log_contrastive_neo", "feature": "gaussian", "sigma": 2.0},
         networks=("mlp3x32",),
     ),
-    Case("pairwise", {"objective": "contrastive_neo", "feature": "tanh", "projection": True}),
+    Case(
+        "pairwise",
+        {"objective": "contrastive_neo", "feature": "tanh", "projection": True},
+        networks=("mlp3x32",),
+    ),
     Case("man", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
     Case("man", {"scale": True, "loss": "infopro", "head": "0c1f"}),
     Case("dgl", {"head": "shared"}, networks=("mlp3x32",)),

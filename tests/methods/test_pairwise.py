@@ -17,6 +17,7 @@ from modulewise.errors import InvalidInput
 from modulewise.method import Batch, Method
 from modulewise.models import partition
 from modulewise.models.network import cut
+from modulewise.parts.pairs import value
 from modulewise.tasks.classification import Classification
 
 CLASSES, IMAGE = 4, (3, 8, 8)
@@ -78,8 +79,23 @@ def test_a_projection_has_the_published_sizes() -> None:
     made = build(3, projection=True)
     shapes = [[tuple(p.shape) for p in projection.parameters()] for projection in made.projections]
     assert shapes == [
-        [((c + 512) // 2, c), ((c + 512) // 2,), (512, (c + 512) // 2), (512,)] for c in (8, 16)
+        [((n + 512) // 2, n), ((n + 512) // 2,), (512, (n + 512) // 2), (512,)]
+        for n in (8 * 4 * 4, 16 * 2 * 2)
     ]
+
+
+def test_a_projection_by_hand() -> None:
+    """Of all numbers of a module's output, before phi, in float64."""
+    made = build(3, projection=True).double()
+    given = batch([0, 1, 0, 2, 1, 3])
+    given = Batch(given.x.double(), given.y, given.x.double(), given.index)
+    z = made.trunk[0](given.x).detach().numpy().reshape(6, -1)
+    a, b, c, d = (p.detach().numpy() for p in made.projections[0].parameters())
+    v = np.maximum(np.maximum(z @ a.T + b, 0) @ c.T + d, 0)
+    v = v / np.sqrt((v**2).sum(1, keepdims=True))
+    first, y = next(made.losses(given)), given.y
+    expected = value("upper_tri_alignment", torch.from_numpy(v @ v.T), y, 0.0)
+    torch.testing.assert_close(first.value, -expected, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("feature", ["relu", "sigmoid", "reapen", "gaussian"])

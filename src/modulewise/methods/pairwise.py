@@ -18,8 +18,8 @@ Deviations from the paper, of which we know the released code, kerNET:
 1. Every module keeps its last epoch; theirs the best on 5,000 validation images, from which each
    stage of the learning rate goes on, so that they train on 45,000 images of CIFAR-10.
 2. The last module learns cross-entropy, never the multi-class hinge loss (their SVHN runs).
-3. Of the optional projection only the sizes are known: out -> (out + 512) / 2 -> 512. Here `out`
-   are the channels, after a ReLU and an average over space, and a ReLU stands between the layers.
+3. The optional projection, all numbers of h_k -> (their number + 512) / 2 -> 512 with a ReLU
+   between, stands on every module but the last; theirs not on one that has 512 numbers already.
 4. On networks whose stages end with a nonlinearity the features are what phi is applied to; relu
    and reapen are then the paper's, at a cut behind the nonlinearity.
 5. Batches without the pairs that an objective needs have a finite value and no gradient.
@@ -27,13 +27,14 @@ Deviations from the paper, of which we know the released code, kerNET:
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 from modulewise.config.types import PairFeature, PairObjective, Positive
 from modulewise.method import Batch, LocalMethod
 from modulewise.models.network import CutNetwork
 from modulewise.parts import pairs
-from modulewise.parts.layers import AsMap
 from modulewise.task import class_labels
 
 
@@ -73,7 +74,7 @@ class Pairwise(LocalMethod):
             )
         self.objective, self.feature, self.sigma = objective, feature, sigma
         shapes = trunk.cut_shapes if projection else []
-        self.projections = nn.ModuleList(_projection(shape[0]) for shape in shapes)
+        self.projections = nn.ModuleList(_projection(math.prod(shape)) for shape in shapes)
 
     def local_loss(self, k: int, h: Tensor, batch: Batch) -> Tensor:
         """Minus the objective on the pairs of module k's features."""
@@ -82,14 +83,8 @@ class Pairwise(LocalMethod):
         return -pairs.value(self.objective, gram, batch.y, *pairs.bounds(self.feature))
 
 
-def _projection(c: int) -> nn.Sequential:
-    hidden = (c + 512) // 2
+def _projection(size: int) -> nn.Sequential:
+    hidden = (size + 512) // 2
     return nn.Sequential(
-        AsMap(),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(c, hidden),
-        nn.ReLU(inplace=True),
-        nn.Linear(hidden, 512),
+        nn.Flatten(), nn.Linear(size, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 512)
     )

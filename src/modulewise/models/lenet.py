@@ -2,10 +2,11 @@
 on pairs, arXiv 2005.05541): `lenet5` with ReLUs, `lenet5-tanh`, `lenet5-sigmoid`.
 
 Two 5x5 convolutions of 6 and 16 channels, each with 2x2 pooling, hidden layers of 120 and 84 units.
-Images smaller than 32 pixels are padded with zeros to 32, as LeCun's were. What the authors changed
-in kerNET is unknown; ours are maximum pooling, which may stand before or after a nonlinearity that
-never falls, full connections between the convolutions' channels, and the library's default
-initialisation.
+Images smaller than 32 pixels are padded with zeros to 32, as LeCun's were. As in kerNET, the
+authors' code, pooling takes maxima, which may stand before or after a nonlinearity that never
+falls, the convolutions' channels are fully connected, and initialisation is the library's default.
+There images of 32 pixels are padded to 36, too, so that the first hidden layer has 576 inputs on
+CIFAR-10; here it has 400.
 
 Stages are `1` to `4`, each beginning with the nonlinearity of the one before, so that all give
 pre-activations, and `phi`: the last nonlinearity, scaled to unit length, without parameters.

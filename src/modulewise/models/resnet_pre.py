@@ -4,9 +4,9 @@
 The function is that of the common ResNet-18 with a 3x3 stem at stride 1: four groups of two
 post-activation basic blocks of 64, 128, 256 and 512 channels, the last three starting at stride 2;
 projection shortcuts (1x1 convolution and BatchNorm) where the shape changes. Only the ReLU that
-ends a stage is counted to the next one, so that every stage gives pre-activations. The paper asks
-for that at the ends of the groups; here it holds at every block. Initialisation is the library's
-default: the authors' is unknown.
+ends a stage is counted to the next one, so that every stage gives pre-activations. In kerNET, the
+authors' code, the last block alone ends so; at the other cuts relu and reapen are the same before
+and behind a ReLU. Initialisation is the library's default.
 
 Before the linear classifier features are ReLUs, averaged over 4x4 windows and scaled to unit length
 (`reapen` of `models/phi.py`). That is a stage of its own without parameters, so that a cut can
