@@ -105,6 +105,7 @@ class Site:
         *,
         best: float | None = None,
         horizon: int = 1,
+        planned: int = 3,
         **values: Any,
     ) -> Path:
         """Write a finished run, `best` its best value; `values` go to its cost or origin by name.
@@ -139,7 +140,7 @@ class Site:
             status=status,  # type: ignore[arg-type]
             reason=reason,
             epochs=3,
-            planned_epochs=3,
+            planned_epochs=planned,
             metric=metric,
             test_last=value,
             test_best_epoch=value if best is None else best,

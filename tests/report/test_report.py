@@ -16,6 +16,8 @@ from modulewise.errors import InvalidInput
 from modulewise.report import frame, tables
 from modulewise.runs.record import Record
 
+ROWS = [("backprop", 1), ("dgl", 2), ("greedy", 2)]
+
 
 def fill(s: Any, recipe: str, modules: int, errors: list[float], **values: Any) -> None:
     for seed, error in enumerate(errors):
@@ -25,6 +27,18 @@ def fill(s: Any, recipe: str, modules: int, errors: list[float], **values: Any) 
 def text(page: str) -> str:
     """A page's words, without tags."""
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
+
+
+def test_more_epochs_than_the_baselines_are_said(site: Any) -> None:
+    """As of modules that are trained one after the other, each for the baseline's epochs."""
+    s = site()
+    fill(s, "backprop", 1, [10.0, 11.0])
+    fill(s, "dgl", 2, [11.0, 12.0], planned=6)
+    fill(s, "greedy", 2, [11.0, 12.0])
+    page = text(s.report())
+    assert page.count("epochs (baseline") == page.count("6 epochs (baseline 3)") == 1
+    found = {r: (s.row(r, k)["epochs"], s.row(r, k)["baseline_epochs"]) for r, k in ROWS}
+    assert found == {"backprop": (3, 3), "dgl": (6, 3), "greedy": (3, 3)}
 
 
 def test_every_state_is_counted_and_left_out_of_means(site: Any) -> None:

@@ -164,6 +164,9 @@ def _row(mine: pd.DataFrame, base: pd.DataFrame, is_baseline: bool) -> dict[str,
         exclusive[0]["step_seconds"].median(),
     )
     out |= advantages(mine)
+    out["epochs"], out["baseline_epochs"] = (
+        runs["planned_epochs"].median() for runs in (mine, base)
+    )
     out["macs"], out["macs_ratio"] = (
         mine["macs"].median(),
         mine["macs"].median() / base["macs"].median(),

@@ -183,6 +183,9 @@ def _cost(row: pd.Series, name: str, absolute: str) -> Item:
 
 def _remarks(row: pd.Series) -> str:
     found = ["provisional"] if row["provisional"] and row["n"] else []
+    ours, theirs = row["epochs"], row["baseline_epochs"]
+    if abs(ours - theirs) > 0:  # not if either is unknown
+        found.append(f"{ours:.0f} epochs (baseline {theirs:.0f})".replace(" ", "\u00a0"))
     names: dict[str, str] = {s: words(s) for s in reversed(STATES) if s != "done"}
     names |= {"other_images": "of other images", "stale": "stale"}
     return ", ".join(
