@@ -1,0 +1,117 @@
+"""Publish a finished sweep of config/evidence in results/published/SWEEP: its runs and tables, and
+a page with a row a recipe: our error, the gap, what the training spent, what papers print.
+
+python docs/evidence.py survey-mnist [--results FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from publish import summaries
+
+from modulewise.config import references
+from modulewise.config.cell import Cell
+from modulewise.config.plan import Plan, load_plan
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = (
+    "recipe",
+    "test error, %",
+    "gap to Backprop [95 %]",
+    "epochs",
+    "rate chosen",
+    "papers print, %",
+    "verdict",
+)
+
+
+def publish(sweep: str, results: Path) -> Path:
+    """Write the folder; returns its page."""
+    file = ROOT / f"config/evidence/{sweep}.yaml"
+    plan = load_plan(file, ROOT, results / "tuned")
+    report, out = results / "reports" / sweep, ROOT / "results/published" / sweep
+    out.mkdir(parents=True, exist_ok=True)
+    tables = [*(report / "tables").glob("headline_*.csv"), report / "tables/runs.csv"]
+    for path in (*tables, report / "tables/trials.csv", file):
+        if path.exists():
+            shutil.copy(path, out)
+    paths = {str(cell.path) for _, cell in plan.reported}
+    runs = [
+        run
+        for run in summaries(results / "runs", {cell.dataset for _, cell in plan.reported})
+        if Cell.model_validate(run["cell"]).path in paths
+    ]
+    lines = ",\n".join(json.dumps(run) for run in runs)
+    (out / "runs.json").write_text(f"[\n{lines}\n]\n")
+    rows = pd.concat(pd.read_csv(table) for table in tables if table.name.startswith("headline"))
+    page = out / "README.md"
+    page.write_text(text(plan, rows, runs))
+    return page
+
+
+def text(plan: Plan, rows: pd.DataFrame, runs: list[dict]) -> str:
+    """The page."""
+    origin = runs[0]["origin"]
+    tune, first = plan.sweep.tune, plan.sweep.grids[0]
+    said = ", ".join(f"{k} {v}" for k, v in first.training.items())
+    out = f"# {plan.sweep.title}\n\n"
+    out += f"Made by `config/evidence/{plan.sweep.sweep}.yaml` and `docs/evidence.py` on "
+    out += f"{origin['device']} a run, torch {origin['versions']['torch']}, commit "
+    out += f"{', '.join(sorted({run['origin']['commit'] for run in runs}))}.\n"
+    out += f"Settings: {said}. Mean ± standard deviation of {rows['n'].max()} seeds.\n"
+    if tune:
+        out += f"Every recipe had {tune.trials} trials of its rate, each judged by the error on "
+        out += f"{tune.validation} training images held out; `trials.csv` lists them.\n"
+    out += f"\n| {' | '.join(COLUMNS)} |\n{'| --- ' * len(COLUMNS)}|\n"
+    numbers = references.load(plan.catalog.recipes_file.with_name(references.FILE))
+    for _, row in rows.iterrows():
+        out += _line(plan, row, runs, numbers)
+    out += "\nThe last columns: the recipe's numbers in `config/references.csv` on the same data, "
+    out += "whatever the network, or on CIFAR-10 where there are none on it. All are of other\n"
+    out += "networks, of all training images and of many times the epochs, so that the rule's "
+    out += "verdict is *not comparable* in every row: the table shows that a method learns, not\n"
+    return out + "that its paper is reproduced.\n"
+
+
+def _line(plan: Plan, row: pd.Series, runs: list[dict], numbers: list[references.Reference]) -> str:
+    mine = [
+        c
+        for _, c in plan.reported
+        if (c.recipe, c.modules, c.network) == (row["recipe"], row["modules"], row["network"])
+    ]
+    mine_ids = {c.id for c in mine}
+    epochs = {r["epochs"] for r in runs if Cell.model_validate(r["cell"]).id in mine_ids}
+    gap = "–"
+    if pd.notna(row["gap_mean"]):
+        gap = f"{row['gap_mean']:+.2f} [{row['gap_low']:+.2f}, {row['gap_high']:+.2f}]"
+    found = [r for r in numbers if r.recipe == row["recipe"]]
+    theirs = [r for r in found if r.dataset == row["dataset"]] or [
+        r for r in found if r.dataset == "cifar10"
+    ]
+    if any(r.network == row["network"] for r in found):
+        raise NotImplementedError("a published number of this network: take the report's verdict")
+    shown = theirs[:3]
+    printed = "; ".join(f"{r.value:g} ({r.dataset} {r.network} K={r.modules})" for r in shown)
+    items = [
+        row["label"],
+        f"{row['error_mean']:.2f} ± {row['error_std']:.2f}",
+        gap,
+        "/".join(map(str, sorted(epochs))),
+        f"{mine[0].training.lr:g}",
+        printed or "–",
+        "not comparable" if printed else "–",
+    ]
+    return f"| {' | '.join(items)} |\n"
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("sweep")
+    arguments.add_argument("--results", type=Path, default=ROOT / "results")
+    given = arguments.parse_args()
+    print(publish(given.sweep, given.results))
