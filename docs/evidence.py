@@ -36,8 +36,12 @@ def publish(sweep: str, results: Path) -> Path:
     plan = load_plan(file, ROOT, results / "tuned")
     report, out = results / "reports" / sweep, ROOT / "results/published" / sweep
     out.mkdir(parents=True, exist_ok=True)
-    tables = [*(report / "tables").glob("headline_*.csv"), report / "tables/runs.csv"]
-    for path in (*tables, report / "tables/trials.csv", file):
+    tables = [
+        *sorted((report / "tables").glob("headline_*.csv")),
+        *sorted((report / "tables").glob("experimental_*.csv")),
+    ]
+    beside = sorted((report / "tables").glob("published_*.csv"))
+    for path in (*tables, *beside, *(report / f"tables/{n}.csv" for n in ("runs", "trials")), file):
         if path.exists():
             shutil.copy(path, out)
     paths = {str(cell.path) for _, cell in plan.reported}
@@ -48,13 +52,14 @@ def publish(sweep: str, results: Path) -> Path:
     ]
     lines = ",\n".join(json.dumps(run) for run in runs)
     (out / "runs.json").write_text(f"[\n{lines}\n]\n")
-    rows = pd.concat(pd.read_csv(table) for table in tables if table.name.startswith("headline"))
+    rows = pd.concat(map(pd.read_csv, tables)).drop_duplicates(["network", "recipe", "modules"])
+    verdicts = pd.concat(map(pd.read_csv, beside)) if beside else pd.DataFrame()
     page = out / "README.md"
-    page.write_text(text(plan, rows, runs))
+    page.write_text(text(plan, rows, runs, verdicts))
     return page
 
 
-def text(plan: Plan, rows: pd.DataFrame, runs: list[dict]) -> str:
+def text(plan: Plan, rows: pd.DataFrame, runs: list[dict], verdicts: pd.DataFrame) -> str:
     """The page."""
     origin = runs[0]["origin"]
     tune, first = plan.sweep.tune, plan.sweep.grids[0]
@@ -70,15 +75,24 @@ def text(plan: Plan, rows: pd.DataFrame, runs: list[dict]) -> str:
     out += f"\n| {' | '.join(COLUMNS)} |\n{'| --- ' * len(COLUMNS)}|\n"
     numbers = references.load(plan.catalog.recipes_file.with_name(references.FILE))
     for _, row in rows.iterrows():
-        out += _line(plan, row, runs, numbers)
+        out += _line(plan, row, runs, numbers, verdicts)
     out += "\nThe last columns: the recipe's numbers in `config/references.csv` on the same data, "
-    out += "whatever the network, or on CIFAR-10 where there are none on it. All are of other\n"
-    out += "networks, of all training images and of many times the epochs, so that the rule's "
-    out += "verdict is *not comparable* in every row: the table shows that a method learns, not\n"
-    return out + "that its paper is reproduced.\n"
+    out += (
+        "whatever the network, or on CIFAR-10 where there are none on it; and the verdict of the\n"
+    )
+    out += (
+        "report's rule. Theirs are of all training images and of many times the epochs: the table "
+    )
+    return out + "shows that a method learns, not\nthat its paper is reproduced.\n"
 
 
-def _line(plan: Plan, row: pd.Series, runs: list[dict], numbers: list[references.Reference]) -> str:
+def _line(
+    plan: Plan,
+    row: pd.Series,
+    runs: list[dict],
+    numbers: list[references.Reference],
+    verdicts: pd.DataFrame,
+) -> str:
     mine = [
         c
         for _, c in plan.reported
@@ -93,8 +107,10 @@ def _line(plan: Plan, row: pd.Series, runs: list[dict], numbers: list[references
     theirs = [r for r in found if r.dataset == row["dataset"]] or [
         r for r in found if r.dataset == "cifar10"
     ]
-    if any(r.network == row["network"] for r in found):
-        raise NotImplementedError("a published number of this network: take the report's verdict")
+    verdict = "not comparable: another network" if theirs else "–"
+    if any((r.network, r.modules) == (row["network"], row["modules"]) for r in theirs):
+        same = (verdicts[["network", "recipe"]] == [row["network"], row["recipe"]]).all(axis=1)
+        verdict = ", ".join(dict.fromkeys(verdicts[same]["verdict"]))
     shown = theirs[:3]
     printed = "; ".join(f"{r.value:g} ({r.dataset} {r.network} K={r.modules})" for r in shown)
     items = [
@@ -104,7 +120,7 @@ def _line(plan: Plan, row: pd.Series, runs: list[dict], numbers: list[references
         "/".join(map(str, sorted(epochs))),
         f"{mine[0].training.lr:g}",
         printed or "–",
-        "not comparable" if printed else "–",
+        verdict,
     ]
     return f"| {' | '.join(items)} |\n"
 
