@@ -1,8 +1,8 @@
 # Measure something on the weights that a finished run has left.
 rule study:
     input:
-        f"results/runs/{SPACE.wildcard_pattern}/result.json",
         marks_of,
+        result=f"results/runs/{SPACE.wildcard_pattern}/result.json",
     output:
         f"results/runs/{SPACE.wildcard_pattern}/study~{{study}}~{{id}}.json",
     log:
@@ -16,5 +16,5 @@ rule study:
         "{wildcards.study}: {wildcards.dataset} {wildcards.network} {wildcards.recipe} "
         "K={wildcards.modules} s{wildcards.seed}"
     shell:
-        "modulewise study --order {params.order:q} --run {input[0]:q} --out {output:q} "
+        "modulewise study --order {params.order:q} --run {input.result:q} --out {output:q} "
         "--threads {threads} 2>&1 | tee -i {log:q}"
