@@ -132,7 +132,7 @@ def _curves(page: Page, mine: pd.DataFrame, measure: Measure) -> Figure:
             _curve(ax, runs, measure.name, look[f"{k}"])
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         ax.set_xlabel("stage, from the input on")
-        drawing.from_zero(ax, mine[measure.name])
+    drawing.from_zero(axes[0], mine[measure.name])  # last: a limit ends the scaling of all panels
     if measure.name == "reconstruction":
         look |= {
             name: Look(label, "#888888", "", dash)
