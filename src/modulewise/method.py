@@ -148,6 +148,14 @@ class Method(nn.Module):
         nothing detached."""
         return (self.trunk[k](state[0]),)
 
+    def entering(self, k: int, x: Tensor) -> State:
+        """The state that enters module k, for normalised images (B C H W); nothing detached. What
+        would enter module K begins with the scores."""
+        state = self.initial_state(x)
+        for j in range(k):
+            state = self.forward_module(j, state)
+        return state
+
     def local(self, k: int, batch: Batch, state: State) -> Local:
         """Yield the losses of module k, given the state that enters it; return the state that
         leaves it, detached. A generator function."""
@@ -177,10 +185,7 @@ class Method(nn.Module):
 
     def predict(self, x: Tensor) -> Tensor:
         """Class scores (B classes) of the deployed net for normalised images (B C H W)."""
-        state = self.initial_state(x)
-        for k in range(self.k):
-            state = self.forward_module(k, state)
-        return state[0]
+        return self.entering(self.k, x)[0]
 
     def deployed(self) -> list[nn.Module]:
         """The parts that stay at inference."""

@@ -16,31 +16,20 @@ from typing import TypeVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modulewise.models.network import Network, Residual, Shape
+from modulewise.models.basic_block import BasicBlock
+from modulewise.models.network import Network, Shape
 
 M = TypeVar("M", bound=nn.Module)
 PATTERN = r"resnet(\d+)"
 EXAMPLES = [f"resnet{6 * n + 2}" for n in (1, 2, 3, 5, 9, 18)]
 
 
-class Block(Residual):
-    """Two 3x3 convolutions around an identity or projection shortcut."""
-
-    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(c_out)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or c_in != c_out:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
-            )
+class Block(BasicBlock):
+    """A ReLU after the sum."""
 
     def branch(self, x: Tensor) -> Tensor:
         """The two convolutions."""
-        return self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+        return self.convolutions(x)
 
     def join(self, x: Tensor, added: Tensor) -> Tensor:
         """Add the shortcut."""

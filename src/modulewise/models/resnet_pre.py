@@ -23,31 +23,20 @@ import re
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modulewise.models.network import Network, Residual, Shape
+from modulewise.models.basic_block import BasicBlock
+from modulewise.models.network import Network, Shape
 from modulewise.models.phi import Phi
 
 PATTERN = r"resnet18-pre(?:-w(\d+))?"
 EXAMPLES = ["resnet18-pre", "resnet18-pre-w8"]
 
 
-class Block(Residual):
-    """A ReLU, then two 3x3 convolutions around an identity or projection shortcut."""
-
-    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(c_out)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or c_in != c_out:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
-            )
+class Block(BasicBlock):
+    """A ReLU before both ways."""
 
     def branch(self, x: Tensor) -> Tensor:
         """The two convolutions of the activations."""
-        return self._convolutions(F.relu(x))
+        return self.convolutions(F.relu(x))
 
     def join(self, x: Tensor, added: Tensor) -> Tensor:
         """Add the shortcut of the activations."""
@@ -56,10 +45,7 @@ class Block(Residual):
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C' H' W'; the activations are computed and kept once."""
         a = F.relu(x)
-        return self._convolutions(a) + self.shortcut(a)
-
-    def _convolutions(self, a: Tensor) -> Tensor:
-        return self.bn2(self.conv2(F.relu(self.bn1(self.conv1(a)), inplace=True)))
+        return self.convolutions(a) + self.shortcut(a)
 
 
 def build(match: re.Match[str], image: Shape, outputs: int) -> Network:

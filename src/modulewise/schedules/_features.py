@@ -6,19 +6,10 @@ import copy
 import math
 
 import torch
-from torch import Tensor
 
 from modulewise.data.base import Data
 from modulewise.method import Method, State
 from modulewise.schedules._base import Precision
-
-
-def carry(method: Method, k: int, x: Tensor) -> State:
-    """The state that enters module k, for normalised images (B C H W)."""
-    state = method.initial_state(x)
-    for j in range(k):
-        state = method.forward_module(j, state)
-    return state
 
 
 def sizes(method: Method, image: tuple[int, ...]) -> list[int | None]:
@@ -54,7 +45,7 @@ def collect(method: Method, k: int, data: Data, precision: Precision) -> State:
     done = 0
     for x, _ in data.eval_batches("train"):
         with precision():
-            part = carry(method, k, x)
+            part = method.entering(k, x)
         whole = whole or tuple(t.new_empty(data.sizes.train, *t.shape[1:]) for t in part)
         for all_rows, rows in zip(whole, part, strict=True):
             all_rows[done : done + len(rows)] = rows

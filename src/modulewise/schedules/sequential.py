@@ -167,7 +167,7 @@ class Sequential(Schedule):
             state = tuple(t[batch.index] for t in self.features)
         else:
             with torch.no_grad(), precision():
-                state = features.carry(method, self.phase, batch.x)
+                state = method.entering(self.phase, batch.x)
         return descend(method.local(self.phase, batch, state), optimizers, precision, self.phase)
 
     def held(self) -> Iterator[Tensor]:

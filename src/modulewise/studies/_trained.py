@@ -72,7 +72,7 @@ class Trained:
         with last.register_forward_pre_hook(lambda _, given: caught.append(given[0])):
             targets = []
             for x, y in data.eval_batches(part):
-                _run(method, x)
+                method.entering(method.k, x)  # not `predict`, which a method may do its own way
                 targets.append(y)
         return torch.cat(caught), torch.cat(targets)
 
@@ -101,18 +101,11 @@ def stage_outputs(method: Method, x: Tensor) -> list[Tensor]:
         for stage in stages
     ]
     try:
-        _run(method, x)
+        method.entering(method.k, x)
     finally:
         for hook in hooks:
             hook.remove()
     return caught
-
-
-def _run(method: Method, x: Tensor) -> None:
-    """Carry images through all modules; a method's own way of predicting is left aside."""
-    state = method.initial_state(x)
-    for k in range(method.k):
-        state = method.forward_module(k, state)
 
 
 def load(
