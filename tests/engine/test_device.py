@@ -93,8 +93,8 @@ def test_a_run_that_waited_for_its_core_is_not_exclusive(tmp_path: Path) -> None
     row = Row(Case("greedy"), "resnet8")
 
     def waiting(trainer: Trainer) -> bool:
-        inner = trainer._step
-        trainer._step = lambda batch: (time.sleep(0.2), inner(batch))[1]  # type: ignore[method-assign, assignment]
+        inner = trainer.step
+        trainer.step = lambda batch: (time.sleep(0.2), inner(batch))[1]  # type: ignore[method-assign, assignment]
         return trainer.fit().origin.exclusive
 
     assert not waiting(trainer_of(row.cell(epochs=1), tmp_path))

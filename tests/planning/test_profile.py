@@ -80,8 +80,8 @@ def test_every_method_can_be_measured(row: Row) -> None:
 
 def slow(trainer: Trainer, seconds: float) -> Trainer:
     """A trainer whose every step takes so long at least."""
-    inner = trainer._step
-    trainer._step = lambda batch: (time.sleep(seconds), inner(batch))[1]  # type: ignore[method-assign, assignment]
+    inner = trainer.step
+    trainer.step = lambda batch: (time.sleep(seconds), inner(batch))[1]  # type: ignore[method-assign, assignment]
     return trainer
 
 

@@ -181,7 +181,7 @@ class Trainer:
 
         def step() -> None:
             for batch in itertools.islice(batches, self.schedule.updates):
-                self._step(batch)
+                self.step(batch)
 
         for _ in range(WARM):
             device.timed(step, self.device)
@@ -247,7 +247,7 @@ class Trainer:
             done = (self.phase_epoch - 1) * self.data.steps * self.schedule.updates + p.step
             measured = self.schedule.memory_step(done)
             with self.memory.step(self.optimizers, batch) if measured else nullcontext():
-                values = self._step(batch)
+                values = self.step(batch)
             self.losses.add(values, len(batch.y))
             del values  # nothing of this step is alive in the next
             p.step += 1
@@ -270,7 +270,8 @@ class Trainer:
     def _batches(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         return self.schedule.batches(self.method, self.data, epoch, done, self.precision)
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the schedule; the losses by name."""
         return self.schedule.step(self.method, batch, self.optimizers, self.precision)
 
     def _new_optimizers(self) -> None:
