@@ -61,6 +61,7 @@ OTHER: dict[str, Any] = {
     "tf32": True,
     "channels_last": True,
     "deterministic": True,
+    "module_metrics": "last",
     "asynchronous": {"buffer": 2},
     "sequential": {"epochs": "each"},
 }

@@ -73,6 +73,9 @@ class Settings(Frozen):
     """Memory layout N H W C."""
     deterministic: bool = False
     """Deterministic kernels on a GPU, which are slower; CPU runs are deterministic without."""
+    module_metrics: Literal["every", "last"] = "every"
+    """When the modules' own heads are evaluated: after `every` epoch, or after the `last` only. The
+    net's own output is evaluated after every one."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> Settings:

@@ -14,10 +14,15 @@ from modulewise.schedules import Precision
 
 @torch.no_grad()
 def evaluate(
-    method: Method, data: Data, part: Part, precision: Precision, most: int | None = None
+    method: Method,
+    data: Data,
+    part: Part,
+    precision: Precision,
+    most: int | None = None,
+    heads: bool = True,
 ) -> list[float | None]:
     """The primary metric of every head on a part, the net's own last; `None` where a head gives no
-    outputs of the task. The method is left in eval mode.
+    outputs of the task, or is left out. The method is left in eval mode.
 
     Args:
         method: whose heads.
@@ -25,13 +30,15 @@ def evaluate(
         part: `val` or `test`.
         precision: of the forward passes.
         most: number of batches; all of them if not given.
+        heads: whether the modules' own heads are run; the net as it is deployed if not.
     """
     method.eval()
     counters = [data.task.counter() for _ in range(method.k)]
     silent: set[int] = set()
     for x, targets in itertools.islice(data.eval_batches(part), most):
         with precision():
-            outputs = method.outputs(x)
+            auxiliary = method.k - 1
+            outputs = method.outputs(x) if heads else [*[None] * auxiliary, method.predict(x)]
         for k, given in enumerate(outputs):
             if given is None:
                 silent.add(k)

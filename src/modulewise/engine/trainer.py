@@ -188,15 +188,18 @@ class Trainer:
         self.memory.begin_epoch()
         return statistics.median(device.timed(step, self.device) for _ in range(TIMED))
 
-    def evaluate(self, part: Part, most: int | None = None) -> list[float | None]:
+    def evaluate(
+        self, part: Part, most: int | None = None, heads: bool = True
+    ) -> list[float | None]:
         """The primary metric of every module's own head on a part, the net's last; `None` where a
-        head gives no outputs of the task.
+        head gives no outputs of the task, or is left out.
 
         Args:
             part: `val` or `test`.
             most: number of batches; all of them if not given.
+            heads: whether the modules' own heads are run.
         """
-        found = evaluate(self.method, self.data, part, self.precision, most)
+        found = evaluate(self.method, self.data, part, self.precision, most, heads)
         self.schedule.begin(self.method, self.phase, self.progress.epochs)
         return found
 
@@ -291,9 +294,11 @@ class Trainer:
     def _end_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate, record the epoch's metrics, and say how the run stands."""
         p, name = self.progress, self.metric.name
-        metrics = test_metrics(self.metric, self.evaluate("test"), p.history)
+        heads = self.training.module_metrics == "every" or p.epoch == p.epochs
+        metrics = test_metrics(self.metric, self.evaluate("test", heads=heads), p.history)
         if self.data.sizes.val:
-            metrics[f"val_{name}/overall"] = self.evaluate("val")[-1]  # type: ignore[assignment]
+            own = self.evaluate("val", heads=False)[-1]
+            metrics[f"val_{name}/overall"] = own  # type: ignore[assignment]
         metrics |= {f"train_loss/{loss}": value for loss, value in losses.items()}
         metrics["throughput/samples_per_s"] = self.data.seen / p.epoch_seconds
         metrics["time/train_s"] = p.seconds

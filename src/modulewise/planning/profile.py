@@ -15,7 +15,7 @@ from modulewise import tasks
 from modulewise.config.cell import Cell
 from modulewise.data import sources
 from modulewise.data.base import Data
-from modulewise.data.resident import EVALUATED, Parts, Resident, Split
+from modulewise.data.resident import Parts, Resident, Split
 from modulewise.engine.device import timed
 from modulewise.engine.trainer import TIMED, Trainer
 from modulewise.errors import InvalidInput, memory_short
@@ -75,11 +75,24 @@ def measure(cell: Cell, images: Data, device: torch.device) -> RunProfile:
         if device.type == "cuda":
             peak = max(peak, torch.cuda.max_memory_allocated(device))
     startup = time.perf_counter() - begun - TIMED * sum(steps)
-    trainer.evaluate("test", most=1)
-    clock = timed(lambda: trainer.evaluate("test", most=1), device)
     sizes = images.sizes
-    evaluation = clock * (sizes.test + sizes.val) / min(EVALUATED, sizes.test)
+    heads = cell.training.module_metrics == "every"
+    evaluation = _evaluation(trainer, heads, device) * sizes.test
+    if sizes.val:
+        evaluation += _evaluation(trainer, False, device) * sizes.val
     return _profile(trainer, steps, evaluation, startup, peak or None)
+
+
+def _evaluation(trainer: Trainer, heads: bool, device: torch.device) -> float:
+    """Seconds of evaluating one image, with the modules' own heads or without; of one batch, whose
+    like was evaluated before."""
+
+    def one() -> None:
+        trainer.evaluate("test", most=1, heads=heads)
+
+    one()
+    _, targets = next(iter(trainer.data.eval_batches("test")))
+    return timed(one, device) / len(targets)
 
 
 def other_budget(profile: RunProfile, cell: Cell, images: Data, device: torch.device) -> RunProfile:
