@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from modulewise.config.training import TrainConfig
+from modulewise.errors import InvalidInput
 from modulewise.method import Method
 
 
@@ -65,6 +68,7 @@ class ModuleOptimizers:
         if alone := sorted(groups.keys() - owned):
             raise TypeError(f"{type(method).__name__}: {alone[0]} is a group of no module")
         self.inner: dict[int, torch.optim.Optimizer] = {}
+        self.in_backward = training.step_in_backward
         for k in range(method.k) if modules is None else modules:
             if parameters := [p for name in method.of_module(k) for p in groups[name]]:
                 self.inner[k] = _optimizer(parameters, training)
@@ -82,6 +86,53 @@ class ModuleOptimizers:
         """Drop the gradients of module k, or of all."""
         for optimizer in self._of(k):
             optimizer.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def update(self, k: int | None = None) -> Iterator[None]:
+        """Backward passes inside give gradients; module k, or all, step on them at the end, or
+        each parameter as soon as it has its own (`step_in_backward`). No gradient is left.
+
+        Raises:
+            InvalidInput: a parameter that has made its step is given another gradient.
+        """
+        self.zero_grad()
+        with self._hooks(k) if self.in_backward else nullcontext():
+            yield
+        self.step(k)
+        self.zero_grad(k)
+
+    @contextmanager
+    def _hooks(self, k: int | None) -> Iterator[None]:
+        moved: set[nn.Parameter] = set()
+
+        def move(optimizer: torch.optim.Optimizer, p: Tensor) -> None:
+            if p in moved:
+                raise InvalidInput(
+                    "step_in_backward: two losses of a step reach one parameter; set it to false"
+                )
+            moved.add(p)  # type: ignore[arg-type]
+            (group,) = optimizer.param_groups
+            everything, group["params"] = group["params"], [p]
+            optimizer.step()
+            p.grad, group["params"] = None, everything
+
+        hooks = [
+            p.register_post_accumulate_grad_hook(partial(move, optimizer))
+            for optimizer in self._of(k)
+            for p in optimizer.param_groups[0]["params"]
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply the gradients of all modules."""
+        for optimizer in self.inner.values():
+            parameters = optimizer.param_groups[0]["params"]
+            if grads := [p.grad for p in parameters if p.grad is not None]:
+                torch._foreach_mul_(grads, factor)
 
     def step(self, k: int | None = None) -> None:
         """Update module k, or all."""

@@ -169,6 +169,6 @@ def test_descend_runs_each_backward_pass_before_the_next_loss_is_built() -> None
         assert b.grad.item() == 4.0
         assert (a.item(), b.item()) == (3.0, 2.0), "not stepped before the end"
 
-    values = descend(losses(), ModuleOptimizers(toy, plain), nullcontext)
+    values, _ = descend(losses(), ModuleOptimizers(toy, plain), nullcontext)
     assert {n: v.item() for n, v in values.items()} == {"first": 9.0, "second": 8.0}
     assert (a.item(), b.item()) == (0.0, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, create_model, model_validator
 from modulewise.config.options import OneOf, names, options_model
 from modulewise.config.types import (
     NUMBER,
+    Count,
     Epochs,
     Fraction,
     Frozen,
@@ -36,6 +38,10 @@ class Settings(Frozen):
     measures them."""
     batch_size: Annotated[int, Field(ge=2, le=10**9), NUMBER] = 1024
     """Number of images in a step."""
+    accumulate: Count = 1
+    """Number of micro-batches that a step's batch is cut into, each of two images at least: their
+    gradients add up, each weighted by its share of the images, to one step. BatchNorm, losses that
+    compare images, and moving averages see micro-batches. Needs schedule `joint`."""
     train_images: Annotated[int, Field(ge=2), NUMBER] | None = None
     """Number of training images, drawn per seed with equal shares per class; all of them if not
     given."""
@@ -71,6 +77,10 @@ class Settings(Frozen):
     """TF32 products on a GPU."""
     channels_last: bool = False
     """Memory layout N H W C."""
+    step_in_backward: bool = False
+    """The optimiser moves each parameter within the backward pass, as soon as its gradient is
+    there, and the gradient is freed: less memory, the same numbers. For methods whose losses reach
+    every parameter once a step and need nothing back from later modules."""
     deterministic: bool = False
     """Deterministic kernels on a GPU, which are slower; CPU runs are deterministic without."""
     module_metrics: Literal["every", "last"] = "every"
@@ -85,6 +95,15 @@ class Settings(Frozen):
             raise ValueError("step_seconds needs a budget in seconds")
         if self.seconds is not None and self.schedule != "joint":
             raise ValueError("a budget in seconds needs schedule joint; give epochs or flops")
+        if self.accumulate > 1 and self.schedule != "joint":
+            raise ValueError(f"accumulate needs schedule joint, got {self.schedule}")
+        if 2 * self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate: {self.accumulate} micro-batches of at least 2 images are more than "
+                f"batch_size, {self.batch_size}; valid: 1 to {self.batch_size // 2}"
+            )
+        if self.accumulate > 1 and self.step_in_backward:
+            raise ValueError("accumulate and step_in_backward exclude each other; set one of them")
         for name in _WITH_OPTIONS:
             if name != self.schedule and getattr(self, name) != _WITH_OPTIONS[name]():
                 raise ValueError(
@@ -93,6 +112,11 @@ class Settings(Frozen):
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
             raise ValueError("nesterov needs a momentum above 0; set nesterov: false")
         return self
+
+    @property
+    def micro_batch(self) -> int:
+        """Number of images whose losses are computed together."""
+        return math.ceil(self.batch_size / self.accumulate)
 
     @property
     def schedule_options(self) -> dict[str, Any]:

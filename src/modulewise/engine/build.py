@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modulewise import methods, models
 from modulewise.config.cell import Cell
+from modulewise.engine import paths
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.models import partition
@@ -38,6 +39,7 @@ def build(
     trunk = cut(network, cuts, task)
     with fork(cell.seed, "helpers"):
         method = methods.build(cell.method, trunk, cell.options, cell.training.schedule, where)
+    paths.check(method, cell.training, where)
     if method.two_views and not (cell.data.pad or cell.data.flip):
         raise InvalidInput(
             f"{where}: {cell.method} compares two augmentations of an image, and data set "

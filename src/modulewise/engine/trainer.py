@@ -100,7 +100,7 @@ class Trainer:
             self.training, cell.modules, data.steps, cell.seed, str(cell), cell.frozen
         )
         self.schedule.prepare(self.method, data)
-        self.flops = budget.prices(self.method, self.schedule, data, self.training.batch_size)
+        self.flops = budget.prices(self.method, self.schedule, data, self.training.micro_batch)
         bf16 = self.training.precision == "bf16"
         self.precision: Precision = (
             partial(torch.autocast, on.type, torch.bfloat16) if bf16 else nullcontext

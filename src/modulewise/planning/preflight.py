@@ -186,7 +186,7 @@ class Preflight:
     def _counted(self, cell: Cell) -> float:
         name = cell.configuration
         if name not in self._counts:
-            shape, batch = self._images[cell.dataset][0], cell.training.batch_size
+            shape, batch = self._images[cell.dataset][0], cell.training.micro_batch
             self._counts[name] = flops.step_flops(
                 self._build(cell), shape, min(batch, self._size(cell)[0])
             )
@@ -205,14 +205,16 @@ def _share(trained: range, k: int) -> float:
 
 
 def _model(cell: Cell) -> str:
-    """Id of what is built: of the training settings, the schedule alone decides."""
-    training = TrainConfig(schedule=cell.training.schedule)
+    """Id of what is built: of the training settings, the schedule and the way to the numbers
+    decide."""
+    t = cell.training
+    training = TrainConfig(schedule=t.schedule, step_in_backward=t.step_in_backward)
     return cell.model_copy(update={"training": training}).configuration
 
 
 def _work(cell: Cell) -> Hashable:
     """What decides the FLOPs of a training step per image, but for K: counting them is slow."""
-    names = (cell.dataset, cell.network, cell.recipe, cell.training.batch_size)
+    names = (cell.dataset, cell.network, cell.recipe, cell.training.micro_batch)
     options = {name: str(v) for name, v in cell.options.items() if not _is_weight(v)}
     return *names, *sorted(options.items())
 

@@ -11,9 +11,9 @@ import importlib
 from modulewise.config.options import class_name
 from modulewise.config.training import TrainConfig
 from modulewise.errors import InvalidInput
-from modulewise.schedules._base import Phase, Precision, Schedule, descend, freeze
+from modulewise.schedules._base import Phase, Precision, Schedule, backward, descend, freeze
 
-__all__ = ["Phase", "Precision", "Schedule", "build", "descend", "freeze"]
+__all__ = ["Phase", "Precision", "Schedule", "backward", "build", "descend", "freeze"]
 
 
 def build(

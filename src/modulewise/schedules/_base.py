@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from modulewise.config.training import TrainConfig
 from modulewise.data.base import Data
-from modulewise.method import Batch, Loss, Method
+from modulewise.method import Batch, Loss, Method, State
 from modulewise.optim import ModuleOptimizers
 
 Precision = Callable[[], AbstractContextManager[Any]]
@@ -123,27 +123,33 @@ def freeze(method: Method, frozen: Callable[[int], bool]) -> None:
             )
 
 
+def backward(losses: Iterator[Loss], precision: Precision) -> tuple[dict[str, Tensor], State]:
+    """Run a method's generator: each loss is built under `precision`, its backward pass runs
+    outside of it.
+
+    Returns:
+        The losses by name, detached, and what the generator returns: of `Method.local` the state
+        that leaves the module.
+    """
+    values: dict[str, Tensor] = {}
+    while True:
+        try:
+            with precision():
+                loss = next(losses)
+        except StopIteration as end:
+            return values, end.value
+        loss.value.backward()
+        values[loss.name] = loss.value.detach()
+        del loss
+
+
 def descend(
     losses: Iterator[Loss],
     optimizers: ModuleOptimizers,
     precision: Precision,
     k: int | None = None,
-) -> dict[str, Tensor]:
-    """Run a method's generator: each loss is built under `precision`, its backward pass runs
-    outside of it; then one step of module k, or of all.
-
-    Returns:
-        The losses by name, detached.
-    """
-    optimizers.zero_grad()
-    values: dict[str, Tensor] = {}
-    while True:
-        with precision():
-            loss = next(losses, None)
-        if loss is None:
-            break
-        loss.value.backward()
-        values[loss.name] = loss.value.detach()
-        del loss
-    optimizers.step(k)
-    return values
+) -> tuple[dict[str, Tensor], State]:
+    """Run a method's generator with one step of module k, or of all; gives what `backward`
+    gives."""
+    with optimizers.update(k):
+        return backward(losses, precision)

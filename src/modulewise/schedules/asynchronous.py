@@ -41,7 +41,7 @@ from torch import Tensor
 from modulewise.config.training import TrainConfig
 from modulewise.config.types import Count, Slowdowns
 from modulewise.data.base import Data
-from modulewise.method import Batch, Local, Method, State
+from modulewise.method import Batch, Method, State
 from modulewise.optim import ModuleOptimizers, learning_rate
 from modulewise.rng import generator
 from modulewise.schedules._base import Precision, Schedule, descend, freeze
@@ -144,13 +144,9 @@ class Asynchronous(Schedule):
         epoch = (self.turns[k] - 1) // self.steps_per_epoch + 1
         optimizers.set_lr(learning_rate(self.training, epoch, self.epochs), k)
 
-        def local() -> Local:
-            left = yield from method.local(k, batch, state)
-            if k < len(self.buffers):
-                self.buffers[k].put(left, self.number)
-            return left
-
-        values = descend(local(), optimizers, precision, k)
+        values, left = descend(method.local(k, batch, state), optimizers, precision, k)
+        if k < len(self.buffers):
+            self.buffers[k].put(left, self.number)
         if self._finished(k):
             self.begin(method, self.phase, self.epochs)
         return values

@@ -1,13 +1,21 @@
-"""Joint: all modules move on every batch, one after the other; each module's graph is freed before
-the next is built."""
+"""Joint: all modules move on every batch, one after the other. Each module has made its step, and
+its graph and gradients are freed, before the next is built; where a method needs something back
+from later modules, all modules step at the end.
+
+With `accumulate` a batch is cut into micro-batches: their gradients add up to those of the whole
+batch, each weighted by its share of the images, and all modules step at the end.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
 from modulewise.method import Batch, Method
 from modulewise.optim import ModuleOptimizers
-from modulewise.schedules._base import Precision, Schedule, descend
+from modulewise.schedules._base import Precision, Schedule, backward, descend
 
 
 class Joint(Schedule):
@@ -17,4 +25,50 @@ class Joint(Schedule):
         self, method: Method, batch: Batch, optimizers: ModuleOptimizers, precision: Precision
     ) -> dict[str, Tensor]:
         """One optimiser step of all modules."""
-        return descend(method.losses(batch), optimizers, precision)
+        if self.training.accumulate > 1:
+            return self._accumulated(method, batch, optimizers, precision)
+        if method.joint_only:
+            return descend(method.losses(batch), optimizers, precision)[0]
+        values: dict[str, Tensor] = {}
+        with precision():
+            state = method.initial_state(batch.x)
+        for k in range(method.k):
+            losses, state = descend(method.local(k, batch, state), optimizers, precision, k)
+            values |= losses
+        return values
+
+    def _accumulated(
+        self, method: Method, batch: Batch, optimizers: ModuleOptimizers, precision: Precision
+    ) -> dict[str, Tensor]:
+        """Gradients are kept as means over as many images as the present micro-batch has, then over
+        all: what a method reads of a loss's own gradients is not scaled."""
+        parts = split(batch, self.training.accumulate)
+        sizes = [len(part.x) for part in parts]
+        values: dict[str, Tensor] = {}
+        with optimizers.update():
+            for part, size, following in zip(parts, sizes, [*sizes[1:], sum(sizes)], strict=True):
+                for name, value in backward(method.losses(part), precision)[0].items():
+                    share = value * (size / sum(sizes))
+                    values[name] = values[name] + share if name in values else share
+                optimizers.scale_gradients(size / following)
+        return values
+
+
+def split(batch: Batch, parts: int) -> list[Batch]:
+    """A batch in so many micro-batches, or fewer, of sizes as equal as possible; each has two
+    images at least."""
+    n = max(1, min(parts, len(batch.x) // 2))
+
+    def cut(tensor: Tensor) -> tuple[Tensor, ...]:
+        return tensor.tensor_split(n)
+
+    rows = zip(*map(cut, (batch.x, batch.y, batch.image, batch.index)), strict=True)
+    return [
+        Batch(x, y, image, index, batch.view and partial(_rows, batch.view, n, i))
+        for i, (x, y, image, index) in enumerate(rows)
+    ]
+
+
+def _rows(view: Callable[[], Tensor], n: int, i: int) -> Tensor:
+    """Part i of n of what a batch's `view` makes."""
+    return view().tensor_split(n)[i]

@@ -168,7 +168,8 @@ class Sequential(Schedule):
         else:
             with torch.no_grad(), precision():
                 state = method.entering(self.phase, batch.x)
-        return descend(method.local(self.phase, batch, state), optimizers, precision, self.phase)
+        local = method.local(self.phase, batch, state)
+        return descend(local, optimizers, precision, self.phase)[0]
 
     def held(self) -> Iterator[Tensor]:
         """Features that are kept."""
