@@ -158,7 +158,7 @@ def test_the_page_stands_alone_and_same_runs_make_the_same_bytes(site: Any, draw
         fill(s, recipe, modules, [10.0, 11.0, 12.0])
     first = built(s)
     page = first["report.html"].decode()
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
     assert not re.search(
         r"""(src|href)=["']https?:|@import|url\(["']?(https?:|//)"""
         r"""|<script [^>]|<link|fetch\(|import\(""",

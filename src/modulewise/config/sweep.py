@@ -13,7 +13,7 @@ from modulewise.config.schemas import SchemaOf
 from modulewise.config.study import Studies
 from modulewise.config.training import TrainConfig
 from modulewise.config.tune import Tune
-from modulewise.config.types import NUMBER, Count, Frozen, Name, Seed
+from modulewise.config.types import NUMBER, Count, Frozen, Name, Positive, Seed
 
 
 class Grid(Frozen):
@@ -68,6 +68,10 @@ class Sweep(Frozen):
     profile: str | None = None
     """File of `modulewise profile`: its step times turn budgets in seconds into epochs, the same
     wherever the runs are made."""
+    margin: Positive | None = None
+    """Loss of the primary metric, in its unit, below which the report counts local learning as
+    accurate as the baseline; 0.5 points of a metric in percent unless given, else nothing is
+    decided."""
     recipes: str = "config/recipes.yaml"
     """Recipes file; relative to the repository."""
     datasets: str = "config/datasets.yaml"

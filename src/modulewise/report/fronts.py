@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -115,7 +115,7 @@ def _front(
     if len(table) < 2:
         return None
     metric = frame.metric(runs["dataset"].iloc[0])
-    unit, name = next((u for u in cost.units if table["cost"].max() >= u[0]), cost.units[-1])
+    unit, name = scale(cost, table["cost"])
     x, y = table["cost"].to_numpy(float) / unit, table["value"].to_numpy(float)
     fig = Figure(figsize=(4.6 + LEGEND, 3.4), layout="constrained")
     ax, look = fig.subplots(), looks(frame)
@@ -144,7 +144,7 @@ def _front(
                 ms=size,
             )
     ax.margins(0.09)
-    _cost_axis(ax, x)
+    cost_axis(ax, x, "x")
     maybe_log(ax, table["value"], metric, factor=2.5)
     missing = runs.dropna(subset=["value"]).groupby(["recipe", "modules"]).ngroups - len(table)
     left = f"; {missing} more could not be compared" if missing else ""
@@ -160,7 +160,7 @@ def _front(
         handles.append(Line2D([], [], ls="", marker="o", ms=2.5, color=GREY, label="other recipes"))
     handles.append(Line2D([], [], color=GREY, lw=1, label="Pareto front"))
     fig.legend(handles=handles, loc="outside right upper")
-    _label(
+    label_marks(
         fig,
         ax,
         x,
@@ -173,18 +173,28 @@ def _front(
     return fig
 
 
-def _cost_axis(ax: Axes, x: np.ndarray) -> None:
-    """From zero, or logarithmic where the costs differ much."""
-    if x.max() / x.min() < 8:
-        ax.set_xlim(left=0)
+def scale(cost: Cost, values: Iterable[float]) -> tuple[float, str]:
+    """The unit of an axis of costs: how much it is, and its name."""
+    most = max(values)
+    return next((u for u in cost.units if most >= u[0]), cost.units[-1])
+
+
+def cost_axis(
+    ax: Axes, values: np.ndarray, which: Literal["x", "y"], from_zero: bool = True
+) -> None:
+    """From zero if so wished, or logarithmic where the costs differ much."""
+    if values.max() / values.min() < 8:
+        if from_zero:
+            ax.set(**{f"{which}lim": (0, None)})
         return
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set(**{f"{which}scale": "log"})
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
-def _label(
+def label_marks(
     fig: Figure, ax: Axes, x: np.ndarray, y: np.ndarray, labels: list[tuple[str, str]]
 ) -> None:
     """Small texts, each with its colour or none, beside the marks where they meet no mark and no

@@ -21,6 +21,7 @@ from modulewise.config.sweep import Sweep
 from modulewise.files import write_atomic
 from modulewise.report import (
     across,
+    decision_section,
     exhibit,
     figures,
     gallery,
@@ -40,6 +41,7 @@ from modulewise.runs.state import STATES, words
 TEMPLATES = Path(__file__).parent / "templates"
 OURS = (
     "across",
+    "decision",
     "performance-profiles",
     "exhibit",
     "experimental",
@@ -91,7 +93,9 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
         "studies": list(study.pages(plan, frame, runs, env, made, files)),
         "facts": _facts(frame),
         "left": left,
-        "sections": list(_sections(compared, rows, beside, files)) if len(compared.done) else [],
+        "sections": list(_sections(plan, compared, rows, beside, files))
+        if len(compared.done)
+        else [],
         "across": [_across(compared, metric, files) for metric in compared.primary],
         "exhibit": _exhibit(plan.sweep, compared, rows, beside, numbers, files),
         "experimental": list(_experimental(plan, frame, apart, numbers, files)),
@@ -120,12 +124,17 @@ def _templates() -> Environment:
 
 
 def _sections(
-    frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, files: dict[str, bytes]
+    plan: Plan, frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, files: dict[str, bytes]
 ) -> Iterator[dict[str, Any]]:
     """What the page shows per data set and network; adds the files of its tables and figures."""
     for number, (_, mine) in enumerate(rows.groupby(stats.SECTION, sort=False)):
         shown = _tables(frame, mine, beside, ("headline", "published"), files)
-        yield shown | {"figures": list(gallery.of_section(frame, mine, number, files))}
+        place, known = (shown["dataset"], shown["network"], number), plan.catalog.recipes.recipes
+        decided = decision_section.section(frame, place, plan.sweep.margin, known, files)
+        yield shown | {
+            "decision": decided,
+            "figures": list(gallery.of_section(frame, mine, number, files)),
+        }
 
 
 def _experimental(

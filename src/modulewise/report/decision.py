@@ -1,0 +1,270 @@
+"""Is local learning worth it? A rule over memory, time and the primary metric.
+
+A configuration (recipe and K) of local learning is
+
+- **dominated** if an end-to-end arm needs no more memory and no more time than it;
+- **less accurate** if it loses more than the margin against the baseline;
+- **worth it** if neither an end-to-end arm is at once as small and as fast, nor does it lose the
+  margin;
+- **unknown** if there is too little to say so.
+
+Losses are paired by seed. Both tests are one-sided at `LEVEL`, with Holm's correction over the
+configurations of a data set and network that no end-to-end arm beats. End-to-end arms are those
+whose gradient horizon is all of the modules; all of them measured on the same network count,
+whatever their precision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import pandas as pd
+from scipy import stats
+
+from modulewise.report.frame import Frame
+from modulewise.report.fronts import MEMORY, TIME
+from modulewise.report.hull import Arm, beaten_by
+from modulewise.report.stats import NO_MEMORY, NO_TIME, PROVISIONAL, Mean, paired
+from modulewise.report.verdicts import LEVEL, MOST_SEEDS, holm
+from modulewise.runs.result import PrimaryMetric
+
+MARGIN = 0.5
+"""Loss below which a configuration counts as accurate as the baseline, in points of a metric in
+percent; a sweep may set another."""
+ARM = ["settings", "recipe", "modules"]
+"""What the seeds of an arm share."""
+ALIKE = list(dict.fromkeys([*MEMORY.same, *TIME.same, "planned_epochs"]))
+"""What must be equal for the costs of two runs to be compared."""
+BUDGET = ["batch_size", "planned_epochs"]
+"""What must be equal for their metric to be compared."""
+RIVALS = (
+    "checkpoint-cuts",
+    "checkpoint-blocks",
+    "checkpoint-sqrt",
+    "backprop-bf16",
+    "backprop-accumulate-2",
+    "backprop-accumulate-4",
+)
+"""Recipes that save memory end to end, as far as the catalog has them."""
+NO_HULL = (
+    "no end-to-end run had a device of this model to itself, at the same batch size and number of "
+    "epochs"
+)
+COSTS, BASELINE, FAILED, FEW, NO_MARGIN = (
+    "costs that cannot be compared",
+    "no baseline to compare with",
+    "runs that diverged or ran out of memory",
+    "too few seeds",
+    "no margin for this metric",
+)
+"""Why a configuration is unknown."""
+
+
+class Loss(NamedTuple):
+    """Loss of a configuration against the baseline, in the metric's unit, over n paired seeds."""
+
+    n: int
+    mean: float
+    std: float
+
+    def p(self, margin: float, more: bool) -> float:
+        """One-sided p-value of a loss on the other side of the margin: small where the loss is
+        less than the margin, or `more`."""
+        distance = (self.mean - margin) * (1 if more else -1)
+        return float(stats.t.sf(distance / self.std * self.n**0.5, self.n - 1))
+
+    def seeds_needed(self, margin: float, comparisons: int) -> int | None:
+        """The smallest number of seeds, above the present one, that ends in a verdict if mean and
+        spread stay as they are; corrected by Bonferroni, so not too few. None if `MOST_SEEDS` are
+        not enough."""
+        for n in range(max(self.n + 1, PROVISIONAL), MOST_SEEDS + 1):
+            loss = self._replace(n=n)
+            if min(loss.p(margin, more) for more in (True, False)) * comparisons < LEVEL:
+                return n
+        return None
+
+
+def margin_of(metric: PrimaryMetric, chosen: float | None) -> float | None:
+    """The margin: the sweep's, else `MARGIN` for a metric in percent; None for others."""
+    return chosen if chosen is not None else MARGIN if metric.unit == "%" else None
+
+
+def decide(frame: Frame, dataset: str, network: str, margin: float | None) -> pd.DataFrame:
+    """One row per configuration of local learning that has a result, in the sweep's order.
+
+    Args:
+        frame: the runs.
+        dataset: of the runs compared.
+        network: likewise.
+        margin: in the metric's unit, above zero; None: nothing is said of accuracy.
+
+    Returns:
+        Memory in bytes and seconds of a step where an end-to-end arm was measured alike, their
+        ratios to the baseline's; `beaten_by` (an end-to-end arm, or empty); gaps (ours minus the
+        baseline's, with the 90 % interval), `p_less` and `p_more` than the margin after Holm's
+        correction for `family` configurations; `accurate` (yes, no, unknown, or empty where it was
+        not asked), `seeds_needed`, `verdict`, and why it is unknown: `because` and `reason`.
+    """
+    runs = frame.runs
+    runs = runs[(runs["dataset"] == dataset) & (runs["network"] == network)]
+    runs = runs[runs["horizon"].notna()]
+    costs = costs_of(runs[runs["counts"].astype(bool)])
+    ends = {alike: c[c["end_to_end"]] for alike, c in costs.groupby(ALIKE, sort=False)}
+    bases = runs[runs["recipe"] == frame.baseline]
+    rows = []
+    for key, mine in runs.groupby(ARM, sort=False):
+        if mine["horizon"].iloc[0] >= mine["modules"].iloc[0]:
+            continue
+        row = dict(zip(ARM, key, strict=True)) | {"label": mine["label"].iloc[0]}
+        row |= _place(mine, costs, ends, frame)
+        rows.append(row | _gap(mine, bases[bases["settings"] == key[0]], frame.metric(dataset)))
+    if not rows:
+        return pd.DataFrame()
+    order = {name: n for n, name in enumerate(frame.labels)}
+    rows.sort(key=lambda r: (order[r["recipe"]], r["modules"]))
+    _judge(rows, margin)
+    table = pd.DataFrame(rows).drop(columns="loss")
+    table.insert(0, "network", network)
+    table.insert(0, "dataset", dataset)
+    return table
+
+
+def costs_of(done: pd.DataFrame) -> pd.DataFrame:
+    """Medians of every arm, a row for each way it was measured; the more runs the earlier."""
+    measured = done[done["exclusive"].astype(bool)]
+    measured = measured.dropna(subset=["memory", "step_seconds", *ALIKE])
+    measured = measured.assign(end_to_end=measured["horizon"] >= measured["modules"])
+    groups = measured.groupby([*ALIKE, *ARM, "end_to_end"], sort=False)
+    table = groups[["memory", "step_seconds"]].median().assign(n=groups.size()).reset_index()
+    return table.sort_values("n", ascending=False, kind="stable")
+
+
+def _place(
+    mine: pd.DataFrame, costs: pd.DataFrame, ends: dict[Any, pd.DataFrame], frame: Frame
+) -> dict[str, Any]:
+    """Where an arm lies: its costs, those over the baseline's, and what beats it."""
+    arm = mine[ARM].iloc[0]
+    names = ("memory", "step_seconds", "memory_ratio", "time_ratio")
+    out: dict[str, Any] = dict.fromkeys(names, math.nan) | {
+        "device": "",
+        "beaten_by": "",
+        "obstacle": "",
+    }
+    for _, own in costs[(costs[ARM] == arm).all(axis=1)].iterrows():
+        rivals = ends[tuple(own[ALIKE])]
+        if rivals.empty:
+            continue
+        best = beaten_by(_arm(own, frame), [_arm(r, frame) for _, r in rivals.iterrows()])
+        base = rivals[
+            (rivals["recipe"] == frame.baseline) & (rivals["settings"] == arm["settings"])
+        ]
+        for name, ratio in (("memory", "memory_ratio"), ("step_seconds", "time_ratio")):
+            out[name] = own[name]
+            out[ratio] = own[name] / base[name].iloc[0] if len(base) else math.nan
+        return out | {"device": own["device"], "beaten_by": best.name if best else ""}
+    done = mine[mine["counts"].astype(bool)]
+    lacks = {
+        "no run is done": done.empty,
+        NO_MEMORY[0]: done["memory"].isna().all(),
+        NO_TIME[0]: not (done["exclusive"].astype(bool) & done["step_seconds"].notna()).any(),
+    }
+    return out | {"obstacle": next((reason for reason, holds in lacks.items() if holds), NO_HULL)}
+
+
+def _arm(row: pd.Series, frame: Frame) -> Arm:
+    """An arm, named by its recipe's label, K where it is not one, and its settings if there are
+    any."""
+    words = [frame.labels[row["recipe"]]]
+    words += [f"K = {row['modules']}"] * (row["modules"] > 1)
+    words += [f"({row['settings']})"] * bool(row["settings"])
+    return Arm(" ".join(words), row["memory"], row["step_seconds"])
+
+
+def _gap(mine: pd.DataFrame, base: pd.DataFrame, metric: PrimaryMetric) -> dict[str, Any]:
+    """The gap to the baseline, and why it allows no verdict, if it does not."""
+    failed = int(mine["state"].isin(["diverged", "out_of_memory"]).sum())
+    total, base = len(mine), base[base["counts"].astype(bool)]
+    mine = mine[mine["counts"].astype(bool)]
+    alike = len(mine) and len(base) and (mine[BUDGET].median() == base[BUDGET].median()).all()
+    gap = paired(mine, base if alike else base.iloc[:0], 1 - 2 * LEVEL)
+    loss = Loss(gap.n, metric.rank(gap.mean), gap.std)
+    out = {f"gap_{k}": v for k, v in gap._asdict().items()} | {"loss": loss}
+    why = _why_no_test(gap, failed, total, len(base), bool(alike))
+    return out | {"because": why[0], "reason": why[1], "tested": not why[0]}
+
+
+def _why_no_test(gap: Mean, failed: int, total: int, base: int, alike: bool) -> tuple[str, str]:
+    """Why a gap allows no test: in short, and in full."""
+    if failed:
+        return FAILED, f"{failed} of {total} runs diverged or ran out of memory"
+    if not base:
+        return BASELINE, "no finished baseline run with the same training settings"
+    if not alike:
+        return BASELINE, "the baseline has another batch size or number of epochs"
+    if gap.n < PROVISIONAL:
+        seeds = "no seed" if not gap.n else "one seed" if gap.n == 1 else f"{gap.n} seeds"
+        return FEW, f"{seeds} in common with the baseline; a verdict needs {PROVISIONAL}"
+    if gap.std == 0:
+        return FEW, "all seeds differ by the same amount: no interval can be given"
+    return "", ""
+
+
+def _judge(rows: list[dict[str, Any]], margin: float | None) -> None:
+    """Add tests and verdicts."""
+    for row in rows:
+        row |= dict.fromkeys(("p_less", "p_more", "seeds_needed"), math.nan)
+        if margin is None and not row["because"]:
+            row |= {"because": NO_MARGIN, "reason": NO_MARGIN, "tested": False}
+        row["tested"] &= not row["beaten_by"]
+    family: list[dict[str, Any]] = [r for r in rows if r["tested"]]
+    for name, more in (("p_less", False), ("p_more", True)):
+        for row, p in zip(family, holm([r["loss"].p(margin, more) for r in family]), strict=True):
+            row[name] = p
+    for row in rows:
+        row["family"] = len(family)
+        less, more = row["p_less"] < LEVEL, row["p_more"] < LEVEL
+        row["accurate"] = "yes" if less else "no" if more else "unknown"
+        if row["beaten_by"]:
+            row |= {"accurate": "", "verdict": "dominated", "because": "", "reason": ""}
+        elif more:
+            row["verdict"] = "less accurate"
+        elif less and not row["obstacle"]:
+            row["verdict"] = "worth it"
+        else:
+            row["verdict"] = "unknown"
+            _explain(row, margin, len(family))
+
+
+def _explain(row: dict[str, Any], margin: float | None, family: int) -> None:
+    """Why a verdict is unknown: runs that failed first, then costs."""
+    if row["obstacle"] and row["because"] != FAILED:
+        row |= {"because": COSTS, "reason": row["obstacle"]}
+    elif row["tested"] and margin is not None:
+        needed = row["loss"].seeds_needed(margin, family)
+        row["seeds_needed"] = needed or math.nan
+        alone = min(row["loss"].p(margin, more) for more in (True, False)) < LEVEL
+        words = f"not after Holm’s correction for {family} configurations: " if alone else ""
+        enough = f"about {needed}" if needed else f"more than {MOST_SEEDS}"
+        row |= {
+            "because": FEW,
+            "reason": f"{words}{row['gap_n']} seeds; {enough} would do if mean and spread stay",
+        }
+
+
+def missing(frame: Frame, dataset: str, network: str, known: Iterable[str]) -> list[str] | None:
+    """Recipes to add where the only end-to-end arm is the baseline itself, which a comparison with
+    local learning flatters; None if there are others.
+
+    Args:
+        frame: the runs.
+        dataset: of the runs compared.
+        network: likewise.
+        known: names of the catalog's recipes.
+    """
+    done = frame.done[(frame.done["dataset"] == dataset) & (frame.done["network"] == network)]
+    local = set(done.loc[done["horizon"] < done["modules"], "recipe"]) | {frame.baseline}
+    if set(done["recipe"]) - local:
+        return None
+    return [name for name in RIVALS if name in set(known)]
