@@ -40,6 +40,8 @@ Warmup = Annotated[int, Field(ge=0, le=10**9), NUMBER]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Rates = Literal["cosine", "step", "constant"]
 """Shape of the learning rate over epochs."""
+Resize = Literal["auto", "plain", "factored"]
+"""How a decoder computes its first two layers; `parts/decoders.py` says what the names mean."""
 
 
 class PhaseSettings(Frozen):

@@ -17,6 +17,8 @@ Deviations from the paper:
 2. With `decoder`, the weights' table is InfoPro's where ContSup's own differs from it by what looks
    like a slip (SVHN, K=4).
 3. Convolutions of all helpers start like the backbone's.
+4. Decoders are InfoPro's, and cheaper where that is equal but for rounding (`parts/decoders.py`);
+   `resize: plain` needs the memory of the released code.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from modulewise.config.types import Count, Ends, LabelHead, Positive
+from modulewise.config.types import Count, Ends, LabelHead, Positive, Resize
 from modulewise.method import Batch, LocalMethod, State
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.infopro_loss import InfoProLoss
@@ -71,6 +73,10 @@ class Contsup(LocalMethod):
         head: architecture of the label heads.
         feature_dim: their hidden units and, in contrast mode, the embedding's dimension.
         temperature: of the contrastive loss.
+        resize: how the decoders compute resize and first convolution: `plain`, one after the other
+            as in the released code, whose memory is what the papers' tables measure; `factored`,
+            equal but for rounding, without the large map in between; `auto`, per module the one of
+            fewer operations.
     """
 
     def __init__(
@@ -85,12 +91,15 @@ class Contsup(LocalMethod):
         head: LabelHead = "1c2f",
         feature_dim: Count = 128,
         temperature: Positive = 0.07,
+        resize: Resize = "auto",
     ) -> None:
         super().__init__(trunk)
         self.image_context = context.endswith("E")
         self.span = int(context.strip("RE") or 0)
         terms = (mode, head, feature_dim, temperature, decoder, lambda1, lambda2)
-        self.objectives = nn.ModuleList([InfoProLoss(trunk, k, *terms) for k in range(self.k - 1)])
+        self.objectives = nn.ModuleList(
+            [InfoProLoss(trunk, k, *terms, resize=resize) for k in range(self.k - 1)]
+        )
         if head == "shared":
             self.joint_only, self.feedback = True, "later"
         inputs = [trunk.image, *trunk.cut_shapes]  # inputs[j]: shape of module j's input

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from modulewise.config.types import LabelHead
+from modulewise.config.types import LabelHead, Resize
 from modulewise.method import Batch
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.decoders import Decoder
@@ -31,6 +31,7 @@ class InfoProLoss(nn.Module):
         lambda1: (first, last) weight of the reconstruction.
         lambda2: (first, last) weight of A.
         feature: shape of one of the features it is given; of the module's output if not said.
+        resize: how D computes its first two layers (`parts/decoders.py`).
 
     Raises:
         ValueError: `head` is `shared`, and the net's classifier does not fit or A needs an
@@ -49,6 +50,7 @@ class InfoProLoss(nn.Module):
         lambda1: tuple[float, float],
         lambda2: tuple[float, float],
         feature: Shape | None = None,
+        resize: Resize = "auto",
     ) -> None:
         super().__init__()
         shape = feature or trunk.cut_shapes[k]
@@ -60,7 +62,7 @@ class InfoProLoss(nn.Module):
             raise ValueError("head shared gives class scores, no embedding; valid mode: softmax")
         else:
             self.head = label_head(head, shape, feature_dim, trunk.width, feature_dim)
-        self.decoder = Decoder(shape, trunk.image) if decoder else None
+        self.decoder = Decoder(shape, trunk.image, resize=resize) if decoder else None
         modules = len(trunk.modules)
         self.weights = (interpolate(lambda1, k, modules), interpolate(lambda2, k, modules))
 

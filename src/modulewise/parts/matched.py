@@ -4,8 +4,8 @@
 The paper says only that greedy learning is given deeper local nets until it computes as much as
 InfoPro; nets and depths were never published. Here a head is d 3x3 convolutions (no bias,
 BatchNorm, ReLU) of w channels at the feature's own size, global average pooling and a linear
-classifier. With B the multiply-accumulates of InfoPro's decoder and contrastive `1c2f` head on the
-same feature (C H W),
+classifier. With B the multiply-accumulates of InfoPro's decoder, as released, and contrastive
+`1c2f` head on the same feature (C H W),
 
     d = max(1, round( B / (9 C^2 H W) )),    w: 9 H W (C w + (d-1) w^2) + w outputs = B, rounded
 
@@ -45,7 +45,7 @@ def infopro_macs(feature: Shape, image: Shape, width: int) -> float:
     """
     with torch.device("meta"), torch.no_grad():
         nets = [
-            Decoder(feature, image).eval(),
+            Decoder(feature, image, resize="plain").eval(),
             label_head("1c2f", feature, EMBEDDING, width, EMBEDDING).eval(),
         ]
         with FlopCounterMode(display=False) as counter:
