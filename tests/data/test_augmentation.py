@@ -14,7 +14,7 @@ from scipy import stats
 from cases import CLASSES
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
-from modulewise.data.augment import CropFlip
+from modulewise.data.augment import CropFlip, augment
 from modulewise.data.load import resident
 from modulewise.data.resident import Resident
 
@@ -79,6 +79,34 @@ def test_every_image_is_the_padded_cropped_and_flipped_one(
     assert not flip or {True, False} == set(CropFlip.draw(n, entry, 3, 2, 0).flip.tolist())
 
 
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "padding", "pad"),
+    [
+        ((1, 1, 1), "zeros", 1),
+        ((2, 5, 7), "zeros", 3),
+        ((3, 3, 2), "reflect", 1),
+        ((1, 16, 16), "reflect", 2),
+        ((1, 16, 16), "zeros", 0),
+        ((4, 1, 9), "zeros", 2),
+    ],
+)
+def test_every_offset_of_every_value(
+    shape: tuple[int, int, int], padding: str, pad: int, flip: bool
+) -> None:
+    """One image that runs through the bytes, 0 and 255 first, at all offsets, flipped and not."""
+    entry = Dataset(source="fake", shape=shape, classes=2, pad=pad, padding=padding, flip=flip)
+    count = int(np.prod(shape))
+    x = ((np.arange(count) * 255) % 256).astype(np.uint8).reshape(shape)
+    span = 2 * pad + 1
+    cases = [(d, r, f) for d in range(span) for r in range(span) for f in (False, True)[: 1 + flip]]
+    down, right, flipped = (torch.tensor(v) for v in zip(*cases, strict=True))
+    images = torch.from_numpy(x).expand(len(cases), *shape).contiguous()
+    made = augment(images, CropFlip(down, right, flipped), entry).numpy()
+    for image, (d, r, f) in zip(made, cases, strict=True):
+        assert np.array_equal(image, by_hand(x, d, r, f, pad, padding))
+
+
 def test_the_reconstruction_target_is_the_batch_before_normalisation() -> None:
     loaded = made(flip=True)
     for batch in loaded.batches(1):
@@ -97,6 +125,20 @@ def test_a_view_is_another_augmentation_of_the_same_samples() -> None:
     still = made(pad=0)
     for batch in still.batches(1):
         assert torch.equal(batch.view(), batch.x), "without augmentation there is nothing to differ"
+
+
+def test_the_trunk_is_given_the_memory_layout_that_is_asked_for() -> None:
+    def all_given(channels_last: bool) -> list[torch.Tensor]:
+        training = TrainConfig(batch_size=5, channels_last=channels_last)
+        loaded = resident(made(flip=True).config, Path("unused"), training, 0)
+        batches = list(loaded.batches(1))
+        tested = [x for x, _ in loaded.eval_batches("test")]
+        return [*(b.x for b in batches), *(b.view() for b in batches), *tested]
+
+    for plain, asked in zip(all_given(False), all_given(True), strict=True):
+        assert torch.equal(plain, asked)
+        assert plain.is_contiguous()
+        assert asked.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_test_images_are_not_augmented() -> None:

@@ -41,17 +41,27 @@ class CropFlip:
 
 def augment(x: Tensor, crop_flip: CropFlip, config: Dataset) -> Tensor:
     """Padded, cropped and flipped images in [0, 1] (B C H W) of uint8 images."""
-    b, _, h, w = x.shape
-    image = x.float() / 255
-    p = config.pad
-    if p:
-        padded = F.pad(
-            image, (p, p, p, p), mode="reflect" if config.padding == "reflect" else "constant"
-        )
-        rows = crop_flip.down[:, None] + torch.arange(h, device=x.device)
-        columns = crop_flip.right[:, None] + torch.arange(w, device=x.device)
-        which = torch.arange(b, device=x.device)[:, None, None]
-        image = padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    if config.flip:
-        image = torch.where(crop_flip.flip[:, None, None, None], image.flip(3), image)
-    return image.contiguous()
+    if config.pad or config.flip:
+        x = _moved(x, crop_flip, config)
+    return in_unit_range(x)
+
+
+def in_unit_range(x: Tensor) -> Tensor:
+    """Images in [0, 1] of uint8 images, any shape."""
+    return x.float().div_(255)
+
+
+def _moved(x: Tensor, crop_flip: CropFlip, config: Dataset) -> Tensor:
+    """Padded, cropped and flipped images (B C H W), bytes as they are: every pixel is read once,
+    from its place in the padded image."""
+    b, c, h, w = x.shape
+    if p := config.pad:
+        x = F.pad(x, (p, p, p, p), mode="reflect" if config.padding == "reflect" else "constant")
+    rows = crop_flip.down[:, None] + torch.arange(h, device=x.device)
+    column = torch.arange(w, device=x.device)
+    columns = crop_flip.right[:, None] + torch.where(
+        crop_flip.flip[:, None], w - 1 - column, column
+    )
+    places = rows[:, :, None] * x.shape[3] + columns[:, None, :]
+    places = places.flatten(1)[:, None, :].expand(b, c, h * w)
+    return x.flatten(2).gather(2, places).view(b, c, h, w)

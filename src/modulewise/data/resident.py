@@ -16,7 +16,7 @@ from torch import Tensor
 
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
-from modulewise.data.augment import CropFlip, augment
+from modulewise.data.augment import CropFlip, augment, in_unit_range
 from modulewise.data.base import Part, Sizes, batches_per_epoch
 from modulewise.method import Batch
 from modulewise.rng import generator
@@ -38,7 +38,7 @@ class Split:
 
     def take(self, index: Tensor) -> Split:
         """The samples at these positions."""
-        return Split(self.x[index], self.y[index])
+        return Split(self.x.index_select(0, index), self.y.index_select(0, index))
 
     def to(self, device: torch.device) -> Split:
         """The same on a device."""
@@ -92,7 +92,8 @@ class Resident:
         self.steps = batches_per_epoch(self.sizes.train, training.batch_size)
         self.seen = min(self.steps * training.batch_size, self.sizes.train)
         self.augmented = bool(config.pad or config.flip)
-        self._epoch = lru_cache(maxsize=4)(self._draw)
+        self._order = lru_cache(maxsize=4)(self._draw_order)
+        self._moves = lru_cache(maxsize=8)(self._draw_moves)
 
     def to(self, device: torch.device) -> Resident:
         """The same on a device."""
@@ -108,7 +109,7 @@ class Resident:
 
     def normalise(self, image: Tensor) -> Tensor:
         """(image - mean) / std of images in [0, 1] (B C H W)."""
-        return (image - self.mean) / self.std
+        return (image - self.mean).div_(self.std)
 
     def pixels(self, x: Tensor) -> Tensor:
         """What normalised images (B C H W) were before: in [0, 1]."""
@@ -129,36 +130,41 @@ class Resident:
         split = {"train": self.parts.train, "val": self.parts.val, "test": self.parts.test}[part]
         for i in range(0, len(split) if split else 0, size):
             assert split
-            yield self.normalise(split.x[i : i + size].float() / 255), split.y[i : i + size]
+            image = in_unit_range(split.x[i : i + size])
+            yield self._given(image), split.y[i : i + size]
 
     def held(self) -> Iterator[Tensor]:
         """Images and targets of all parts."""
         splits = (self.parts.train, self.parts.test, self.parts.val)
         yield from (tensor for split in splits if split for tensor in (split.x, split.y))
 
-    def _draw(self, epoch: int) -> tuple[Tensor, CropFlip]:
-        """Order and augmentation of an epoch (1-based), from the streams of (seed, order, epoch)
-        and (seed, augmentation, 0, epoch)."""
-        n, device = self.sizes.train, self.parts.train.x.device
-        order = torch.randperm(n, generator=generator(self.seed, "order", epoch)).to(device)
-        return order, CropFlip.draw(n, self.config, self.seed, epoch, 0).to(device)
+    def _draw_order(self, epoch: int) -> Tensor:
+        """Order of an epoch (1-based), from the stream of (seed, order, epoch)."""
+        order = torch.randperm(self.sizes.train, generator=generator(self.seed, "order", epoch))
+        return order.to(self.parts.train.x.device)
+
+    def _draw_moves(self, epoch: int, view: int) -> CropFlip:
+        """Augmentation of an epoch (1-based) and view."""
+        made = CropFlip.draw(self.sizes.train, self.config, self.seed, epoch, view)
+        return made.to(self.parts.train.x.device)
 
     def _batch(self, epoch: int, number: int) -> Batch:
         """Batch `number` (from 0) of an epoch (1-based); it can be made at any time, repeatedly."""
-        order, crop_flip = self._epoch(epoch)
         size, train = self.training.batch_size, self.parts.train
-        index = order[number * size : (number + 1) * size]
-        image = augment(train.x[index], crop_flip.at(index), self.config)
+        index = self._order(epoch)[number * size : (number + 1) * size]
 
-        def view() -> Tensor:
-            n, device = self.sizes.train, index.device
-            other = CropFlip.draw(n, self.config, self.seed, epoch, 1).to(device)
-            return self.normalise(augment(train.x[index], other.at(index), self.config))
+        def augmented(view: int) -> Tensor:
+            moves = self._moves(epoch, view).at(index)
+            return augment(train.x.index_select(0, index), moves, self.config)
 
+        image, y = augmented(0), train.y.index_select(0, index)
+        return Batch(self._given(image), y, image, index, lambda: self._given(augmented(1)))
+
+    def _given(self, image: Tensor) -> Tensor:
+        """What the trunk is given: normalised images, in the training's memory layout."""
         x = self.normalise(image)
-        if self.training.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return Batch(x, train.y[index], image, index, view)
+        last = self.training.channels_last
+        return x.contiguous(memory_format=torch.channels_last) if last else x
 
 
 def channel_statistics(x: Tensor, config: Dataset) -> tuple[Tensor, Tensor]:
