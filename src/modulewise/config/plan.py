@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from modulewise.config import exhibit, steptimes
+from modulewise.config import contrasts, exhibit, steptimes
 from modulewise.config.cell import Cell
 from modulewise.config.loading import read_yaml
 from modulewise.config.resolve import Catalog, GridCell
@@ -113,6 +113,8 @@ def make_plan(
     cells = catalog.cells(sweep, where, times=times)
     if sweep.exhibit:
         exhibit.check(sweep.exhibit, (cell for _, cell in cells), where)
+    if sweep.analysis:
+        contrasts.check(sweep.analysis, cells, where)
     _check_studies(sweep, catalog, where)
     tried = trials(sweep, catalog, where)
     choice = read(tuned / f"{sweep.sweep}.json", digest(tried)) if tried else None

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from modulewise.config.analysis import Analysis
 from modulewise.config.exhibit import Exhibit
 from modulewise.config.limits import Limits
 from modulewise.config.reuse import GridReuse
@@ -65,6 +66,8 @@ class Sweep(Frozen):
     """Published table that the report lays these cells out as."""
     tune: Tune | None = None
     """Trials that choose every recipe's settings before these cells are trained."""
+    analysis: Analysis | None = None
+    """What the runs are to decide, planned before they are made."""
     profile: str | None = None
     """File of `modulewise profile`: its step times turn budgets in seconds into epochs, the same
     wherever the runs are made."""
