@@ -16,35 +16,43 @@ from modulewise.errors import InvalidInput
 from modulewise.method import Method
 
 
-def learning_rate(training: TrainConfig, epoch: int, epochs: int) -> float:
-    """Learning rate of an epoch, 1-based, of InfoPro's and ContSup's released schedule (arXiv
-    2101.10832).
+def learning_rate(
+    training: TrainConfig, epoch: int, epochs: int, done: float | None = None
+) -> float:
+    """Learning rate of an epoch, 1-based, or of a step in it: the schedule that InfoPro and ContSup
+    released (arXiv 2101.10832).
 
     Cosine: c(e) = lr0 / 2 (1 + cos(pi e / E)), so that the last epoch's is exactly zero. During
     warm-up (e <= w): c(e) (e - 1) / w + lr_w (w + 1 - e) / w. A budget shorter than twice the
     warm-up warms up for a tenth of its epochs; a single epoch, which the cosine would train at
-    zero, runs at lr0. Step: lr0 f^n after n of the milestones, m of them being at epoch m E.
+    zero, runs at lr0. Step: lr0 f^n after n of the milestones, m of them being at epoch m E. A
+    step's rate has c(t) in place of c(e) and t in place of e - 1, t being the epochs done before.
 
     Args:
         training: the settings of the phase.
         epoch: of the phase.
         epochs: E, of the phase.
+        done: part of the epoch's steps that are done, of a rate that changes with every step.
 
     Example:
         >>> [round(learning_rate(TrainConfig(), e, 160), 3) for e in (1, 2, 10, 11, 160)]
         [0.01, 0.089, 0.714, 0.791, 0.0]
     """
-    if training.lr_schedule == "cosine" and epochs > 1:
-        rate = 0.5 * training.lr * (1 + math.cos(math.pi * epoch / epochs))
+    begun = epoch - 1 + (done or 0.0)
+    at = epoch if done is None else begun
+    if training.lr_schedule == "cosine" and (epochs > 1 or done is not None):
+        rate = 0.5 * training.lr * (1 + math.cos(math.pi * at / epochs))
     elif training.lr_schedule == "step":
         # To a millionth of an epoch: 0.07 x 100 is a little more than 7.
-        passed = sum(epoch >= round(m * epochs, 6) for m in training.lr_milestones)
+        passed = sum(at >= round(m * epochs, 6) for m in training.lr_milestones)
         rate = training.lr * training.lr_factor**passed
     else:
         rate = training.lr
-    w = training.warmup_epochs if epochs >= 2 * training.warmup_epochs else epochs // 10
-    if epoch <= w:
-        return rate * (epoch - 1) / w + training.warmup_lr * (w + 1 - epoch) / w
+    w: float = training.warmup_epochs
+    if epochs < 2 * w:
+        w = epochs // 10 if done is None else epochs / 10
+    if begun < w:
+        return rate * begun / w + training.warmup_lr * (w - begun) / w
     return rate
 
 

@@ -97,3 +97,23 @@ def test_the_default_milestones_are_a_half_and_three_quarters(epochs: int) -> No
                 TrainConfig(lr=1.0, lr_schedule="step", warmup_epochs=0), e, epochs
             )
             assert rate == 0.1 ** ((2 * e >= epochs) + (4 * e >= 3 * epochs))
+
+
+@given(st.integers(1, 500), st.integers(1, 50), st.data())
+def test_a_rate_of_every_step(epochs: int, steps: int, data: st.DataObject) -> None:
+    """The cosine over the part of the run that is done, which never is the whole."""
+    training = TrainConfig(lr=0.8, warmup_epochs=10, lr_update="step")
+    n = data.draw(st.integers(0, epochs * steps - 1))
+    rate = learning_rate(training, n // steps + 1, epochs, n % steps / steps)
+    c = 0.4 * (1 + math.cos(math.pi * n / (epochs * steps)))
+    warm = 10 if epochs >= 20 else epochs / 10
+    begun = n / steps
+    expected = c * begun / warm + 0.01 * (1 - begun / warm) if begun < warm else c
+    assert rate == pytest.approx(expected, rel=1e-9)
+    assert rate > 0
+
+
+def test_steps_pass_a_milestone_where_it_is() -> None:
+    training = TrainConfig(lr=1.0, lr_schedule="step", lr_milestones=(0.5,), warmup_epochs=0)
+    rates = [learning_rate(training, e, 3, s / 4) for e in (1, 2, 3) for s in range(4)]
+    assert rates == pytest.approx([1.0] * 6 + [0.1] * 6)

@@ -63,6 +63,9 @@ class Settings(Frozen):
     lr_schedule: Rates = "cosine"
     """Shape of the learning rate over epochs: `cosine` to zero, `step` (times `lr_factor` at every
     one of `lr_milestones`) or `constant`; each after the warm-up."""
+    lr_update: Literal["epoch", "step"] = "epoch"
+    """When the learning rate changes: with every `epoch`, whose last has rate zero under `cosine`,
+    or with every `step`. Schedules `joint` and `sequential` only."""
     lr_milestones: tuple[Fraction, ...] = (0.5, 0.75)
     """Milestones of `step`, in parts of the epochs: from epoch m x epochs on, counted from 1."""
     lr_factor: Positive = 0.1
@@ -104,6 +107,8 @@ class Settings(Frozen):
             )
         if self.accumulate > 1 and self.step_in_backward:
             raise ValueError("accumulate and step_in_backward exclude each other; set one of them")
+        if self.lr_update == "step" and self.schedule == "asynchronous":
+            raise ValueError("lr_update: schedule asynchronous has lr_update: epoch only")
         for name in _WITH_OPTIONS:
             if name != self.schedule and getattr(self, name) != _WITH_OPTIONS[name]():
                 raise ValueError(

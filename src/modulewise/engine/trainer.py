@@ -166,9 +166,8 @@ class Trainer:
             self.memory.begin_phase()
         self.schedule.begin(self.method, phase, self.progress.epochs)
         before = ends[phase - 1] if phase else 0
-        self.phase_epoch = self.progress.epoch - before
-        rate = learning_rate(self.phases[phase].training, self.phase_epoch, ends[phase] - before)
-        self.optimizers.set_lr(rate)
+        self.phase_epoch, self.phase_epochs = self.progress.epoch - before, ends[phase] - before
+        self._set_rate()
 
     def time_steps(self) -> float:
         """Median seconds of a joint step, or of what takes its place, in the present phase. The
@@ -249,6 +248,8 @@ class Trainer:
         for batch in self._batches(p.epoch, p.step):
             done = (self.phase_epoch - 1) * self.data.steps * self.schedule.updates + p.step
             measured = self.schedule.memory_step(done)
+            if self.training.lr_update == "step":
+                self._set_rate()
             with self.memory.step(self.optimizers, batch) if measured else nullcontext():
                 values = self.step(batch)
             self.losses.add(values, len(batch.y))
@@ -269,6 +270,13 @@ class Trainer:
         p.times.append(p.epoch_seconds)
         self._end_epoch(losses)
         return True
+
+    def _set_rate(self) -> None:
+        """Set the learning rate of the epoch, or of the step that comes next."""
+        training = self.phases[self.phase].training
+        done = self.progress.step / self.data.steps if training.lr_update == "step" else None
+        rate = learning_rate(training, self.phase_epoch, self.phase_epochs, done)
+        self.optimizers.set_lr(rate)
 
     def _batches(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         return self.schedule.batches(self.method, self.data, epoch, done, self.precision)
