@@ -66,6 +66,14 @@ CASES = [
     Case("checkpointed", networks=("resnet8", "mlp3x32", "densenet10-3")),
     Case("checkpointed", {"at": "blocks"}, modules=1, networks=("resnet8", "densenet10-3")),
     Case("checkpointed", {"at": "sqrt"}, modules=1),
+    Case(
+        "checkpointed",
+        {"at": "blocks", "keep": "products"},
+        modules=1,
+        networks=("resnet8", "mlp3x32"),
+    ),
+    Case("offloaded", modules=1),
+    Case("reversible", modules=1, networks=("revnet14",)),
     Case("greedy", networks=("resnet8", "mlp3x32", "vgg8b-w4", "densenet10-3")),
     Case("greedy", {"head": "matched"}),
     Case("dgl", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
@@ -121,6 +129,7 @@ CASES = [
 NETWORKS = {
     "resnet8": (3, 16, 16),
     "resnet14": (1, 8, 8),
+    "revnet14": (1, 8, 8),
     "mlp3x32": (1, 8, 8),
     "mlp1x8": (3, 4, 4),
     "mlp2x8-relu": (1, 4, 4),

@@ -5,21 +5,8 @@ Deviations: none.
 
 from __future__ import annotations
 
-from modulewise.method import Batch, Local, Loss, Method, State
+from modulewise.parts.end_to_end import EndToEnd
 
 
-class Backprop(Method):
+class Backprop(EndToEnd):
     """min L(net(x), y) over all parameters at once."""
-
-    single = True
-
-    @property
-    def horizon(self) -> int:
-        """The whole net."""
-        return self.k
-
-    def local(self, k: int, batch: Batch, state: State) -> Local:
-        """The whole net is module 0."""
-        scores = self.predict(state[0])
-        yield Loss(self.task.loss(scores, batch.y), self.of_module(0), "module_0")
-        return (scores.detach(),)

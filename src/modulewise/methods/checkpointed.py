@@ -4,7 +4,8 @@ memory for a second forward pass.
     min L(net(x), y)
 
 Of each segment only the input is kept; the rest is computed again when the backward pass comes to
-it.
+it. Or selectively: outputs of convolutions and matrix products are kept too, and what is computed
+again is cheap, the normalisations and nonlinearities (`keep: products`).
 
 The weights are those of backpropagation; only memory and time differ. Segments are the K pieces
 between the cuts (`cuts`), single stages (`blocks`), or round(sqrt(n)) pieces of as equal a number
@@ -15,25 +16,38 @@ Deviations from the paper:
 
 1. The last segment is not checkpointed: its backward pass comes next, so that its activations are
    needed at once.
-2. Recomputation stops at the last tensor that is needed, and leaves BatchNorm's running statistics
+2. Keeping the outputs of some operations within a segment is not the paper's; it is how
+   `torch.utils.checkpoint` checkpoints selectively.
+3. Recomputation stops at the last tensor that is needed, and leaves BatchNorm's running statistics
    as the first pass made them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
+import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from modulewise.method import Batch, Loss, Method
 from modulewise.models.network import CutNetwork
 from modulewise.models.partition import even
 from modulewise.parts.statistics import frozen_statistics
+
+Mode = AbstractContextManager[Any]
+_ATEN = torch.ops.aten
+PRODUCTS = [
+    _ATEN.convolution.default,
+    _ATEN.mm.default,
+    _ATEN.addmm.default,
+    _ATEN.bmm.default,
+    _ATEN.baddbmm.default,
+]
 
 
 class Checkpointed(Method):
@@ -43,18 +57,24 @@ class Checkpointed(Method):
         trunk: the network, cut.
         at: where segments begin: `cuts` (of a partition into K), `blocks` (every stage), `sqrt`;
             the last two need K = 1.
+        keep: of a segment beside its input: `nothing`, or the outputs of convolutions and matrix
+            `products`.
     """
 
     joint_only = True
     graphable = False
 
     def __init__(
-        self, trunk: CutNetwork, *, at: Literal["cuts", "blocks", "sqrt"] = "cuts"
+        self,
+        trunk: CutNetwork,
+        *,
+        at: Literal["cuts", "blocks", "sqrt"] = "cuts",
+        keep: Literal["nothing", "products"] = "nothing",
     ) -> None:
         super().__init__(trunk)
         if at != "cuts" and self.k > 1:
             raise ValueError(f"checkpoints at {at} need no cuts; valid modules: 1, got {self.k}")
-        self.at = at
+        self.at, self.keep = at, keep
 
     @property
     def horizon(self) -> int:
@@ -75,12 +95,20 @@ class Checkpointed(Method):
         h = batch.x
         *early, last = self.segments()
         for segment in early:
-            h = checkpoint(segment, h, use_reentrant=False, context_fn=partial(_passes, segment))
+            passes = partial(_passes, segment, self.keep == "products")
+            h = checkpoint(segment, h, use_reentrant=False, context_fn=passes)
         yield Loss(self.task.loss(last(h), batch.y), tuple(self.groups()), f"module_{self.k - 1}")
 
 
-def _passes(
-    segment: nn.Module,
-) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _passes(segment: nn.Module, selective: bool) -> tuple[Mode, Mode]:
     """The modes of the first and of the second forward pass."""
-    return nullcontext(), frozen_statistics(segment)
+    if not selective:
+        return nullcontext(), frozen_statistics(segment)
+    first, again = create_selective_checkpoint_contexts(PRODUCTS)
+    return first, _frozen(segment, again)
+
+
+@contextmanager
+def _frozen(segment: nn.Module, mode: Mode) -> Iterator[None]:
+    with frozen_statistics(segment), mode:
+        yield
