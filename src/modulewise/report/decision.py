@@ -21,12 +21,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from modulewise.report.frame import Frame
 from modulewise.report.fronts import MEMORY, TIME
 from modulewise.report.hull import Arm, beaten_by
-from modulewise.report.stats import NO_MEMORY, NO_TIME, PROVISIONAL, Mean, paired
+from modulewise.report.stats import NO_MEMORY, NO_TIME, PROVISIONAL, Mean, mean
 from modulewise.report.verdicts import LEVEL, MOST_SEEDS, holm
 from modulewise.runs.result import PrimaryMetric
 
@@ -62,6 +62,11 @@ COSTS, BASELINE, FAILED, FEW, NO_MARGIN = (
 """Why a configuration is unknown."""
 
 
+Key = tuple[Any, ...]
+Run = dict[Any, Any]
+"""A row of the frame's runs, or of their costs."""
+
+
 class Loss(NamedTuple):
     """Loss of a configuration against the baseline, in the metric's unit, over n paired seeds."""
 
@@ -73,7 +78,7 @@ class Loss(NamedTuple):
         """One-sided p-value of a loss on the other side of the margin: small where the loss is
         less than the margin, or `more`."""
         distance = (self.mean - margin) * (1 if more else -1)
-        return float(stats.t.sf(distance / self.std * self.n**0.5, self.n - 1))
+        return float(special.stdtr(self.n - 1, -distance / self.std * self.n**0.5))
 
     def seeds_needed(self, margin: float, comparisons: int) -> int | None:
         """The smallest number of seeds, above the present one, that ends in a verdict if mean and
@@ -110,16 +115,17 @@ def decide(frame: Frame, dataset: str, network: str, margin: float | None) -> pd
     runs = frame.runs
     runs = runs[(runs["dataset"] == dataset) & (runs["network"] == network)]
     runs = runs[runs["horizon"].notna()]
-    costs = costs_of(runs[runs["counts"].astype(bool)])
-    ends = {alike: c[c["end_to_end"]] for alike, c in costs.groupby(ALIKE, sort=False)}
-    bases = runs[runs["recipe"] == frame.baseline]
+    costs = _measured(costs_of(runs[runs["counts"].astype(bool)]), frame)
+    arms: dict[Key, list[Run]] = {}
+    for run in runs.to_dict("records"):
+        arms.setdefault(tuple(run[k] for k in ARM), []).append(run)
     rows = []
-    for key, mine in runs.groupby(ARM, sort=False):
-        if mine["horizon"].iloc[0] >= mine["modules"].iloc[0]:
+    for key, mine in arms.items():
+        if mine[0]["horizon"] >= mine[0]["modules"]:
             continue
-        row = dict(zip(ARM, key, strict=True)) | {"label": mine["label"].iloc[0]}
-        row |= _place(mine, costs, ends, frame)
-        rows.append(row | _gap(mine, bases[bases["settings"] == key[0]], frame.metric(dataset)))
+        base = arms.get((key[0], frame.baseline, 1), [])
+        row = dict(zip(ARM, key, strict=True)) | {"label": mine[0]["label"]}
+        rows.append(row | _place(key, mine, costs) | _gap(mine, base, frame.metric(dataset)))
     if not rows:
         return pd.DataFrame()
     order = {name: n for n, name in enumerate(frame.labels)}
@@ -141,58 +147,66 @@ def costs_of(done: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("n", ascending=False, kind="stable")
 
 
-def _place(
-    mine: pd.DataFrame, costs: pd.DataFrame, ends: dict[Any, pd.DataFrame], frame: Frame
-) -> dict[str, Any]:
+class Measured(NamedTuple):
+    """Costs of the arms, and what those measured alike have end to end."""
+
+    arms: dict[Key, list[Run]]
+    ends: dict[Key, list[Arm]]
+    base: dict[Key, Arm]
+    """What is alike and the settings -> the baseline."""
+
+
+def _measured(costs: pd.DataFrame, frame: Frame) -> Measured:
+    found = Measured({}, {}, {})
+    for row in costs.to_dict("records"):
+        alike = tuple(row[k] for k in ALIKE)
+        found.arms.setdefault(tuple(row[k] for k in ARM), []).append(row | {"alike": alike})
+        if row["end_to_end"]:
+            words = [frame.labels[row["recipe"]]]
+            words += [f"K = {row['modules']}"] * (row["modules"] > 1)
+            words += [f"({row['settings']})"] * bool(row["settings"])
+            arm = Arm(" ".join(words), row["memory"], row["step_seconds"])
+            found.ends.setdefault(alike, []).append(arm)
+            if row["recipe"] == frame.baseline:
+                found.base[*alike, row["settings"]] = arm
+    return found
+
+
+def _place(key: Key, mine: list[Run], costs: Measured) -> dict[str, Any]:
     """Where an arm lies: its costs, those over the baseline's, and what beats it."""
-    arm = mine[ARM].iloc[0]
     names = ("memory", "step_seconds", "memory_ratio", "time_ratio")
-    out: dict[str, Any] = dict.fromkeys(names, math.nan) | {
-        "device": "",
-        "beaten_by": "",
-        "obstacle": "",
-    }
-    for _, own in costs[(costs[ARM] == arm).all(axis=1)].iterrows():
-        rivals = ends[tuple(own[ALIKE])]
-        if rivals.empty:
-            continue
-        best = beaten_by(_arm(own, frame), [_arm(r, frame) for _, r in rivals.iterrows()])
-        base = rivals[
-            (rivals["recipe"] == frame.baseline) & (rivals["settings"] == arm["settings"])
-        ]
-        for name, ratio in (("memory", "memory_ratio"), ("step_seconds", "time_ratio")):
-            out[name] = own[name]
-            out[ratio] = own[name] / base[name].iloc[0] if len(base) else math.nan
-        return out | {"device": own["device"], "beaten_by": best.name if best else ""}
-    done = mine[mine["counts"].astype(bool)]
+    out: dict[str, Any] = dict.fromkeys(names, math.nan)
+    out |= {"device": "", "beaten_by": "", "obstacle": ""}
+    for own in costs.arms.get(key, []):
+        if own["alike"] in costs.ends:
+            arm = Arm("", own["memory"], own["step_seconds"])
+            out |= {k: own[k] for k in ("memory", "step_seconds", "device")}
+            if base := costs.base.get((*own["alike"], key[0])):
+                out["memory_ratio"] = arm.memory / base.memory
+                out["time_ratio"] = arm.seconds / base.seconds
+            best = beaten_by(arm, costs.ends[own["alike"]])
+            return out | {"beaten_by": best.name if best else ""}
+    done = [r for r in mine if r["counts"]]
     lacks = {
-        "no run is done": done.empty,
-        NO_MEMORY[0]: done["memory"].isna().all(),
-        NO_TIME[0]: not (done["exclusive"].astype(bool) & done["step_seconds"].notna()).any(),
+        "no run is done": not done,
+        NO_MEMORY[0]: all(math.isnan(r["memory"]) for r in done),
+        NO_TIME[0]: not any(r["exclusive"] and not math.isnan(r["step_seconds"]) for r in done),
     }
     return out | {"obstacle": next((reason for reason, holds in lacks.items() if holds), NO_HULL)}
 
 
-def _arm(row: pd.Series, frame: Frame) -> Arm:
-    """An arm, named by its recipe's label, K where it is not one, and its settings if there are
-    any."""
-    words = [frame.labels[row["recipe"]]]
-    words += [f"K = {row['modules']}"] * (row["modules"] > 1)
-    words += [f"({row['settings']})"] * bool(row["settings"])
-    return Arm(" ".join(words), row["memory"], row["step_seconds"])
-
-
-def _gap(mine: pd.DataFrame, base: pd.DataFrame, metric: PrimaryMetric) -> dict[str, Any]:
+def _gap(mine: list[Run], base: list[Run], metric: PrimaryMetric) -> dict[str, Any]:
     """The gap to the baseline, and why it allows no verdict, if it does not."""
-    failed = int(mine["state"].isin(["diverged", "out_of_memory"]).sum())
-    total, base = len(mine), base[base["counts"].astype(bool)]
-    mine = mine[mine["counts"].astype(bool)]
-    alike = len(mine) and len(base) and (mine[BUDGET].median() == base[BUDGET].median()).all()
-    gap = paired(mine, base if alike else base.iloc[:0], 1 - 2 * LEVEL)
-    loss = Loss(gap.n, metric.rank(gap.mean), gap.std)
-    out = {f"gap_{k}": v for k, v in gap._asdict().items()} | {"loss": loss}
-    why = _why_no_test(gap, failed, total, len(base), bool(alike))
-    return out | {"because": why[0], "reason": why[1], "tested": not why[0]}
+    failed, total = sum(r["state"] in ("diverged", "out_of_memory") for r in mine), len(mine)
+    mine, base = ([r for r in runs if r["counts"]] for runs in (mine, base))
+    alike = len({tuple(r[k] for k in BUDGET) for r in (*mine, *base)}) == 1
+    anchors = {r["seed"]: r["value"] for r in base if alike}
+    gaps = [r["value"] - anchors[r["seed"]] for r in mine if r["seed"] in anchors]
+    gap = mean(pd.Series(gaps, dtype=float), 1 - 2 * LEVEL)
+    out = {f"gap_{k}": v for k, v in gap._asdict().items()}
+    out["loss"] = Loss(gap.n, metric.rank(gap.mean), gap.std)
+    because, reason = _why_no_test(gap, failed, total, len(base), alike)
+    return out | {"because": because, "reason": reason, "tested": not because}
 
 
 def _why_no_test(gap: Mean, failed: int, total: int, base: int, alike: bool) -> tuple[str, str]:
