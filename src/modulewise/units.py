@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def duration(seconds: float) -> str:
     """A duration in its two largest units, rounded to the smaller.
@@ -61,6 +63,23 @@ def memory(count: float) -> str:
         ['1.95 KiB', '81.1 MiB', '3 GiB']
     """
     return _in_unit(count, (1, "B"), (2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"))
+
+
+def memory_bytes(text: str) -> int:
+    """Bytes of a size as people write it.
+
+    Raises:
+        ValueError: no number, or no unit of these.
+
+    Example:
+        >>> memory_bytes("8GiB"), memory_bytes("1.5 MiB"), memory_bytes("16GB")
+        (8589934592, 1572864, 16000000000)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]i?B)", text.strip())
+    if not found or not float(found[1]):
+        raise ValueError(f"{text!r} is no size of memory; valid: 512MiB, 8GiB, 16GB and the like")
+    base, power = 1024 if "i" in found[2] else 1000, "KMGT".index(found[2][0]) + 1
+    return round(float(found[1]) * base**power)
 
 
 def disk(count: float) -> str:

@@ -75,12 +75,22 @@ def measure(cell: Cell, images: Data, device: torch.device) -> RunProfile:
         if device.type == "cuda":
             peak = max(peak, torch.cuda.max_memory_allocated(device))
     startup = time.perf_counter() - begun - TIMED * sum(steps)
-    sizes = images.sizes
-    heads = cell.training.module_metrics == "every"
+    evaluation = evaluation_seconds(trainer, device)
+    return _profile(trainer, steps, evaluation, startup, peak or None)
+
+
+def evaluation_seconds(trainer: Trainer, device: torch.device) -> float:
+    """Seconds of an epoch's evaluation, on validation images too, from one batch.
+
+    Args:
+        trainer: that has made steps.
+        device: that it runs on.
+    """
+    sizes, heads = trainer.data.sizes, trainer.training.module_metrics == "every"
     evaluation = _evaluation(trainer, heads, device) * sizes.test
     if sizes.val:
         evaluation += _evaluation(trainer, False, device) * sizes.val
-    return _profile(trainer, steps, evaluation, startup, peak or None)
+    return evaluation
 
 
 def _evaluation(trainer: Trainer, heads: bool, device: torch.device) -> float:
@@ -129,7 +139,7 @@ def _trainer(cell: Cell, images: Data, device: torch.device) -> Trainer:
     return Trainer(cell, images, Path("/nonexistent"), device)
 
 
-def images(cell: Cell, root: Path) -> Data:
+def images(cell: Cell, root: Path) -> Resident:
     """Images of noise, as many and of the shape that a cell trains on.
 
     Args:

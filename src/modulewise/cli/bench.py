@@ -1,0 +1,81 @@
+"""`modulewise bench`: time and memory of a sweep's configurations, measured side by side."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from modulewise.config.plan import load_plan
+from modulewise.errors import InvalidInput
+from modulewise.files import write_atomic
+from modulewise.units import memory_bytes
+
+log = logging.getLogger(__name__)
+FORMAT = 1
+"""Of the file of figures; another one when a figure changes its meaning or its name."""
+
+
+def bench(
+    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/bench.yaml"),
+    root: Annotated[
+        Path, typer.Option(help="folder that the sweep's relative paths start from")
+    ] = Path(),
+    out: Annotated[
+        Path | None, typer.Option(help="folder to write; results/bench/NAME if not given")
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
+    ] = Path("data"),
+    rounds: Annotated[
+        int, typer.Option(min=0, help="timed steps of every arm; 0 measures memory alone")
+    ] = 10,
+    batch: Annotated[
+        int | None, typer.Option(min=2, help="batch size in place of the sweep's")
+    ] = None,
+    arm: Annotated[list[str] | None, typer.Option(help="measure this arm alone; several")] = None,
+    memory_cap: Annotated[
+        list[str] | None, typer.Option(help="find the largest batch in so much, 8GiB; several")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+) -> None:
+    """Measure time and memory of a sweep's configurations on images of noise, taking turns."""
+    try:
+        caps = [memory_bytes(cap) for cap in memory_cap or ("8GiB",)]
+    except ValueError as error:
+        raise InvalidInput(f"--memory-cap: {error}") from None
+    from modulewise.planning.arms import groups
+
+    plan = load_plan(sweep, root)
+    compared = groups(plan, batch, arm or ())
+    from modulewise.engine import device as devices
+    from modulewise.planning import bench as measuring
+    from modulewise.report import bench as shown
+
+    on = devices.begin(device, threads)
+    found: dict[str, Any] = {
+        "format": FORMAT,
+        "sweep": plan.sweep.sweep,
+        "title": plan.sweep.title,
+        "device": devices.describe(on),
+        "versions": devices.versions(),
+        "commit": devices.git_commit(),
+        "rounds": rounds,
+        "memory_caps": caps,
+    }
+    found |= measuring.measure(compared, data, on, rounds, caps)
+    folder = out or Path("results/bench") / plan.sweep.sweep
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "bench.json", json.dumps(found, indent=1) + "\n")
+    shown.write(found, folder)
+    console = Console(markup=False, highlight=False, emoji=False)
+    for group in found["groups"]:
+        console.print(shown.terminal(group, caps))
+        for sentence in shown.sentences(group):
+            print(sentence)
+    log.info(f"bench.json, table.md, table.csv and pictures are in {folder}")

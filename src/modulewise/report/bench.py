@@ -1,0 +1,297 @@
+"""What `modulewise bench` found, as tables and as a picture of memory against time."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from rich.table import Table
+
+from modulewise import plots, units
+from modulewise.report.drawing import COLOURS, MARKERS, STYLE
+from modulewise.report.fronts import GREY, pareto
+
+Found = dict[str, Any]
+NONE = "–"
+
+
+class Column(NamedTuple):
+    """A column of the tables: its title, what it shows of an arm (a missing figure is an error of
+    look-up), and whether it has room on a terminal."""
+
+    title: str
+    text: Callable[[Found], str]
+    terminal: bool = False
+
+
+def _x(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}" if value < 99.5 else f"{value:.0f}"
+
+
+def _mib(count: float) -> str:
+    return f"{count / 2**20:.1f}" if count < 1000 * 2**20 else f"{count / 2**20:.0f}"
+
+
+def _fit(fit: Found) -> str:
+    if fit["batch"] is None:
+        return "none"
+    return f"{'~' if fit['how'] == 'projected' else ''}{fit['batch']}"
+
+
+def columns(caps: list[int]) -> list[Column]:
+    """The columns, for some sizes of memory that the largest batch was looked for."""
+    step = "step", "seconds", "median"
+    memory = "memory"
+    rows = [
+        Column("ms/step", lambda a: units.three_digits(1e3 * _at(a, *step)), True),
+        Column("quartiles", lambda a: _between(a["step"]["seconds"])),
+        Column("×", lambda a: _x(_at(a, "over_reference", "step_seconds")), True),
+        Column(
+            "CPU-ms", lambda a: units.three_digits(1e3 * _at(a, "step", "cpu_seconds", "median"))
+        ),
+        Column("× (CPU)", lambda a: _x(_at(a, "over_reference", "cpu_seconds"))),
+        Column("× bound (time)", lambda a: _x(_at(a, "over_bound", "step_seconds"))),
+        Column("s/epoch", lambda a: units.three_digits(_at(a, "epoch", "seconds"))),
+        Column(
+            "s to evaluate", lambda a: units.three_digits(_at(a, "epoch", "evaluation_seconds"))
+        ),
+        Column("peak MiB", lambda a: _mib(a[memory]["peak"]), True),
+        Column("× (peak)", lambda a: _x(_at(a, "over_reference", "peak")), True),
+        Column("× bound", lambda a: _x(_at(a, "over_bound", "memory")), True),
+        Column("parameters", lambda a: _mib(a[memory]["parameters"] + a[memory]["buffers"])),
+        Column("optimiser", lambda a: _mib(a[memory]["optimizer"])),
+        Column("helpers", lambda a: _mib(a[memory]["helpers"] + a[memory]["helper_optimizer"])),
+        Column("batch", lambda a: _mib(a[memory]["batch"])),
+        Column("activations", lambda a: _mib(a[memory]["activations"])),
+        Column("workspace", lambda a: _mib(a[memory]["workspace"])),
+        Column("MFLOP/image", lambda a: f"{sum(a['flops'].values()) / 1e6:.0f}"),
+        Column("× (FLOPs)", lambda a: _x(_at(a, "over_reference", "flops"))),
+        Column("MMAC deployed", lambda a: units.three_digits(a["inference_macs"] / 1e6)),
+        Column("parameters trained", lambda a: str(a["parameters"]["trained"])),
+        Column("deployed", lambda a: str(a["parameters"]["inference"])),
+    ]
+    for n, cap in enumerate(caps):
+        title = f"batch in {units.memory(cap)}"
+        rows.insert(11 + n, Column(title, lambda a, n=n: _fit(a["fits"][n]), n == 0))  # type: ignore[misc]
+    return rows
+
+
+def _between(values: Found) -> str:
+    low, high = (units.three_digits(1e3 * values[k]) for k in ("low", "high"))
+    return f"{low} to {high}"
+
+
+def _at(found: Found, *keys: str) -> Any:
+    """A figure inside of figures; None where something on the way is missing."""
+    for key in keys:
+        found = found[key]
+    return found
+
+
+def cells(arm: Found, shown: list[Column]) -> list[str]:
+    """An arm's texts; a dash for a figure that is missing."""
+    if arm["status"] != "measured":
+        return ["out of memory", *[NONE] * (len(shown) - 1)]
+    out = []
+    for column in shown:
+        try:
+            out.append(column.text(arm))
+        except (TypeError, KeyError):
+            out.append(NONE)
+    return out
+
+
+def title(group: Found) -> str:
+    """What the group's arms share."""
+    return f"{group['dataset']} {' '.join(group['networks'])} batch {group['batch_size']}"
+
+
+def terminal(group: Found, caps: list[int]) -> Table:
+    """The figures that decide, at most 80 columns wide."""
+    shown = [c for c in columns(caps) if c.terminal]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
+    table.add_column(title(group), overflow="fold", width=28)
+    for column in shown:
+        table.add_column(column.title, justify="right", overflow="fold")
+    for arm in group["arms"]:
+        table.add_row(f"  {arm['name']}", *cells(arm, shown))
+    return table
+
+
+def sentences(group: Found) -> list[str]:
+    """What the group comes to: a sentence for every local arm."""
+    if group["reference"] is None:
+        said = "no plain backprop (fp32, no other setting) among these arms: no ratios"
+        return [f"{title(group)}: {said}"]
+    out = []
+    for arm in group["arms"]:
+        if v := arm["verdict"]:
+            margin = f"{v['margin']:.2f}"
+            out.append(
+                f"{arm['name']}: outside, by a factor of {margin}"
+                if v["outside"]
+                else f"{arm['name']}: {v['beaten_by']} is as small and as fast (factor {margin})"
+            )
+    return out
+
+
+def markdown(found: Found) -> str:
+    """All figures as a page."""
+    lines = [
+        f"# {found['title'] or found['sweep']}",
+        "",
+        f"{found['device']}, torch {found['versions']['torch']}, commit {found['commit']}, "
+        f"{found['rounds']} rounds. What the figures mean: docs/bench.md.",
+    ]
+    peaks = ", ".join(f"{k} {v / 1e9:.4g} GFLOP/s" for k, v in found["peak_flops"].items())
+    lines += [f"Measured peak of a large matrix product: {peaks}."] if peaks else []
+    for group in found["groups"]:
+        shown = columns(found["memory_caps"])
+        heads = ["arm", *(c.title for c in shown)]
+        lines += ["", f"## {title(group)}", ""]
+        lines += [_row(heads), _row(["---", *["---:"] * len(shown)])]
+        lines += [_row([arm["name"], *cells(arm, shown)]) for arm in group["arms"]]
+        lines += ["", *(f"- {sentence}" for sentence in sentences(group))]
+    return "\n".join(lines) + "\n"
+
+
+def _row(texts: list[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def table_csv(found: Found) -> str:
+    """All figures of all arms, a row each, a column a figure; empty where one is missing."""
+    rows = []
+    for group in found["groups"]:
+        shared = {k: group[k] for k in ("dataset", "batch_size", "reference")}
+        rows += [shared | dict(_flat(arm)) for arm in group["arms"]]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _flat(found: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Names with dots, and values that are no mappings."""
+    items = found.items() if isinstance(found, dict) else enumerate(found)
+    out = []
+    for key, value in items:
+        name = f"{prefix}{key}"
+        if key == "peaks":
+            continue
+        out += _flat(value, f"{name}.") if isinstance(value, dict | list) else [(name, value)]
+    return out
+
+
+def picture(group: Found, device: str) -> dict[str, bytes] | None:
+    """Memory against time as `svg` and `png`; None unless two arms were timed.
+
+    Raises:
+        NotDrawn: with the reason.
+    """
+    arms = [a for a in group["arms"] if a["status"] == "measured" and a["step"]]
+    if len(arms) < 2:
+        return None
+    with plots.drawing(STYLE):
+        fig = _figure(arms, f"{title(group)}, {device}")
+        svg, png = io.BytesIO(), io.BytesIO()
+        fig.savefig(svg, format="svg", metadata={"Date": None})
+        fig.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    return {"svg": svg.getvalue(), "png": png.getvalue()}
+
+
+def _figure(arms: list[Found], said: str) -> Figure:
+    fig = Figure(figsize=(7.6, max(3.8, 0.21 * len(arms) + 1.4)), layout="constrained")
+    ax = fig.subplots()
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    handles = [_mark(ax, arm, n) for n, arm in enumerate(_ordered(arms))]
+    ends = [a for a in arms if a["end_to_end"]]
+    if ends:
+        handles.append(_hull(ax, ends, arms))
+    _plain_ticks(ax)
+    ax.set_xlabel(f"peak memory of a training step, MiB\n{said}")
+    ax.set_ylabel("time of a training step, ms")
+    fig.legend(handles=handles, loc="outside right upper", fontsize=8)
+    return fig
+
+
+def _place(arm: Found) -> tuple[float, float]:
+    """MiB and milliseconds."""
+    return arm["memory"]["peak"] / 2**20, 1e3 * arm["step"]["seconds"]["median"]
+
+
+def _ordered(arms: list[Found]) -> list[Found]:
+    """End-to-end arms first."""
+    return sorted(arms, key=lambda a: not a["end_to_end"])
+
+
+def _mark(ax: Axes, arm: Found, n: int) -> Line2D:
+    """Draw an arm: end-to-end ones in black, local ones in colour, filled if they are worth it."""
+    x, y = _place(arm)
+    ends = arm["end_to_end"]
+    colour = "#000000" if ends else COLOURS[n % len(COLOURS)]
+    inside = ends or (arm["verdict"] and not arm["verdict"]["outside"])
+    look: dict[str, Any] = {
+        "ls": "",
+        "marker": MARKERS[n % len(MARKERS)],
+        "color": colour,
+        "mfc": "white" if inside else colour,
+        "ms": 6,
+    }
+    ax.plot([x], [y], **look)
+    spread = arm["step"]["seconds"]
+    ax.plot([x, x], [1e3 * spread["low"], 1e3 * spread["high"]], color=colour, lw=0.8)
+    return Line2D([], [], label=arm["name"], **look)
+
+
+def _hull(ax: Axes, ends: list[Found], arms: list[Found]) -> Line2D:
+    """Draw what end-to-end arms reach: everything above and right of the line."""
+    places = [_place(a) for a in ends]
+    front = [places[i] for i in pareto([x for x, _ in places], [y for _, y in places])]
+    every = [_place(a) for a in arms]
+    top, right = 1.25 * max(y for _, y in every), 1.25 * max(x for x, _ in every)
+    xs = [front[0][0], *(x for x, _ in front), right]
+    ys = [top, *(y for _, y in front), front[-1][1]]
+    ax.plot(xs, ys, drawstyle="steps-post", color=GREY, lw=1, zorder=1)
+    ax.fill_between(xs, ys, top, step="post", color=GREY, alpha=0.12, lw=0, zorder=0)
+    ax.set_xlim(min(x for x, _ in every) / 1.25, right)
+    ax.set_ylim(min(y for _, y in every) / 1.25, top)
+    return Line2D([], [], color=GREY, lw=1, label="reached by end-to-end arms")
+
+
+def _plain_ticks(ax: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def write(found: Found, folder: Path) -> list[Path]:
+    """Write table and pictures beside the file of figures.
+
+    Raises:
+        NotDrawn: a picture could not be drawn.
+    """
+    from modulewise.files import write_atomic
+
+    out = {"table.md": markdown(found), "table.csv": table_csv(found)}
+    for name, text in out.items():
+        write_atomic(folder / name, text)
+    paths = [folder / name for name in out]
+    for group in found["groups"]:
+        stem = f"pareto_{group['dataset']}_{group['networks'][0]}_b{group['batch_size']}"
+        for kind, content in (picture(group, found["device"]) or {}).items():
+            paths.append(folder / f"{stem}.{kind}")
+            write_atomic(paths[-1], content)
+    return paths
