@@ -1,5 +1,4 @@
-"""`modulewise bench`: arms take turns, memory adds up to the peak, ratios and bounds are as by hand,
-the largest batch is the largest."""
+"""`modulewise bench`: arms take turns, memory adds up to its peak, ratios and bounds are right."""
 
 from __future__ import annotations
 
