@@ -222,6 +222,8 @@ def test_several_settings_share_the_hull_and_not_the_gap(site: Any) -> None:
     assert found["greedy", 2]["verdict"] == "worth it"
     assert found["greedy", 2]["memory_ratio"] == 0.8
     assert found["greedy", 2]["gap_mean"] == pytest.approx(np.subtract(CLOSE, BASE).mean())
+    words = s.words()
+    assert "1 is worth it: Greedy (K = 2; precision=bf16); 1 is beaten by Backprop (prec" in words
 
 
 def test_metrics_of_other_units_and_directions(site: Any) -> None:
@@ -272,6 +274,7 @@ def test_the_page_has_the_sweeps_margin_and_the_tables_files(site: Any, sketched
     assert (row["recipe"], row["verdict"]) == ("dgl", "worth it")
     assert (s.root / "out/tables/decision_fake_resnet8.tex").exists()
     assert (s.root / "out/figures/decision_fake_resnet8.svg").exists()
+    assert words.count("Beside a mark: K and the mean test error") == 1
 
 
 def test_no_section_without_local_runs(site: Any) -> None:

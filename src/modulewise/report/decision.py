@@ -128,8 +128,9 @@ def decide(frame: Frame, dataset: str, network: str, margin: float | None) -> pd
         rows.append(row | _place(key, mine, costs) | _gap(mine, base, frame.metric(dataset)))
     if not rows:
         return pd.DataFrame()
+    settings = {name: n for n, name in enumerate(runs["settings"].unique())}
     order = {name: n for n, name in enumerate(frame.labels)}
-    rows.sort(key=lambda r: (order[r["recipe"]], r["modules"]))
+    rows.sort(key=lambda r: (settings[r["settings"]], order[r["recipe"]], r["modules"]))
     _judge(rows, margin)
     table = pd.DataFrame(rows).drop(columns="loss")
     table.insert(0, "network", network)

@@ -97,11 +97,14 @@ def _are(rows: pd.DataFrame, one: str = "is", several: str = "are") -> str:
 
 
 def _names(rows: pd.DataFrame) -> str:
-    """`DGL (K = 2, 4), Greedy (K = 8)`."""
-    ks: dict[str, list[str]] = {}
+    """`DGL (K = 2, 4), Greedy (K = 8)`, with their settings if they have any."""
+    ks: dict[tuple[str, str], list[str]] = {}
     for row in rows.to_dict("records"):
-        ks.setdefault(row["label"], []).append(str(row["modules"]))
-    return ", ".join(f"{label} (K = {', '.join(dict.fromkeys(k))})" for label, k in ks.items())
+        ks.setdefault((row["label"], row["settings"]), []).append(str(row["modules"]))
+    return ", ".join(
+        f"{label} (K = {', '.join(k)}{f'; {settings}' if settings else ''})"
+        for (label, settings), k in ks.items()
+    )
 
 
 def _counted(words: pd.Series) -> str:
@@ -138,11 +141,15 @@ def show(rows: pd.DataFrame, metric: PrimaryMetric, frame: Frame, margin: float 
     several = rows["settings"].nunique() > 1
     table = Table([*([("Settings", "l")] * several), *columns], [])
     table.filters.update({"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]})
+    before = None
     for n, row in enumerate(rows.to_dict("records")):
-        if n == 0 or row["recipe"] != rows["recipe"].iloc[n - 1]:
+        begins = (row["settings"], row["recipe"]) != before
+        before = (row["settings"], row["recipe"])
+        names = [*([row["settings"] or "recipe’s own"] * several), row["label"]]
+        if begins:
             table.starts.append(n)
-        names = [Item(row["settings"] or "recipe’s own")] * several
-        table.rows.append([*names, *_items(row, digits(metric))])
+        shown = [Item(name) if begins else Item("", again=name) for name in names]
+        table.rows.append([*shown, *_items(row, digits(metric))])
     return table
 
 
@@ -156,7 +163,6 @@ def _items(row: dict[Any, Any], decimals: int) -> list[Item]:
     reason = (row["reason"],) if row["reason"] and row["reason"] != row["obstacle"] else ()
     look = {"worth it": "better", "less accurate": "worse", "unknown": "inconclusive"}
     return [
-        Item(row["label"]),
         Item(str(row["modules"])),
         Item(times(row["memory_ratio"]), obstacle),
         Item(times(row["time_ratio"])),
@@ -164,7 +170,7 @@ def _items(row: dict[Any, Any], decimals: int) -> list[Item]:
         Item(gap),
         Item(row["accurate"] or NONE, () if row["verdict"] == "unknown" else reason),
         Item(
-            f"dominated by {row['beaten_by']}" if row["beaten_by"] else row["verdict"],
+            row["verdict"],
             reason if row["verdict"] == "unknown" else (),
             look=look.get(row["verdict"], ""),
         ),
@@ -177,16 +183,17 @@ def _figures(
     """Figures of the local arms against the hull, for each of the settings and few recipes each."""
     (dataset, network), done = rows[["dataset", "network"]].iloc[0], frame.done
     done = done[(done["dataset"] == dataset) & (done["network"] == network)]
+    several = rows["settings"].nunique() > 1
     for setting, settings in enumerate(rows["settings"].unique(), 1):
         mine = rows[rows["settings"] == settings]
         parts = figures.parts(done[done["recipe"].isin(mine["recipe"])], frame)
         for part, recipes in enumerate(parts, 1):
-            words = [f"settings{setting}"] * (rows["settings"].nunique() > 1)
+            words = [f"settings{setting}"] * several
             words += [f"part{part}"] * (len(parts) > 1)
             make = partial(against, mine[mine["recipe"].isin(recipes)], done, frame)
             prefix = f"d{section_number}-{setting}-{part}"
             for shown in gallery.figure(make, "_".join([stem, *words]), prefix, files):
-                yield shown | {"settings": settings, "several": "settings1" in words}
+                yield shown | {"settings": settings, "several": several}
 
 
 def against(rows: pd.DataFrame, done: pd.DataFrame, frame: Frame) -> Figure | None:
