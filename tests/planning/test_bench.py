@@ -18,8 +18,9 @@ from modulewise.cli import app
 from modulewise.config.plan import Plan, load_plan
 from modulewise.engine.trainer import Trainer
 from modulewise.errors import InvalidInput
-from modulewise.planning import bench, capacity, comparison, profile
+from modulewise.planning import bench, capacity, profile
 from modulewise.planning.arms import Arm, Group, groups
+from modulewise.report import ratios
 from modulewise.report.bench import sentences
 
 ROOT = Path(__file__).parents[2]
@@ -229,7 +230,7 @@ def test_ratios_and_verdicts_by_hand() -> None:
         for name, mine in seconds.items()
         for n, s in enumerate(mine)
     ]
-    comparison.compare(group := {"reference": "backprop", "arms": arms, "steps": steps})
+    ratios.compare(group := {"reference": "backprop", "arms": arms, "steps": steps})
     assert arms[4]["over_reference"] == {
         "step_seconds": 2.25,  # of 2, 2.5, 2.25
         "cpu_seconds": 4.5,

@@ -56,6 +56,7 @@ def bench(
     from modulewise.engine import device as devices
     from modulewise.planning import bench as measuring
     from modulewise.report import bench as shown
+    from modulewise.report import ratios
 
     on = devices.begin(device, threads)
     found: dict[str, Any] = {
@@ -69,6 +70,8 @@ def bench(
         "memory_caps": caps,
     }
     found |= measuring.measure(compared, data, on, rounds, caps)
+    for group in found["groups"]:
+        ratios.compare(group)
     folder = out or Path("results/bench") / plan.sweep.sweep
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "bench.json", json.dumps(found, indent=1) + "\n")

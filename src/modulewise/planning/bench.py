@@ -29,11 +29,12 @@ from modulewise.method import Batch
 from modulewise.models.partition import activation_bytes, by_cost
 from modulewise.planning import capacity
 from modulewise.planning.arms import Arm, Group
-from modulewise.planning.comparison import Found, compare
 from modulewise.planning.profile import evaluation_seconds, images
 from modulewise.rng import fork
 
 log = logging.getLogger(__name__)
+Found = dict[str, Any]
+"""What the file says of an arm, of a group, or of a step."""
 CLOSE = 4
 """On a CPU a batch of at most so many times the arm's own is measured, to find the largest that
 fits; on a GPU any."""
@@ -124,7 +125,7 @@ def measure_group(
                 if mine and entry["bound"]["step_seconds"]
                 else None,
             }
-    whole = {
+    return {
         "dataset": group.dataset,
         "networks": group.networks,
         "batch_size": group.batch_size,
@@ -132,8 +133,6 @@ def measure_group(
         "arms": found,
         "steps": steps,
     }
-    compare(whole)
-    return whole
 
 
 class Running:
@@ -360,7 +359,7 @@ def memory_bound(trainer: Trainer, held: Found, batch: int) -> int:
     ends = [0, *by_cost(costs, cell.modules), len(costs)]
     largest = max(sum(costs[a:b]) for a, b in itertools.pairwise(ends))
     own = held["parameters"] + held["buffers"] + held["optimizer"]
-    return int(own + batch + min(cell.training.batch_size, data.sizes.train) * largest)
+    return int(own + batch + min(cell.training.micro_batch, data.sizes.train) * largest)
 
 
 def peak_flops(numerics: str, on: torch.device) -> float:

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from rich.table import Table
 
 from modulewise import plots, units
-from modulewise.report.drawing import COLOURS, MARKERS, STYLE
-from modulewise.report.fronts import GREY, pareto
+from modulewise.files import write_atomic
+from modulewise.report import hull
+from modulewise.report.drawing import COLOURS, MARKERS, STYLE, Look
 
 Found = dict[str, Any]
 NONE = "–"
+SHADES = ("#000000", "#8a8a8a")
+"""Colours of end-to-end arms."""
 
 
 class Column(NamedTuple):
@@ -192,89 +192,45 @@ def _flat(found: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def picture(group: Found, device: str) -> dict[str, bytes] | None:
-    """Memory against time as `svg` and `png`; None unless two arms were timed.
+    """Memory against time as `svg` and `png`; None without an arm on each side.
 
     Raises:
         NotDrawn: with the reason.
     """
     arms = [a for a in group["arms"] if a["status"] == "measured" and a["step"]]
-    if len(arms) < 2:
-        return None
+    marks = [_mark(arm, look) for arm, look in zip(arms, _looks(arms), strict=True)]
     with plots.drawing(STYLE):
-        fig = _figure(arms, f"{title(group)}, {device}")
+        fig = hull.draw(marks, f"{title(group)}, {device}") if marks else None
+        if fig is None:
+            return None
+        fig.set_size_inches(8, max(4, 0.19 * len(marks) + 1))
         svg, png = io.BytesIO(), io.BytesIO()
         fig.savefig(svg, format="svg", metadata={"Date": None})
         fig.savefig(png, format="png", dpi=160, metadata={"Software": None})
     return {"svg": svg.getvalue(), "png": png.getvalue()}
 
 
-def _figure(arms: list[Found], said: str) -> Figure:
-    fig = Figure(figsize=(7.6, max(3.8, 0.21 * len(arms) + 1.4)), layout="constrained")
-    ax = fig.subplots()
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    handles = [_mark(ax, arm, n) for n, arm in enumerate(_ordered(arms))]
-    ends = [a for a in arms if a["end_to_end"]]
-    if ends:
-        handles.append(_hull(ax, ends, arms))
-    _plain_ticks(ax)
-    ax.set_xlabel(f"peak memory of a training step, MiB\n{said}")
-    ax.set_ylabel("time of a training step, ms")
-    fig.legend(handles=handles, loc="outside right upper", fontsize=8)
-    return fig
+def _mark(arm: Found, look: Look) -> hull.Mark:
+    """End-to-end arms and local ones that none of them beats are filled; K stands beside."""
+    place = hull.Arm(arm["name"], arm["memory"]["peak"], arm["step"]["seconds"]["median"])
+    full = arm["end_to_end"] or bool(arm["verdict"] and arm["verdict"]["outside"])
+    text = "" if arm["modules"] == 1 else str(arm["modules"])
+    return hull.Mark(place, look, text, arm["end_to_end"], full)
 
 
-def _place(arm: Found) -> tuple[float, float]:
-    """MiB and milliseconds."""
-    return arm["memory"]["peak"] / 2**20, 1e3 * arm["step"]["seconds"]["median"]
-
-
-def _ordered(arms: list[Found]) -> list[Found]:
-    """End-to-end arms first."""
-    return sorted(arms, key=lambda a: not a["end_to_end"])
-
-
-def _mark(ax: Axes, arm: Found, n: int) -> Line2D:
-    """Draw an arm: end-to-end ones in black, local ones in colour, filled if they are worth it."""
-    x, y = _place(arm)
-    ends = arm["end_to_end"]
-    colour = "#000000" if ends else COLOURS[n % len(COLOURS)]
-    inside = ends or (arm["verdict"] and not arm["verdict"]["outside"])
-    look: dict[str, Any] = {
-        "ls": "",
-        "marker": MARKERS[n % len(MARKERS)],
-        "color": colour,
-        "mfc": "white" if inside else colour,
-        "ms": 6,
-    }
-    ax.plot([x], [y], **look)
-    spread = arm["step"]["seconds"]
-    ax.plot([x, x], [1e3 * spread["low"], 1e3 * spread["high"]], color=colour, lw=0.8)
-    return Line2D([], [], label=arm["name"], **look)
-
-
-def _hull(ax: Axes, ends: list[Found], arms: list[Found]) -> Line2D:
-    """Draw what end-to-end arms reach: everything above and right of the line."""
-    places = [_place(a) for a in ends]
-    front = [places[i] for i in pareto([x for x, _ in places], [y for _, y in places])]
-    every = [_place(a) for a in arms]
-    top, right = 1.25 * max(y for _, y in every), 1.25 * max(x for x, _ in every)
-    xs = [front[0][0], *(x for x, _ in front), right]
-    ys = [top, *(y for _, y in front), front[-1][1]]
-    ax.plot(xs, ys, drawstyle="steps-post", color=GREY, lw=1, zorder=1)
-    ax.fill_between(xs, ys, top, step="post", color=GREY, alpha=0.12, lw=0, zorder=0)
-    ax.set_xlim(min(x for x, _ in every) / 1.25, right)
-    ax.set_ylim(min(y for _, y in every) / 1.25, top)
-    return Line2D([], [], color=GREY, lw=1, label="reached by end-to-end arms")
-
-
-def _plain_ticks(ax: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        axis.set_minor_formatter(NullFormatter())
+def _looks(arms: list[Found]) -> list[Look]:
+    """The look of each arm; arms that differ in K alone share theirs, end-to-end ones are grey."""
+    names = [a["name"].replace(f" K={a['modules']}", "") for a in arms]
+    order: dict[bool, list[str]] = {True: [], False: []}
+    for name, arm in zip(names, arms, strict=True):
+        if name not in order[arm["end_to_end"]]:
+            order[arm["end_to_end"]].append(name)
+    out = []
+    for name, arm in zip(names, arms, strict=True):
+        n = order[arm["end_to_end"]].index(name)
+        colour = SHADES[n // len(MARKERS) % 2] if arm["end_to_end"] else COLOURS[n % len(COLOURS)]
+        out.append(Look(name, colour, MARKERS[n % len(MARKERS)], ""))
+    return out
 
 
 def write(found: Found, folder: Path) -> list[Path]:
@@ -283,8 +239,6 @@ def write(found: Found, folder: Path) -> list[Path]:
     Raises:
         NotDrawn: a picture could not be drawn.
     """
-    from modulewise.files import write_atomic
-
     out = {"table.md": markdown(found), "table.csv": table_csv(found)}
     for name, text in out.items():
         write_atomic(folder / name, text)

@@ -1,10 +1,12 @@
-"""Every figure of an arm beside the plain backprop of the same run, and the verdict. No torch."""
+"""Every figure of a bench's arm beside the plain backprop of the same run, and the verdict."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
 from typing import Any
+
+from modulewise.report.hull import Arm, beaten_by
 
 Found = dict[str, Any]
 """What the file of a bench says of an arm, or of a group."""
@@ -35,18 +37,14 @@ def done(arm: Found) -> bool:
     return bool(arm["status"] == "measured")
 
 
-Point = tuple[str, float, float]
-"""Name, bytes, seconds."""
-
-
-def _point(arm: Found) -> Point | None:
+def _point(arm: Found) -> Arm | None:
     """An arm's place in the picture of memory and time; None without either."""
     if not done(arm) or not arm["step"]:
         return None
-    return arm["name"], arm["memory"]["peak"], arm["step"]["seconds"]["median"]
+    return Arm(arm["name"], arm["memory"]["peak"], arm["step"]["seconds"]["median"])
 
 
-def verdict(mine: Point, ends: list[Point]) -> Found:
+def verdict(mine: Arm, ends: list[Arm]) -> Found:
     """Whether a local arm gives what no end-to-end arm does.
 
     Args:
@@ -59,14 +57,15 @@ def verdict(mine: Point, ends: list[Point]) -> Found:
         if one is.
 
     Example:
-        >>> verdict(("dgl", 10, 2), [("backprop", 20, 1), ("checkpointed", 12, 3)])["margin"]
+        >>> ends = [Arm("backprop", 20, 1), Arm("checkpointed", 12, 3)]
+        >>> verdict(Arm("dgl", 10, 2), ends)["margin"]
         1.5
     """
-    beating = [e for e in ends if e[1] <= mine[1] and e[2] <= mine[2]]
+    better = beaten_by(mine, ends)
     return {
-        "outside": not beating,
-        "beaten_by": min(beating, key=lambda e: (e[2], e[1]))[0] if beating else None,
-        "margin": min(max(e[1] / mine[1], e[2] / mine[2]) for e in ends),
+        "outside": better is None,
+        "beaten_by": better and better.name,
+        "margin": min(max(e.memory / mine.memory, e.seconds / mine.seconds) for e in ends),
     }
 
 
