@@ -258,3 +258,11 @@ def test_an_incomplete_data_set_is_refused_with_what_it_needs(
 ) -> None:
     with pytest.raises(InvalidInput, match=f"needs .*{missing}"):
         parse(Dataset, entry, "here")
+
+
+def test_a_copy_with_other_values_has_an_identity_of_its_own() -> None:
+    first = make()
+    assert first.path.endswith(first.id)
+    other = first.model_copy(update={"seed": 1})
+    assert (other.id, other.path) == (make(seed=1).id, make(seed=1).path)
+    assert other.id != first.id and other == make(seed=1)

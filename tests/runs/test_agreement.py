@@ -13,7 +13,7 @@ from modulewise.planning import estimate
 from modulewise.report import frame
 from modulewise.runs.state import ENDED, STATES, path_state, run_states, words
 from modulewise.tracking.view import STATUS, wanted
-from run_folders import ROOT, make, sweep
+from run_folders import ROOT, T, make, sweep
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -35,6 +35,10 @@ def test_status_report_and_mirror_agree(
     assert (row.reason == "") == (state == "done")
 
     (found,) = run_states(cells, runs)
+    for keep in ("primary", "none"):  # as the report and status read
+        (same,) = run_states(cells, runs, now=T, keep=keep)  # type: ignore[arg-type]
+        (whole,) = run_states(cells, runs, now=T)
+        assert (same, same.cost, same.result) == (whole, whole.cost, whole.result)
     mirrored = wanted(runs / cells[0].path, found)
     if state == "waiting":
         assert mirrored is None

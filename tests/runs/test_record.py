@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -130,3 +131,58 @@ def test_unknown_events_of_a_later_version_are_passed_over(tmp_path: Path) -> No
     folded = record.read(tmp_path)
     assert values(folded) == {("a", 1): 1.0}
     assert folded.torn == 0
+
+
+EVENTS = st.one_of(
+    st.builds(
+        lambda e, m: {"ev": "start", "epoch": e} | m,
+        st.integers(1, 4),
+        st.sampled_from(
+            [{}, {"metric": {"name": "iou", "label": "IoU", "unit": "", "direction": "higher"}}]
+        ),
+    ),
+    st.builds(
+        lambda e, v: {"ev": "metrics", "epoch": e, "values": v},
+        st.integers(1, 5),
+        st.dictionaries(
+            st.sampled_from(["test_error/overall", "test_iou/overall", "a", "b"]),
+            st.floats(allow_infinity=True) | st.integers(-9, 9),
+        ),
+    ),
+    st.builds(lambda e: {"ev": "commit", "epoch": e}, st.integers(1, 4)),
+    st.just({"ev": "end", "status": "done"}),
+)
+
+
+@given(st.lists(st.tuples(EVENTS, st.integers(0, 60)), max_size=14), st.booleans())
+def test_a_part_of_a_record_is_what_all_of_it_says(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[dict[str, Any], int]], cut: bool
+) -> None:
+    """Lines may be cut short, as a killed process leaves them."""
+    folder, lines = tmp_path_factory.mktemp("run"), []
+    for n, (event, short) in enumerate(events):
+        line = json.dumps({"ev": event["ev"], "t": 100 + n} | event, separators=(",", ":"))
+        lines.append(line[:-short] if short and cut else line)
+    (folder / FILE).write_text("\n".join(lines) + "\n")
+    whole = record.read(folder)
+    for keep in ("primary", "none"):
+        part = record.read(folder, keep)  # type: ignore[arg-type]
+        wanted = {k: v for k, v in whole.metrics.items() if k[0] == whole.primary}
+        got = {k: v for k, v in part.metrics.items() if k[0] == whole.primary}
+        assert repr(got) == repr(wanted if keep == "primary" else {})
+        for name in ("starts", "committed", "end", "spans", "primary"):
+            assert getattr(part, name) == getattr(whole, name), name
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1))
+def test_every_digit_is_read(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[float]
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    r = Record(folder)
+    r.write("start")
+    for epoch, number in enumerate(numbers, 1):
+        r.metrics(epoch, {"test_error/overall": number})
+    for keep in ("all", "primary"):
+        points = record.read(folder, keep).points  # type: ignore[arg-type]
+        assert [points[e][0] for e in range(1, len(numbers) + 1)] == numbers

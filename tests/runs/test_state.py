@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from modulewise.config.cell import Cell
+from modulewise.runs import result
 from modulewise.runs.result import PrimaryMetric
 from modulewise.runs.state import RunState, run_state
 from run_folders import T, end, finish, gone, metric, start, sweep, write
@@ -42,6 +44,29 @@ def test_a_result_that_cannot_be_read_is_damaged(text: str, cell: Cell, tmp_path
     found = run_state(cell, tmp_path)
     assert (found.state, found.epoch, found.value, found.result) == ("damaged", 3, 40.0, None)
     assert str(folder / "result.json") in found.why and "\n" not in found.why
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 7}, {"options": {"head": "0c1f"}}, {"network": "resnet14"}, {"training": None}],
+)
+def test_a_result_whose_cell_is_not_the_planned_one_is_read_by_itself(
+    change: dict[str, Any], cell: Cell, tmp_path: Path
+) -> None:
+    """A cell that is as planned is not validated anew; any other is."""
+    file = tmp_path / cell.path / "result.json"
+    made = finish(tmp_path, cell)
+    assert result.load(file, cell) == result.load(file) == made
+    content = json.loads(file.read_text())
+    content["cell"] |= change
+    file.write_text(json.dumps(content))
+    found = run_state(cell, tmp_path)
+    assert found.state == "damaged"
+    assert ("training" in found.why) == ("training" in change)
+    del content["cell"]["data"]["flip"]  # of a version that did not have it
+    content["cell"] |= json.loads(cell.model_dump_json(include=set(change)))
+    file.write_text(json.dumps(content))
+    assert run_state(cell, tmp_path).result == made
 
 
 def test_the_result_of_another_cell_is_damaged(tmp_path: Path) -> None:

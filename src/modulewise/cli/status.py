@@ -45,7 +45,8 @@ def status(
     plan = load_plan(sweep, root)
 
     def look(width: int) -> list[str]:
-        found = list(zip(plan.cells, run_states(plan.cells, runs, ledger), strict=True))
+        states = run_states(plan.cells, runs, ledger, keep="none")
+        found = list(zip(plan.cells, states, strict=True))
         return (
             jobs_table(found, width)
             if jobs

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -88,7 +89,7 @@ class Cell(Frozen):
         content = self.model_dump(mode="json", exclude_defaults=True, exclude={"data": {"path"}})
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Short hash of the canonical JSON."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:8]
@@ -115,11 +116,18 @@ class Cell(Frozen):
             update={"training": self.training.model_copy(update=budget)}
         ).configuration
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The run's folder below `results/runs`."""
         keys = ("dataset", "network", "recipe", "modules", "seed")
         return "/".join([*(f"{k}~{getattr(self, k)}" for k in keys), f"cell~{self.id}"])
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, which has an id of its own."""
+        made = super().model_copy(update=update, deep=deep)
+        for name in ("id", "path"):
+            made.__dict__.pop(name, None)
+        return made
 
     def to_json(self) -> str:
         """JSON without defaults that `Cell.model_validate_json` reads back."""

@@ -166,9 +166,10 @@ class Catalog:
         for point in self.points(sweep):
             grid, best = sweep.grids[point.grid], (chosen or {}).get(point, Change())
             here = f"{where}: grids[{point.grid}]"
+            training = grid.training | best.training
+            first = self.cell(*point[1:], grid.numbers[0], training, here, best.options)
             for seed in grid.numbers:
-                training = grid.training | best.training
-                cell = self.cell(*point[1:], seed, training, here, best.options)
+                cell = first.model_copy(update={"seed": seed})
                 if grid.reuse:
                     cell = _reusing(cell, grid.reuse, [c for g, c in out if g < point.grid], here)
                 cell = times.timed(cell, here) if times else cell

@@ -108,7 +108,7 @@ def read(plan: Plan, runs: Path) -> Frame:
     labels = _labels(plan.catalog, dict.fromkeys(cell.recipe for _, cell in plan.reported))
     rows, curves, depth = [], [], []
     metrics: dict[str, PrimaryMetric] = {}
-    states = run_states((cell for _, cell in plan.reported), runs)
+    states = run_states((cell for _, cell in plan.reported), runs, keep="primary")
     others = other_images(zip((cell for _, cell in plan.reported), states, strict=True))
     for (grid, cell), run in zip(plan.reported, states, strict=True):
         state, reason, found = _against_others(cell, run, metrics)

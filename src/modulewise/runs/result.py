@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic_core import from_json
 
 from modulewise.config.cell import Cell
 from modulewise.config.types import MetricName
@@ -184,10 +185,22 @@ def exists(folder: Path) -> bool:
     return (folder / FILE).exists()
 
 
-def load(path: Path) -> Result:
+def load(path: Path, cell: Cell | None = None) -> Result:
     """Read one `result.json`.
+
+    Args:
+        path: the file.
+        cell: the cell that it should be of; where the file holds just that, it is not made anew.
 
     Raises:
         ValueError: the file is damaged or was written by an incompatible version.
     """
-    return Result.model_validate_json(path.read_text())
+    text = path.read_text()
+    if cell:
+        try:
+            content = from_json(text)
+            if content["cell"] == cell.model_dump(mode="json"):
+                return Result.model_validate(content | {"cell": cell})
+        except (ValueError, TypeError, LookupError):
+            pass  # said below, as of every file
+    return Result.model_validate_json(text)

@@ -22,7 +22,7 @@ from modulewise.runs.cost import RunCost, run_cost
 from modulewise.runs.jobs import Job
 from modulewise.runs.logs import TRAIN_LOG, failure, last_line
 from modulewise.runs.process import written
-from modulewise.runs.record import RunHistory
+from modulewise.runs.record import Keep, RunHistory
 from modulewise.runs.result import PrimaryMetric, Result
 
 State = Literal[
@@ -77,7 +77,11 @@ def words(state: str) -> str:
 
 
 def run_states(
-    cells: Iterable[Cell], runs: Path, ledger: Path | None = None, now: float | None = None
+    cells: Iterable[Cell],
+    runs: Path,
+    ledger: Path | None = None,
+    now: float | None = None,
+    keep: Keep = "all",
 ) -> list[RunState]:
     """States of the runs of several cells.
 
@@ -86,12 +90,19 @@ def run_states(
         runs: folder of the runs; the workflow's logs and the ledger lie beside it.
         ledger: the executor's ledger of jobs, if it lies elsewhere.
         now: seconds since 1970; the present if not given.
+        keep: metrics to read of runs that left a result (see `record.read`).
     """
     known = jobs.read(ledger or runs.parent / jobs.FILE)
-    return [run_state(cell, runs, known.get(cell.path), now) for cell in cells]
+    return [run_state(cell, runs, known.get(cell.path), now, keep) for cell in cells]
 
 
-def run_state(cell: Cell, runs: Path, job: Job | None = None, now: float | None = None) -> RunState:
+def run_state(
+    cell: Cell,
+    runs: Path,
+    job: Job | None = None,
+    now: float | None = None,
+    keep: Keep = "all",
+) -> RunState:
     """State of a cell's run.
 
     Args:
@@ -99,44 +110,59 @@ def run_state(cell: Cell, runs: Path, job: Job | None = None, now: float | None 
         runs: folder of the runs; the workflow's logs lie beside it.
         job: the run's last job, if the executor's ledger has one.
         now: seconds since 1970; the present if not given.
+        keep: as in `run_states`.
     """
-    return path_state(runs, cell.path, cell.id, job, now)
+    return path_state(runs, cell.path, cell, job, now, keep)
 
 
 def path_state(
     runs: Path,
     path: str,
-    cell: str | None = None,
+    cell: Cell | None = None,
     job: Job | None = None,
     now: float | None = None,
+    keep: Keep = "all",
 ) -> RunState:
     """State of a run of which only the place is known.
 
     Args:
         runs: folder of the runs.
         path: the run's path below it.
-        cell: id of the cell that the result must be of; the record's if not given.
+        cell: cell that the result must be of; if not given, the one that the record names.
         job: as in `run_state`.
         now: as in `run_state`.
+        keep: as in `run_states`.
     """
     folder, log = runs / path, runs.parent / "logs" / "runs" / f"{path}.log"
     now = time.time() if now is None else now
-    said = record.read(folder)
-    cell = cell or (said.starts[-1].get("id") if said.starts else None)
-    found = _finished(folder, cell, said) or _queued(_unfinished(folder, log, said, now), said, job)
+    made = _result(folder, cell)
+    said = record.read(folder, keep if isinstance(made, Result) else "all")
+    found = _finished(folder, made, cell, said)
+    found = found or _queued(_unfinished(folder, log, said, now), said, job)
     cost = run_cost(said, job, found.state == "running", found.state == "queued", now)
     return replace(found, cost=cost, history=said)
 
 
-def _finished(folder: Path, cell: str | None, said: RunHistory) -> RunState | None:
-    """State of a run that left a result; `None` without one."""
+def _result(folder: Path, cell: Cell | None) -> Result | str | None:
+    """A run's result, or what is wrong with it; `None` without one."""
     try:
-        made = result.load(folder / result.FILE)
+        return result.load(folder / result.FILE, cell)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        return _damaged(folder, said, _detail(error))
-    if cell and made.cell.id != cell:
+        return _detail(error)
+
+
+def _finished(
+    folder: Path, made: Result | str | None, cell: Cell | None, said: RunHistory
+) -> RunState | None:
+    """State of a run that left a result; `None` without one."""
+    if made is None:
+        return None
+    if isinstance(made, str):
+        return _damaged(folder, said, made)
+    wanted = cell.id if cell else said.starts[-1].get("id") if said.starts else None
+    if wanted and made.cell.id != wanted:
         return _damaged(folder, said, f"result of another cell, {made.cell.id}")
     return RunState(
         made.status,
