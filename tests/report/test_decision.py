@@ -4,10 +4,12 @@ and how often the rule errs."""
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -20,6 +22,7 @@ from modulewise.report.decision import (
     FEW,
     NO_HULL,
     NO_MARGIN,
+    RIVALS,
     Loss,
     decide,
     margin_of,
@@ -32,6 +35,7 @@ from modulewise.report.stats import NO_MEMORY, NO_TIME
 from modulewise.report.verdicts import LEVEL, holm
 from modulewise.runs.result import PrimaryMetric
 
+ROOT = Path(__file__).parents[2]
 BASE = [10.0, 10.2, 10.4, 10.6]
 SMALL = {"peak_memory_bytes": 500}
 """Less than the baseline's 1000."""
@@ -216,6 +220,7 @@ def test_several_settings_share_the_hull_and_not_the_gap(site: Any) -> None:
     s.fill("dgl", 2, CLOSE, peak_memory_bytes=600)
     s.fill("greedy", 2, [v + 1 for v in CLOSE], peak_memory_bytes=400)
     found = decided(s)
+    assert missing(frame.read(s.plan, s.runs), "fake", "resnet8", RIVALS) is None
     assert found["dgl", 2]["verdict"] == "dominated"
     assert found["dgl", 2]["beaten_by"] == "Backprop (precision=bf16)"
     assert found["dgl", 2]["memory_ratio"] == 0.6
@@ -259,6 +264,11 @@ def test_missing_end_to_end_arms_are_named(site: Any) -> None:
     s.fill("greedy", 2, BASE, horizon=2)
     assert missing(frame.read(s.plan, s.runs), "fake", "resnet8", known) is None
     assert "comparison missing" not in s.words()
+
+
+def test_the_repositorys_catalog_has_the_recipes_to_add() -> None:
+    known = yaml.safe_load((ROOT / "config/recipes.yaml").read_text())["recipes"]
+    assert set(RIVALS) <= set(known)
 
 
 def test_the_page_has_the_sweeps_margin_and_the_tables_files(site: Any, sketched: None) -> None:

@@ -43,11 +43,12 @@ RIVALS = (
     "checkpoint-cuts",
     "checkpoint-blocks",
     "checkpoint-sqrt",
-    "backprop-bf16",
-    "backprop-accumulate-2",
-    "backprop-accumulate-4",
+    "checkpoint-selective",
+    "offload",
 )
-"""Recipes that save memory end to end, as far as the catalog has them."""
+"""Recipes that save memory end to end, named as far as the catalog has them."""
+SAVING = ("precision=", "accumulate=")
+"""In the settings of a grid: they make another arm of the baseline."""
 NO_HULL = (
     "no end-to-end run had a device of this model to itself, at the same batch size and number of "
     "epochs"
@@ -280,6 +281,8 @@ def missing(frame: Frame, dataset: str, network: str, known: Iterable[str]) -> l
     """
     done = frame.done[(frame.done["dataset"] == dataset) & (frame.done["network"] == network)]
     local = set(done.loc[done["horizon"] < done["modules"], "recipe"]) | {frame.baseline}
-    if set(done["recipe"]) - local:
+    settings = set(done.loc[done["recipe"] == frame.baseline, "settings"])
+    saving = [s for s in settings if any(word in s for word in SAVING)]
+    if set(done["recipe"]) - local or (saving and len(settings) > 1):
         return None
     return [name for name in RIVALS if name in set(known)]

@@ -154,7 +154,10 @@ def show(rows: pd.DataFrame, metric: PrimaryMetric, frame: Frame, margin: float 
 
 
 def _items(row: dict[Any, Any], decimals: int) -> list[Item]:
+    placed = not math.isnan(row["memory"])
     obstacle = (row["obstacle"],) if row["obstacle"] else ()
+    if placed and math.isnan(row["memory_ratio"]):
+        obstacle = ("no baseline of the same settings was measured alike",)
     gap = NONE
     if row["gap_n"]:
         gap = number(row["gap_mean"], decimals, sign=True)
@@ -166,7 +169,7 @@ def _items(row: dict[Any, Any], decimals: int) -> list[Item]:
         Item(str(row["modules"])),
         Item(times(row["memory_ratio"]), obstacle),
         Item(times(row["time_ratio"])),
-        Item(row["beaten_by"] or (NONE if math.isnan(row["memory"]) else OUTSIDE)),
+        Item(row["beaten_by"] or (OUTSIDE if placed else NONE)),
         Item(gap),
         Item(row["accurate"] or NONE, () if row["verdict"] == "unknown" else reason),
         Item(

@@ -84,7 +84,7 @@ def draw(marks: Sequence[Mark], device: str) -> Figure | None:
     cost_axis(ax, x, "x")
     cost_axis(ax, y, "y", from_zero=False)
     mine = np.array([m.end_to_end for m in marks])
-    _hull(ax, x[mine], y[mine])
+    outline(ax, x[mine], y[mine])
     ax.set_xlabel(f"{MEMORY.title}, {units[0][1]}\n({device})")
     ax.set_ylabel(f"{TIME.title}, {units[1][1]}")
     fig.legend(handles=_legend(marks), loc="outside right upper")
@@ -92,7 +92,7 @@ def draw(marks: Sequence[Mark], device: str) -> Figure | None:
     return fig
 
 
-def _hull(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
+def outline(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
     """The steps of the end-to-end arms to the edges of the axes, and the shade behind them."""
     front = pareto(list(x), list(y))
     right, top = ax.get_xlim()[1], ax.get_ylim()[1]
