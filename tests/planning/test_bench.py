@@ -271,19 +271,19 @@ def test_groups_and_their_references(tmp_path: Path) -> None:
         )
     )
     assert [(g.batch_size, g.networks, g.reference) for g in found] == [
-        (8, ["mlp3x8", "mlp2x8-relu"], "mlp3x8 backprop batch=8"),
-        (8, ["mlp2x4-relu"], "mlp2x4-relu backprop batch=8"),
+        (8, ["mlp3x8", "mlp2x8-relu"], "backprop"),
+        (8, ["mlp2x4-relu"], "mlp2x4-relu backprop"),
         (4, ["mlp3x8"], None),
     ]
     assert [arm.name for arm in found[0].arms] == [
-        "mlp3x8 backprop batch=8",
-        "mlp3x8 greedy K=2 batch=8",
-        "mlp2x8-relu greedy K=2 batch=8",
-        "mlp3x8 backprop bf16 batch=8",
+        "backprop",
+        "greedy K=2",
+        "mlp2x8-relu greedy K=2",
+        "backprop bf16",
     ]
     assert [a.name for a in found[2].arms] == [
-        "mlp3x8 backprop channels_last batch=4",
-        "mlp3x8 greedy K=2 channels_last batch=4",
+        "backprop channels_last batch=4",
+        "greedy K=2 channels_last batch=4",
     ]
     resized = groups(plan_of(tmp_path), batch=16)
     assert [a.cell.training.batch_size for a in resized[0].arms] == [16, 16]

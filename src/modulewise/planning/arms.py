@@ -114,24 +114,17 @@ def changed(training: TrainConfig) -> dict[str, Any]:
 
 def _named(plan: Plan, cells: list[Cell]) -> list[Arm]:
     """Names: the recipe, K if there is a choice, the settings that the recipe does not set itself,
-    and the network, data set or batch size where they differ."""
-    several = {
-        key: len({str(of(c)) for c in cells}) > 1
-        for key, of in {
-            "dataset": lambda c: c.dataset,
-            "network": lambda c: c.network,
-            "batch": lambda c: c.training.batch_size,
-        }.items()
-    }
-    names = []
+    and data set, network or batch size where they are not those of the first arm."""
+    names, first = [], cells[0]
     for cell in cells:
-        words = [cell.dataset] if several["dataset"] else []
-        words += [cell.network] if several["network"] else []
+        words = [cell.dataset] if cell.dataset != first.dataset else []
+        words += [cell.network] if cell.network != first.network else []
         words += [cell.recipe]
         if plan.catalog.recipes.recipes[cell.recipe].modules != "one":
             words.append(f"K={cell.modules}")
         words += [_setting(*item) for item in _by_the_grid(plan, cell).items()]
-        words += [f"batch={cell.training.batch_size}"] if several["batch"] else []
+        size = cell.training.batch_size
+        words += [f"batch={size}"] if size != first.training.batch_size else []
         names.append(" ".join(words))
     counts = Counter(names)
     return [

@@ -31,6 +31,7 @@ from modulewise.planning import capacity
 from modulewise.planning.arms import Arm, Group
 from modulewise.planning.profile import evaluation_seconds, images
 from modulewise.rng import fork
+from modulewise.units import memory
 
 log = logging.getLogger(__name__)
 Found = dict[str, Any]
@@ -98,6 +99,7 @@ def measure_group(
                 noise[key] = images(arm.cell, data).to(on)
             arms.append(running := Running(arm, noise[key], on))
             found.append(running.figures(caps))
+            log.info(f"{arm.name}: {memory(found[-1]['memory']['peak'])}")
         except InvalidInput as error:
             raise InvalidInput(f"{arm.cell}: {error}") from None
         except (RuntimeError, MemoryError) as error:
