@@ -21,6 +21,7 @@ from modulewise.config.sweep import Sweep
 from modulewise.files import write_atomic
 from modulewise.report import (
     across,
+    contrasts_section,
     decision_section,
     exhibit,
     figures,
@@ -41,6 +42,7 @@ from modulewise.runs.state import STATES, words
 TEMPLATES = Path(__file__).parent / "templates"
 OURS = (
     "across",
+    "analysis",
     "decision",
     "performance-profiles",
     "exhibit",
@@ -93,6 +95,7 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
         "studies": list(study.pages(plan, frame, runs, env, made, files)),
         "facts": _facts(frame),
         "left": left,
+        "analysis": contrasts_section.section(plan, compared, out, files),
         "sections": list(_sections(plan, compared, rows, beside, files))
         if len(compared.done)
         else [],
