@@ -100,3 +100,8 @@ def test_memory_counts_in_powers_of_1024(count: float, said: str) -> None:
 )
 def test_disk_counts_in_powers_of_1000(count: float, said: str) -> None:
     assert units.disk(count) == said
+
+
+@given(st.integers(1, 2**50))
+def test_enough_is_enough_and_not_much_more(count: int) -> None:
+    assert count <= units.memory_bytes(units.enough(count)) <= 1.0101 * count + 1024

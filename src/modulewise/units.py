@@ -82,6 +82,18 @@ def memory_bytes(text: str) -> int:
     return round(float(found[1]) * base**power)
 
 
+def enough(count: int) -> str:
+    """A size of at least so many bytes, at most 1 % or 1 KiB above it, as `memory_bytes` reads it.
+
+    Example:
+        >>> [enough(n) for n in (2_000, 85_000_000, 3 * 2**30)]
+        ['2KiB', '83008KiB', '3072MiB']
+    """
+    units = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+    factor, unit = next((u for u in units if count > 100 * u[0]), units[-1])
+    return f"{-(-count // factor)}{unit}"
+
+
 def disk(count: float) -> str:
     """Bytes on disk, in powers of 1000.
 

@@ -12,11 +12,12 @@ import yaml
 
 from modulewise.cli.check import check
 from modulewise.config.cell import Cell
+from modulewise.config.partition import Budget
 from modulewise.config.plan import load_plan
 from modulewise.config.recipes import When
 from modulewise.config.resolve import Catalog
 from modulewise.config.sweep import Sweep
-from modulewise.errors import InvalidInput
+from modulewise.errors import InvalidInput, parse
 
 ROOT = Path(__file__).parents[2]
 DATASETS: dict[str, Any] = {
@@ -420,3 +421,18 @@ def test_a_wrong_published_number_is_found_before_the_first_job(
     (tmp_path / "references.csv").write_text(text)
     with pytest.raises(InvalidInput, match=r"references\.csv: line \d+: spread_kind"):
         check(path, tmp_path)
+
+
+def test_a_grids_partition_is_for_the_recipes_that_cut(tmp_path: Path) -> None:
+    """It takes the place of the recipe's and its overrides'."""
+    grid = {
+        "datasets": ["red"],
+        "networks": ["resnet8"],
+        "recipes": ["plain", "local"],
+        "modules": [2],
+        "seeds": 1,
+    }
+    sweep = {"sweep": "s", "grids": [grid | {"partition": {"budget": "1GiB"}}]}
+    plain, local = write(tmp_path).cells(parse(Sweep, sweep, "s"))
+    assert plain.cell.partition == "even"
+    assert local.cell.partition == Budget(budget=2**30)

@@ -131,6 +131,7 @@ def test_every_setting_of_the_sequential_schedule_changes_the_id(change: dict[st
         {"method": "dgl"},
         {"partition": "memory"},
         {"partition": ("0.0", "1.0", "2.0")},
+        {"partition": {"budget": "4GiB"}},
         {"options": {"mode": "softmax"}},
         {"options": {"lambda1": [5, 0.25]}},
         {"data": {**IMAGES, "flip": True}},
@@ -169,7 +170,7 @@ CELLS = st.builds(
     make,
     modules=st.just(4),
     seed=st.integers(0, 99),
-    partition=st.sampled_from(["even", "memory", ("0.0", "1.0", "2.0")]),
+    partition=st.sampled_from(["even", "memory", ("0.0", "1.0", "2.0"), {"budget": "1.5GiB"}]),
     options=st.fixed_dictionaries(
         {},
         optional={
@@ -266,3 +267,33 @@ def test_a_copy_with_other_values_has_an_identity_of_its_own() -> None:
     other = first.model_copy(update={"seed": 1})
     assert (other.id, other.path) == (make(seed=1).id, make(seed=1).path)
     assert other.id != first.id and other == make(seed=1)
+
+
+def test_a_budget_is_its_bytes() -> None:
+    texts = ["4GiB", "4096MiB", "4 GiB", 2**32]
+    assert len({make(partition={"budget": text}).id for text in texts}) == 1
+    assert make(partition={"budget": "5GiB"}).id != make(partition={"budget": "4GiB"}).id
+    assert '"partition":{"budget":4294967296}' in make(partition={"budget": "4GiB"}).canonical()
+
+
+@pytest.mark.parametrize(
+    ("partition", "message"),
+    [
+        ({"budget": "4 gigs"}, "partition.budget: '4 gigs' is no size of memory; valid: 512MiB"),
+        ({"budget": "0GiB"}, "partition.budget: .* is no size of memory"),
+        ({"budget": "much"}, "partition.budget: .* is no size of memory"),
+        ({"budget": -3}, "partition.budget: .*greater than or equal to 1"),
+        ({"budget": True}, "partition.budget: input should be a number, got true"),
+        ({"bugdet": "4GiB"}, "partition: unknown key 'bugdet'; did you mean 'budget'?"),
+        ("evn", "partition: .*'even'"),
+    ],
+)
+def test_wrong_budgets_are_refused_in_one_line(partition: object, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        make(partition=partition)
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "asynchronous"])
+def test_a_budget_is_for_joint_steps(schedule: str) -> None:
+    with pytest.raises(InvalidInput, match=f"valid schedule: joint, got {schedule}"):
+        make(partition={"budget": "4GiB"}, training={"schedule": schedule})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from itertools import combinations, pairwise
 
@@ -13,7 +14,15 @@ from torch import Tensor, nn
 from modulewise import models
 from modulewise.errors import InvalidInput
 from modulewise.models.network import Network
-from modulewise.models.partition import activation_bytes, by_cost, even, explicit, resolve
+from modulewise.models.partition import (
+    activation_bytes,
+    by_cost,
+    cheapest,
+    even,
+    explicit,
+    resolve,
+    smallest,
+)
 
 
 def modules(cuts: list[int], costs: list[int]) -> list[int]:
@@ -242,3 +251,54 @@ def test_of_the_best_cuts_by_cost_takes_the_most_even(
     evenest = min(sum(c * c for c in m) for m in every if max(m) == smallest)
     found = modules(tuple(by_cost(costs, k)))
     assert (max(found), sum(c * c for c in found)) == (smallest, evenest)
+
+
+def partitions(n: int, k: int) -> list[list[tuple[int, int]]]:
+    """All ways to cut n stages into k modules, as (start, end) of every module."""
+    return [list(pairwise([0, *cuts, n])) for cuts in combinations(range(1, n), k - 1)]
+
+
+TRIANGLE = st.lists(st.integers(0, 9), min_size=28, max_size=28)
+"""A number for every module that there can be of seven stages."""
+
+
+def of_modules(numbers: list[int]) -> Callable[[int, int], int]:
+    """(start, end) -> the number of that module."""
+    every = dict(zip(combinations(range(8), 2), numbers, strict=True))
+    return lambda start, end: every[start, end]
+
+
+@given(TRIANGLE, TRIANGLE, st.integers(1, 7), st.integers(0, 9))
+def test_cheapest_is_the_best_of_all_partitions(
+    costs: list[int], sizes: list[int], k: int, limit: int
+) -> None:
+    """Whatever modules cost and hold; of equal costs the least sum of squared sizes."""
+    cost, size = of_modules(costs), of_modules(sizes)
+    fit = [p for p in partitions(7, k) if all(size(*module) <= limit for module in p)]
+    found = cheapest(7, k, cost, size, limit)
+    if not fit:
+        assert found is None
+        return
+
+    def value(p: list[tuple[int, int]]) -> tuple[int, int]:
+        return sum(cost(*m) for m in p), sum(size(*m) ** 2 for m in p)
+
+    assert found is not None
+    made = list(pairwise([0, *found, 7]))
+    assert made in fit
+    assert value(made) == min(map(value, fit))
+
+
+@given(TRIANGLE, st.lists(st.integers(0, 3), min_size=8, max_size=8), st.integers(1, 7))
+def test_smallest_is_the_best_of_all_partitions(sizes: list[int], lefts: list[int], k: int) -> None:
+    """What cuts leave behind counts for every module behind them."""
+    size = of_modules(sizes)
+
+    def largest(p: list[tuple[int, int]]) -> int:
+        return max(
+            size(*module) + sum(lefts[start] for start, _ in p[1 : n + 1])
+            for n, module in enumerate(p)
+        )
+
+    cuts = smallest(7, k, size, lefts.__getitem__)
+    assert largest(list(pairwise([0, *cuts, 7]))) == min(map(largest, partitions(7, k)))

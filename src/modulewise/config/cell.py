@@ -12,12 +12,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import model_validator
 
 from modulewise.config.dataset import Dataset
 from modulewise.config.options import OneOf, names, options_model
+from modulewise.config.partition import Budget, Partition
 from modulewise.config.reuse import Reuse
 from modulewise.config.training import TrainConfig
 from modulewise.config.types import Count, Frozen, Name, Seed
@@ -41,9 +42,9 @@ class Cell(Frozen):
     """Method, a file of `modulewise/methods`."""
     options: dict[str, Any] = {}
     """Options of the method that differ from their defaults."""
-    partition: Literal["even", "memory"] | tuple[str, ...] = "even"
-    """Partition: `even` (by number of stages), `memory` (equal measured activation bytes) or the
-    names of the stages to cut after."""
+    partition: Partition = "even"
+    """Partition: `even` (by number of stages), `memory` (equal measured activation bytes), a
+    `budget` of memory, or the names of the stages to cut after."""
     training: TrainConfig = TrainConfig()
     """Optimiser, schedule, budget and numerics."""
     data: Dataset
@@ -60,6 +61,11 @@ class Cell(Frozen):
         if isinstance(self.partition, tuple) and len(self.partition) != self.modules - 1:
             raise ValueError(
                 f"{self.modules} modules need {self.modules - 1} cuts, got {len(self.partition)}"
+            )
+        if isinstance(self.partition, Budget) and self.training.schedule != "joint":
+            raise ValueError(
+                f"partition: a budget is for the peak of a joint step; valid schedule: joint, got "
+                f"{self.training.schedule}"
             )
         if self.reuse:
             self._check_reuse(self.reuse)

@@ -8,6 +8,7 @@ from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from modulewise.config.options import OneOf, names
+from modulewise.config.partition import Budget, Partition
 from modulewise.config.schemas import ANY_OPTIONS, SchemaOf, options_by_method
 from modulewise.config.training import TrainConfig
 from modulewise.config.types import Frozen, Int, Name
@@ -36,8 +37,8 @@ class Change(Frozen):
     """Options of the method."""
     training: Annotated[dict[str, Any], SchemaOf((TrainConfig,))] = {}
     """Training settings."""
-    partition: Literal["even", "memory"] | tuple[str, ...] | None = None
-    """Partition: `even`, `memory` or the names of the stages to cut after."""
+    partition: Partition | None = None
+    """Partition: `even`, `memory`, a `budget` or the names of the stages to cut after."""
 
 
 class Override(Frozen):
@@ -67,9 +68,9 @@ class Recipe(Frozen):
     single cell, K = 1, beside each of a grid's K."""
     training: Name = "paper"
     """Name of shared training settings."""
-    partition: Literal["even", "memory"] = "even"
-    """Partition: `even` (equal numbers of stages) or `memory` (equal measured activation
-    bytes)."""
+    partition: Literal["even", "memory"] | Budget = "even"
+    """Partition: `even` (equal numbers of stages), `memory` (equal measured activation bytes) or a
+    `budget` of memory."""
     options: Annotated[dict[str, Any], ANY_OPTIONS] = {}
     """Options of the method."""
     overrides: tuple[Name | Override, ...] = ()

@@ -10,6 +10,7 @@ from modulewise.config.cell import Cell
 from modulewise.config.dataset import Datasets
 from modulewise.config.loading import read_yaml
 from modulewise.config.options import options_model
+from modulewise.config.partition import Partition
 from modulewise.config.recipes import Change, Override, Recipes
 from modulewise.config.reuse import GridReuse
 from modulewise.config.steptimes import StepTimes
@@ -65,6 +66,7 @@ class Catalog:
         training: dict[str, Any] | None = None,
         where: str = "cell",
         options: dict[str, Any] | None = None,
+        partition: Partition | None = None,
     ) -> Cell:
         """Resolve one cell: the recipe, then its overrides in order, then these settings.
 
@@ -77,6 +79,7 @@ class Catalog:
             training: settings of the grid and of tuning.
             where: name of the sweep's file, for the message.
             options: options of the method that tuning chose.
+            partition: of the grid, for recipes that cut the network.
 
         Raises:
             InvalidInput: an unknown name, option or setting, or a value out of range.
@@ -93,12 +96,12 @@ class Catalog:
             )
         where = f"{where}: {dataset} {network} {recipe} K={modules}"
         shared = self.recipes.training[r.training]
-        own, settings, partition = dict(r.options), dict(shared.set), r.partition
+        own, settings, cuts = dict(r.options), dict(shared.set), r.partition
         general = [o for o in shared.overrides if o.when.holds(dataset, network, modules)]
         for override in (*general, *self._overrides(recipe, dataset, network, modules)):
             own |= override.set.options
             settings = _settings(settings, override.set.training, where)
-            partition = override.set.partition or partition  # type: ignore[assignment]
+            cuts = override.set.partition or cuts  # type: ignore[assignment]
         content = {
             "dataset": dataset,
             "network": network,
@@ -107,7 +110,7 @@ class Catalog:
             "seed": seed,
             "method": r.method,
             "options": own | (options or {}),
-            "partition": partition,
+            "partition": partition if partition and r.modules != "one" else cuts,
             "training": _settings(settings, training or {}, where),
             "data": self.datasets[dataset],
         }
@@ -167,7 +170,8 @@ class Catalog:
             grid, best = sweep.grids[point.grid], (chosen or {}).get(point, Change())
             here = f"{where}: grids[{point.grid}]"
             training = grid.training | best.training
-            first = self.cell(*point[1:], grid.numbers[0], training, here, best.options)
+            seed = grid.numbers[0]
+            first = self.cell(*point[1:], seed, training, here, best.options, grid.partition)
             for seed in grid.numbers:
                 cell = first.model_copy(update={"seed": seed})
                 if grid.reuse:

@@ -9,6 +9,7 @@ from pydantic import Field
 from modulewise.config.analysis import Analysis
 from modulewise.config.exhibit import Exhibit
 from modulewise.config.limits import Limits
+from modulewise.config.partition import Partition
 from modulewise.config.reuse import GridReuse
 from modulewise.config.schemas import SchemaOf
 from modulewise.config.study import Studies
@@ -34,6 +35,9 @@ class Grid(Frozen):
     """Number of seeds (0, 1, ...), or a list of them."""
     training: Annotated[dict[str, Any], SchemaOf((TrainConfig,))] = {}
     """Training settings of this grid; they win over the recipe's."""
+    partition: Partition | None = None
+    """Partition of the recipes that cut the network, in place of their own: `even`, `memory`, a
+    `budget` or the names of the stages to cut after."""
     reuse: GridReuse | None = None
     """Trained modules of an earlier grid's cells that the cells of this grid begin with."""
 

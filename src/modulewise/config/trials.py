@@ -123,7 +123,8 @@ def _draw(
     for training, options in _combinations(tune, point.recipe):
         cells = []
         for seed in tune.seeds:
-            cell = catalog.cell(*point[1:], seed, grid.training | training, where, options)
+            given = grid.training | training
+            cell = catalog.cell(*point[1:], seed, given, where, options, grid.partition)
             data = cell.data.model_copy(update={"validation": tune.validation})
             cells.append(cell.model_copy(update={"data": data}))
         if cells[0].id not in seen:

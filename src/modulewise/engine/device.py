@@ -9,15 +9,17 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
+from modulewise.config.training import TrainConfig
 from modulewise.engine.allocator import keep_freed_memory
 from modulewise.errors import InvalidInput
+from modulewise.schedules import Precision
 
 SHARED = "MODULEWISE_SHARED_DEVICE"
 """Set to 1 by whoever packs several runs on one device."""
@@ -139,6 +141,20 @@ def set_numerics(tf32: bool, deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if deterministic or torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(deterministic)
+
+
+def precision(training: TrainConfig, kind: str) -> Precision:
+    """The context in which forward passes run.
+
+    Args:
+        training: has the precision.
+        kind: of device: `cpu` or `cuda`.
+    """
+    return (
+        partial(torch.autocast, kind, torch.bfloat16)
+        if training.precision == "bf16"
+        else nullcontext
+    )
 
 
 def timed(act: Callable[[], object], device: torch.device) -> float:

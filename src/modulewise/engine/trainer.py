@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -39,7 +38,7 @@ from modulewise.optim import ModuleOptimizers, learning_rate
 from modulewise.rng import fork, seed_of
 from modulewise.runs.record import Record
 from modulewise.runs.result import Result, Status
-from modulewise.schedules import Phase, Precision
+from modulewise.schedules import Phase
 from modulewise.units import duration
 
 log = logging.getLogger(__name__)
@@ -101,10 +100,7 @@ class Trainer:
         )
         self.schedule.prepare(self.method, data)
         self.flops = budget.prices(self.method, self.schedule, data, self.training.micro_batch)
-        bf16 = self.training.precision == "bf16"
-        self.precision: Precision = (
-            partial(torch.autocast, on.type, torch.bfloat16) if bf16 else nullcontext
-        )
+        self.precision = device.precision(self.training, on.type)
         self.progress, self.memory = Progress(), MemoryProbe(on)
         self.losses = Losses()
         self.phase = -1

@@ -6,11 +6,17 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 
 from modulewise.errors import InvalidInput, choose
 from modulewise.models.network import Network
+
+Size = Callable[[int, int], float]
+"""(start, end) -> size of the module that holds stages start ... end - 1."""
+Cost = Size
+"""(start, end) -> what that module costs."""
 
 
 def even(n: int, k: int) -> list[int]:
@@ -46,24 +52,84 @@ def by_cost(costs: Sequence[float], k: int) -> list[int]:
     def module(start: int, end: int) -> float:
         return total[end] - total[start]
 
-    smallest = _best(n, k, module, max)[0]
+    least = _best(n, k, module, max, 0.0)[0]
 
     def square(start: int, end: int) -> float:
-        return module(start, end) ** 2 if module(start, end) <= smallest else math.inf
+        return module(start, end) ** 2 if module(start, end) <= least else math.inf
 
-    return _best(n, k, square, operator.add)[1]
+    return _best(n, k, square, operator.add, 0.0)[1]
+
+
+def smallest(n: int, k: int, size: Size, left: Callable[[int], float] = lambda cut: 0) -> list[int]:
+    """The cuts whose largest module is smallest.
+
+    Args:
+        n: number of stages.
+        k: number of modules.
+        size: of the module that holds the stages from the first number up to the second.
+        left: what a cut adds to the size of every module behind it.
+
+    Example:
+        >>> size = lambda start, end: sum([8, 4, 1, 1, 1, 1][start:end])
+        >>> smallest(6, 2, size), smallest(6, 2, size, lambda cut: 6 - cut)
+        ([1], [2])
+    """
+    _possible(n, k)
+    best: dict[int, tuple[float, list[int]]] = {n: (-math.inf, [])}  # of all stages from here on
+    for j in range(1, k + 1):
+        best = {
+            start: min(
+                (max(size(start, end), after + (left(end) if end < n else 0)), [end, *ends])
+                for end, (after, ends) in best.items()
+                if start < end
+            )
+            for start in range(k - j, n - j + 1)
+        }
+    return best[0][1][:-1]
+
+
+def cheapest(n: int, k: int, cost: Cost, size: Size, limit: float) -> list[int] | None:
+    """The cuts of least cost among those whose modules all stay within a size; of equal ones those
+    whose squared sizes have the least sum. `None` if there are none.
+
+    Args:
+        n: number of stages.
+        k: number of modules.
+        cost: of the module that holds the stages from the first number up to the second.
+        size: of the same.
+        limit: largest size of a module.
+
+    Example:
+        >>> size = lambda start, end: end - start
+        >>> cheapest(6, 2, lambda start, end: -start, size, 4), cheapest(6, 2, size, size, 2)
+        ([4], None)
+    """
+    _possible(n, k)
+
+    def priced(start: int, end: int) -> tuple[float, float]:
+        own = size(start, end)
+        return (cost(start, end), own**2) if own <= limit else (math.inf, math.inf)
+
+    def joined(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+        return a[0] + b[0], a[1] + b[1]
+
+    value, cuts = _best(n, k, priced, joined, (0.0, 0.0))
+    return cuts if value[0] < math.inf else None
+
+
+V = TypeVar("V", bound=float | tuple[float, float])
 
 
 def _best(
-    n: int, k: int, cost: Callable[[int, int], float], joined: Callable[[float, float], float]
-) -> tuple[float, list[int]]:
+    n: int, k: int, cost: Callable[[int, int], V], joined: Callable[[V, V], V], nothing: V
+) -> tuple[V, list[int]]:
     """The smallest joined cost of k modules of n stages, and the cuts that give it."""
-    best = {0: (0.0, [0])}  # stages that are shared out already -> (cost, cuts)
+    best: dict[int, tuple[V, list[int]]] = {0: (nothing, [0])}  # stages shared out -> (cost, cuts)
     for j in range(1, k + 1):
         best = {
             end: min(
-                (joined(before, cost(start, end)), [*cuts, end])
-                for start, (before, cuts) in best.items()
+                (joined(before, cost(start, end)), [*ends, end])
+                for start, (before, ends) in best.items()
                 if start < end
             )
             for end in range(j, n - (k - j) + 1)

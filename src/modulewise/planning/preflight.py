@@ -13,6 +13,7 @@ import torch
 
 from modulewise import models, schedules, tasks
 from modulewise.config.cell import Cell, configurations
+from modulewise.config.partition import Budget
 from modulewise.config.plan import Plan
 from modulewise.config.training import TrainConfig
 from modulewise.data import sources
@@ -206,7 +207,9 @@ def _share(trained: range, k: int) -> float:
 
 def _model(cell: Cell) -> str:
     """Id of what is built: of the training settings, the schedule and the way to the numbers
-    decide."""
+    decide, and all that a step's memory rests on where the cuts do."""
+    if isinstance(cell.partition, Budget):
+        return cell.steps
     t = cell.training
     training = TrainConfig(schedule=t.schedule, step_in_backward=t.step_in_backward)
     return cell.model_copy(update={"training": training}).configuration

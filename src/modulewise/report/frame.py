@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from modulewise.config.cell import Cell
+from modulewise.config.partition import partition_text
 from modulewise.config.plan import Plan
 from modulewise.config.resolve import Catalog
 from modulewise.runs import result
@@ -188,6 +189,8 @@ def _settings(plan: Plan) -> list[str]:
             k: f"{v:g}" if isinstance(v, float) else str(v)
             for k, v in sorted(grid.training.items())
         }
+        if grid.partition:
+            values["partition"] = partition_text(grid.partition)
         if reuse := grid.reuse:
             of = " ".join(filter(None, [reuse.recipe, reuse.dataset]))
             kept = "frozen" if reuse.frozen else "trained on"

@@ -191,6 +191,7 @@ def _obstacles(
     changed += sorted(
         k for k in plain.options | cell.options if plain.options.get(k) != cell.options.get(k)
     )
+    changed += ["partition"] * (plain.partition != cell.partition)
     if changed:
         yield f"the sweep changes {', '.join(changed)}"
 

@@ -315,7 +315,7 @@ def _rerun(plan: Plan, runs: Path) -> str:
         "recipes.yaml",
         "datasets.yaml",
     )
-    if any(grid.training for grid in sweep.grids) or not plain:
+    if any(grid.training or grid.partition for grid in sweep.grids) or not plain:
         return f"snakemake --profile profiles/local --configfile SWEEP.yaml --force {target}"
     words = ["modulewise", "train"]
     for key in ("dataset", "network", "recipe", "modules", "seed"):
