@@ -111,6 +111,8 @@ class Method(nn.Module):
             have one.
         supervision: what of labels the losses that move the trunk are told.
         graphable: a step has no host synchronisation and no branch on data.
+        whole_modules: it runs a module by calling it; False where it runs the stages one by one, or
+            recomputes them itself, so that `recompute: stages` cannot.
         equals_backprop: with K = 1 it is end-to-end backpropagation, bit for bit.
     """
 
@@ -120,6 +122,7 @@ class Method(nn.Module):
     two_views = False
     supervision: Supervision = "class"
     graphable = True
+    whole_modules = True
     equals_backprop = True
 
     def __init__(self, trunk: CutNetwork) -> None:

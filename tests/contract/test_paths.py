@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cases import BACKPROP, CASES, ROWS, Case, Row, a_batch, images, rows, same, trainer_of
 from modulewise import methods, models, schedules
@@ -19,10 +20,14 @@ from modulewise.engine.build import build
 from modulewise.engine.trainer import Interrupted, Stop
 from modulewise.errors import InvalidInput, parse
 from modulewise.method import Batch, Local, Loss, Method, State
+from modulewise.methods import method_class
 from modulewise.methods.greedy import Greedy
 from modulewise.models import partition
 from modulewise.models.network import cut
+from modulewise.models.normed import Normed, kept
+from modulewise.models.resnet_cifar import Block
 from modulewise.optim import ModuleOptimizers
+from modulewise.parts import recompute
 from modulewise.tasks.classification import Classification
 
 pytestmark = pytest.mark.usefixtures("uncounted")
@@ -131,8 +136,8 @@ def test_stepping_in_the_backward_pass_keeps_the_optimisers_state(optimizer: str
         states.append(optimizers.state_dict()[0])
     assert states[0]["param_groups"] == states[1]["param_groups"]
     assert states[0]["state"].keys() == states[1]["state"].keys()
-    for n, kept in states[0]["state"].items():
-        assert same(kept, states[1]["state"][n])
+    for n, state in states[0]["state"].items():
+        assert same(state, states[1]["state"][n])
 
 
 def test_a_run_that_steps_in_the_backward_pass_is_stopped_and_resumed(tmp_path: Path) -> None:
@@ -254,3 +259,75 @@ def test_gradients_that_are_freed_at_once_are_never_all_there() -> None:
     everything = 4 * (192 * 512 + 2 * 512 * 512 + 4 * 512)
     assert everything < wide() < everything + 0.5 * layer
     assert layer < wide(step_in_backward=True) < 1.6 * layer
+
+
+def built(row: Row, modules: int | None = None, **training: Any) -> Method:
+    """The row's method with these settings."""
+    return build(row.cell(modules, **training), images().image, images().task)[0]
+
+
+def has_blocks(method: Method) -> bool:
+    """Whether some convolution stands behind BatchNorm and ReLU in a block."""
+    return any(isinstance(part, Normed) for part in method.modules())
+
+
+@rows(one_a_method=True)
+@pytest.mark.parametrize("what", ["norms", "stages"])
+def test_what_is_recomputed_is_what_was_there(what: str, row: Row) -> None:
+    plain = row.build()
+    if not (plain.whole_modules if what == "stages" else has_blocks(plain)):
+        with pytest.raises(InvalidInput, match=r"recompute: .*; valid: none, "):
+            built(row, recompute=what)
+        return
+    made = built(row, recompute=what)
+    assert same(made.state_dict(), plain.state_dict())
+    assert equal(stepped(made), stepped(plain))
+
+
+def runs_of_stages(method: Method) -> list[list[int]]:
+    """How often each stage of each module runs in a step."""
+    counts = [[0] * len(list(module.children())) for module in method.trunk]
+
+    def count(k: int, n: int, *_: object) -> None:
+        counts[k][n] += 1
+
+    for k, module in enumerate(method.trunk):
+        for n, stage in enumerate(module.children()):
+            stage.register_forward_pre_hook(partial(count, k, n))
+    for loss in method.train().losses(a_batch()):
+        loss.value.backward()
+    counts[-1].pop()  # the head
+    return counts
+
+
+@rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
+def test_every_stage_but_a_modules_last_runs_again(row: Row) -> None:
+    """Methods that call their modules declare it rightly; of two modules one has two stages."""
+    modules = 1 if method_class(row.case.method).single else 2
+    if not row.build().whole_modules:
+        return
+    ways = [runs_of_stages(built(row, modules, recompute=w)) for w in ("none", "stages")]
+    for once, again in zip(*ways, strict=True):
+        assert again[-1] == once[-1]
+        assert all(a > b for a, b in zip(again[:-1], once[:-1], strict=True))
+
+
+BLOCK_MAP = 64 * 16 * 32 * 32 * 4
+"""Bytes of a map of a block with 16 channels, of 64 images."""
+
+
+@pytest.mark.parametrize(("what", "maps"), [("none", 4), ("norms", 3)])
+def test_a_block_keeps_a_map_less(what: str, maps: int) -> None:
+    """Of each block the results of both convolutions, for BatchNorm, and the ReLU of the sum; and
+    what BatchNorm and ReLU make between the convolutions, if it is kept. At the end of the forward
+    pass the last block's branch is there too. Beside maps, statistics of channels."""
+    chain = nn.Sequential(*(Block(16, 16, 1) for _ in range(3)))
+    for block in chain:
+        block.runner = recompute.norms if what == "norms" else kept  # type: ignore[assignment]
+    x = torch.rand(64, 16, 32, 32)
+    chain(x)
+    with memory.growth() as grown:
+        result = chain(x)
+    peak = (3 * maps + 1) * BLOCK_MAP
+    assert peak <= grown.live < peak + 0.01 * BLOCK_MAP
+    assert result.requires_grad

@@ -3,6 +3,7 @@ published figures."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -12,10 +13,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cases import BACKPROP, images
 from counting import macs
 from modulewise import methods, models
 from modulewise.config.resolve import Catalog
 from modulewise.engine import flops
+from modulewise.engine.build import build
 from modulewise.engine.flops import parameters
 from modulewise.method import Method
 from modulewise.methods.contsup import Encoder
@@ -453,3 +456,20 @@ def test_recipes_of_the_papers_use_these_heads(catalog: Catalog) -> None:
     assert [parameters([h]) for h in made.heads] == [
         head_parameters("1c2f", c) for c in (16, 32, 64)
     ]
+
+
+def test_a_convolution_is_not_run_again_for_its_own_input() -> None:
+    """Recomputed norms cost no products; recomputed stages those of their forward pass, which count
+    with the helpers."""
+    count = {
+        what: flops.flops(
+            build(BACKPROP.cell(recompute=what), images().image, images().task)[0], (3, 8, 8), 8
+        )
+        for what in ("none", "norms", "stages")
+    }
+    assert count["norms"] == count["none"]
+    assert count["none"].helpers == 0
+    stem = 9 * 3 * 16 * 64
+    first = 2 * 9 * 16 * 16 * 64
+    second = (9 * 16 * 32 + 9 * 32 * 32 + 16 * 32) * 16
+    assert count["stages"] == replace(count["none"], helpers=2 * (stem + first + second))

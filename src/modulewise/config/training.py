@@ -80,6 +80,10 @@ class Settings(Frozen):
     """TF32 products on a GPU."""
     channels_last: bool = False
     """Memory layout N H W C."""
+    recompute: Literal["none", "norms", "stages"] = "none"
+    """What is computed again in the backward pass instead of being kept: nothing; in blocks of
+    convolutions, what BatchNorm and ReLU make (`norms`); of every stage of a module but its last,
+    all but the input (`stages`). Less memory for more time, the same numbers."""
     step_in_backward: bool = False
     """The optimiser moves each parameter within the backward pass, as soon as its gradient is
     there, and the gradient is freed: less memory, the same numbers. For methods whose losses reach

@@ -49,10 +49,10 @@ def build(
         cuts = _within(cell, image, task)
     else:
         cuts = partition.resolve(network, cell.partition, cell.modules, where)
-    trunk = cut(network, cuts, task)
+    trunk = paths.trunk(cut(network, cuts, task), cell.training)
     with fork(cell.seed, "helpers"):
         method = methods.build(cell.method, trunk, cell.options, cell.training.schedule, where)
-    paths.check(method, cell.training, where)
+    paths.take(method, cell.training, where)
     if method.two_views and not (cell.data.pad or cell.data.flip):
         raise InvalidInput(
             f"{where}: {cell.method} compares two augmentations of an image, and data set "

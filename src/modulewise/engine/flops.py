@@ -6,12 +6,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from modulewise.method import Batch, Loss, Method, State
+from modulewise.parts.recompute import RecomputedStages
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def by_phase(
                 loss.value.backward()
         with _counting() as trunk:
             for k in range(first, trained.stop):
-                with torch.set_grad_enabled(k in trained):
-                    h = ghost.trunk[k](h)
+                with torch.set_grad_enabled(k in trained):  # without recomputation
+                    h = nn.Sequential.forward(cast(nn.Sequential, ghost.trunk[k]), h)
                 if k in trained:
                     h.sum().backward()
                 h = h.detach()
@@ -116,20 +118,21 @@ def step_flops(method: Method, image: tuple[int, ...], batch_size: int) -> float
     alone is counted; quick.
 
     Args:
-        method: on the meta device; its gradients are touched if it needs them to go on, and its
-            BatchNorms do not learn any more.
+        method: on the meta device; its gradients are touched if it needs them to go on or
+            recomputes, and its BatchNorms do not learn any more.
         image: shape of one image (C, H, W).
         batch_size: images in a step.
     """
     x = torch.empty(batch_size, *image, device="meta")
     y = method.task.placeholder(batch_size, image, "meta")
+    both = method.joint_only or any(isinstance(part, RecomputedStages) for part in method.trunk)
     for norm in filter(lambda m: isinstance(m, nn.modules.batchnorm._BatchNorm), method.modules()):
         norm.eval()  # half the time; neither way has products to count
     with _counting() as counted:
         for loss in method.losses(Batch(x, y, x, y, lambda: x)):
-            if method.joint_only:
+            if both:
                 loss.value.backward()
-    return counted.get_total_flops() * (1 if method.joint_only else 3) / batch_size
+    return counted.get_total_flops() * (1 if both else 3) / batch_size
 
 
 def _losses(

@@ -25,21 +25,17 @@ Deviations from the paper:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from modulewise.method import Batch, Loss, Method
 from modulewise.models.network import CutNetwork
 from modulewise.models.partition import even
-from modulewise.parts.statistics import frozen_statistics
+from modulewise.parts import recompute
 
-Mode = AbstractContextManager[Any]
 _ATEN = torch.ops.aten
 PRODUCTS = [
     _ATEN.convolution.default,
@@ -63,6 +59,7 @@ class Checkpointed(Method):
 
     joint_only = True
     graphable = False
+    whole_modules = False
 
     def __init__(
         self,
@@ -95,20 +92,5 @@ class Checkpointed(Method):
         h = batch.x
         *early, last = self.segments()
         for segment in early:
-            passes = partial(_passes, segment, self.keep == "products")
-            h = checkpoint(segment, h, use_reentrant=False, context_fn=passes)
+            h = recompute.segment(segment, h, PRODUCTS if self.keep == "products" else [])
         yield Loss(self.task.loss(last(h), batch.y), tuple(self.groups()), f"module_{self.k - 1}")
-
-
-def _passes(segment: nn.Module, selective: bool) -> tuple[Mode, Mode]:
-    """The modes of the first and of the second forward pass."""
-    if not selective:
-        return nullcontext(), frozen_statistics(segment)
-    first, again = create_selective_checkpoint_contexts(PRODUCTS)
-    return first, _frozen(segment, again)
-
-
-@contextmanager
-def _frozen(segment: nn.Module, mode: Mode) -> Iterator[None]:
-    with frozen_statistics(segment), mode:
-        yield

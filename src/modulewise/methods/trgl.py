@@ -52,6 +52,7 @@ class Trgl(Method):
     """
 
     equals_backprop = False
+    whole_modules = False
 
     def __init__(
         self,

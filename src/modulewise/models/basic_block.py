@@ -3,13 +3,13 @@ families differ in where the ReLUs stand."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modulewise.models.network import Residual
+from modulewise.models.normed import Normed
 
 
-class BasicBlock(Residual):
+class BasicBlock(Normed, Residual):
     """Two 3x3 convolutions around an identity or projection shortcut.
 
     Args:
@@ -32,4 +32,4 @@ class BasicBlock(Residual):
 
     def convolutions(self, x: Tensor) -> Tensor:
         """Convolution, BatchNorm, ReLU, convolution, BatchNorm (B C' H' W')."""
-        return self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+        return self.bn2(self.normed(self.bn1, self.conv2, self.conv1(x)))

@@ -20,16 +20,16 @@ import math
 import re
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modulewise.models.network import Network, Shape
+from modulewise.models.normed import Normed
 
 PATTERN = r"densenet(\d+)-(\d+)"
 EXAMPLES = ["densenet40-12", "densenet100-12", "densenet250-24"]
 
 
-class Layer(nn.Module):
+class Layer(Normed):
     """Bottleneck and 3x3 convolution, each after BatchNorm and ReLU; the new maps go behind the old
     ones."""
 
@@ -42,8 +42,25 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C+k H W."""
-        y = self.conv1(F.relu(self.bn1(x), inplace=True))
-        return torch.cat([x, self.conv2(F.relu(self.bn2(y), inplace=True))], 1)
+        y = self.normed(self.bn1, self.conv1, x)
+        return torch.cat([x, self.normed(self.bn2, self.conv2, y)], 1)
+
+
+class Transition(nn.Sequential, Normed):
+    """BatchNorm, ReLU, 1x1 convolution to half the channels, average pooling."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__(
+            nn.BatchNorm2d(c),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(c, c // 2, 1, bias=False),
+            nn.AvgPool2d(2, ceil_mode=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B C H W -> B C/2 H/2 W/2."""
+        norm, _, shrink, pool = self
+        return pool(self.normed(norm, shrink, x))
 
 
 def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
@@ -60,18 +77,7 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
             stages.append((f"{b}.{i}", Layer(c, growth)))
             c += growth
         if b < 3:
-            shrink = nn.Conv2d(c, c // 2, 1, bias=False)
-            stages.append(
-                (
-                    f"{b}.t",
-                    nn.Sequential(
-                        nn.BatchNorm2d(c),
-                        nn.ReLU(inplace=True),
-                        shrink,
-                        nn.AvgPool2d(2, ceil_mode=True),
-                    ),
-                )
-            )
+            stages.append((f"{b}.t", Transition(c)))
             c //= 2
     head = nn.Sequential(
         nn.BatchNorm2d(c),

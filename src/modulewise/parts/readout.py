@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import nn
 
 from modulewise.method import Method
@@ -18,8 +20,8 @@ class Readout(Method):
 
     def stages(self, k: int) -> nn.Sequential:
         """The stages of module k, without the net's classifier."""
-        parts = list(self.trunk[k].children())
-        return nn.Sequential(*(parts[:-1] if k == self.k - 1 else parts))
+        whole = cast(nn.Sequential, self.trunk[k])
+        return whole[:-1] if k == self.k - 1 else whole
 
     @property
     def classifier(self) -> nn.Module:

@@ -211,13 +211,21 @@ def _model(cell: Cell) -> str:
     if isinstance(cell.partition, Budget):
         return cell.steps
     t = cell.training
-    training = TrainConfig(schedule=t.schedule, step_in_backward=t.step_in_backward)
+    training = TrainConfig(
+        schedule=t.schedule, step_in_backward=t.step_in_backward, recompute=t.recompute
+    )
     return cell.model_copy(update={"training": training}).configuration
 
 
 def _work(cell: Cell) -> Hashable:
     """What decides the FLOPs of a training step per image, but for K: counting them is slow."""
-    names = (cell.dataset, cell.network, cell.recipe, cell.training.micro_batch)
+    names = (
+        cell.dataset,
+        cell.network,
+        cell.recipe,
+        cell.training.micro_batch,
+        cell.training.recompute,
+    )
     options = {name: str(v) for name, v in cell.options.items() if not _is_weight(v)}
     return *names, *sorted(options.items())
 
