@@ -88,7 +88,10 @@ class ModuleOptimizers:
         """Set the learning rate of module k, or of all."""
         for optimizer in self._of(k):
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
 
     def zero_grad(self, k: int | None = None) -> None:
         """Drop the gradients of module k, or of all."""
@@ -160,18 +163,29 @@ class ModuleOptimizers:
     def load_state_dict(self, saved: dict[int, Any]) -> None:
         """Put back what `state_dict` gave."""
         for k, optimizer in self.inner.items():
-            optimizer.load_state_dict(saved[k])
+            (own,), (group,) = optimizer.param_groups, saved[k]["param_groups"]
+            ours = {name: own[name] for name in ("lr", "fused", "capturable") if name in own}
+            optimizer.load_state_dict(saved[k] | {"param_groups": [group | ours]})
+            self.set_lr(float(group["lr"]), k)
 
 
 def _optimizer(parameters: list[nn.Parameter], training: TrainConfig) -> torch.optim.Optimizer:
+    """On a GPU one kernel updates all parameters; within a CUDA graph the rate must be a tensor."""
+    on_gpu = all(p.is_cuda for p in parameters)
+    recorded = on_gpu and training.cuda_graphs
+    fused = True if on_gpu else None
+    rate = torch.tensor(training.lr, device=parameters[0].device) if recorded else training.lr
     if training.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
-            training.lr,
+            rate,
             training.momentum,
             0.0,
             training.weight_decay,
             training.nesterov,
+            fused=fused,
         )
     kind = torch.optim.Adam if training.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, training.lr, weight_decay=training.weight_decay)
+    return kind(
+        parameters, rate, weight_decay=training.weight_decay, fused=fused, capturable=recorded
+    )

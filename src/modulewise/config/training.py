@@ -88,6 +88,15 @@ class Settings(Frozen):
     """The optimiser moves each parameter within the backward pass, as soon as its gradient is
     there, and the gradient is freed: less memory, the same numbers. For methods whose losses reach
     every parameter once a step and need nothing back from later modules."""
+    compile: Literal["off", "inductor", "aot_eager"] = "off"
+    """Backend of `torch.compile`, for every module of the trunk and every helper: `inductor` makes
+    fused kernels, `aot_eager` none, for tests. The numbers differ by rounding. Compiling takes
+    minutes before the first step, outside of the measured time; where it fails one line says so,
+    and nothing is compiled."""
+    cuda_graphs: bool = False
+    """A step is recorded once as a CUDA graph and replayed: less time between small kernels. Needs
+    schedule `joint`; on a CPU, or where a step cannot be recorded, one line says so, and steps run
+    as they are."""
     deterministic: bool = False
     """Deterministic kernels on a GPU, which are slower; CPU runs are deterministic without."""
     module_metrics: Literal["every", "last"] = "every"
@@ -109,6 +118,12 @@ class Settings(Frozen):
                 f"accumulate: {self.accumulate} micro-batches of at least 2 images are more than "
                 f"batch_size, {self.batch_size}; valid: 1 to {self.batch_size // 2}"
             )
+        if self.cuda_graphs and self.schedule != "joint":
+            raise ValueError(f"cuda_graphs needs schedule joint, got {self.schedule}")
+        if self.recompute != "none" and self.compile != "off":
+            raise ValueError("recompute and compile exclude each other; set one of them")
+        if self.recompute == "stages" and self.cuda_graphs:
+            raise ValueError("recompute: stages and cuda_graphs exclude each other; valid: norms")
         if self.accumulate > 1 and self.step_in_backward:
             raise ValueError("accumulate and step_in_backward exclude each other; set one of them")
         if self.lr_update == "step" and self.schedule == "asynchronous":

@@ -89,11 +89,11 @@ class Planned:
         """
         cell = self.cell.model_copy(update={"modules": len(cuts) + 1})
         with torch.device("meta"), torch.random.fork_rng([]):
-            trunk = cut(self.network, cuts, self.task)
+            trunk = paths.trunk(cut(self.network, cuts, self.task), cell.training)
             made = methods.build(
                 cell.method, trunk, cell.options, cell.training.schedule, str(cell)
             )
-        paths.check(made, cell.training, str(cell))
+        paths.take(made, cell.training, str(cell))
         return made
 
     @cached_property

@@ -45,6 +45,36 @@ def remove(folder: Path) -> None:
     patiently(partial((folder / FILE).unlink, missing_ok=True), folder / FILE)
 
 
+def belongs(folder: Path, state: dict[str, Any], cell: str, data: str, reused: str | None) -> None:
+    """Refuse a checkpoint that the run cannot go on from.
+
+    Args:
+        folder: of the run.
+        state: what `load` gave.
+        cell: id of the run's cell.
+        data: digest of its images.
+        reused: that of the weights it begins with, if there are any.
+
+    Raises:
+        InvalidInput: the checkpoint is of another cell, other images or other weights.
+    """
+    if state["cell"] != cell:
+        raise InvalidInput(
+            f"{folder}: holds the checkpoint of another cell ({state['cell']}); train {cell} "
+            f"elsewhere"
+        )
+    if state["data"] != data:
+        raise InvalidInput(
+            f"{folder}: the images have changed since the run began; remove the folder to train "
+            f"from the start"
+        )
+    if reused and state["reused"] != reused:
+        raise InvalidInput(
+            f"{folder}: the reused weights have changed since the run began; remove the folder to "
+            f"train from the start"
+        )
+
+
 def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
     """Read the checkpoint of a run, if there is one.
 

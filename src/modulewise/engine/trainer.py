@@ -22,9 +22,10 @@ from torch import Tensor
 from modulewise import schedules
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data, Part
-from modulewise.engine import budget, checkpoint, device, reuse
+from modulewise.engine import budget, checkpoint, compiled, device, reuse
 from modulewise.engine.build import build
 from modulewise.engine.evaluate import evaluate, test_metrics
+from modulewise.engine.graphs import Step, graphed
 from modulewise.engine.losses import Losses
 from modulewise.engine.memory import MemoryProbe
 from modulewise.engine.origin import origin_of, start_event
@@ -147,6 +148,10 @@ class Trainer:
         if self.training.channels_last:
             self.method.to(memory_format=torch.channels_last)
         self.data = self.data.to(self.device)
+        if self.training.compile != "off":
+            compiled.try_on(
+                self.method, self.training.compile, self.data, self.precision, self.cell
+            )
         self._resume()
         if not self.progress.epochs and (self.training.step_seconds or not self.training.seconds):
             self.plan()
@@ -279,12 +284,18 @@ class Trainer:
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the schedule; the losses by name."""
-        return self.schedule.step(self.method, batch, self.optimizers, self.precision)
+        return self._run(batch)
 
     def _new_optimizers(self) -> None:
         self.optimizers = ModuleOptimizers(
             self.method, self.phases[self.phase].training, self.schedule.trained(self.phase)
         )
+
+        def plain(batch: Batch) -> dict[str, Tensor]:
+            return self.schedule.step(self.method, batch, self.optimizers, self.precision)
+
+        graphs = self.training.cuda_graphs
+        self._run: Step = graphed(plain, self.method, self.device, self.cell) if graphs else plain
 
     def _clock(self, begun: tuple[float, float]) -> None:
         """Add the time since `begun` (wall, thread) to the training time."""
@@ -353,21 +364,8 @@ class Trainer:
         state = checkpoint.load(self.folder, self.device)
         if state is None:
             return
-        if state["cell"] != self.cell.id:
-            raise InvalidInput(
-                f"{self.folder}: holds the checkpoint of another cell ({state['cell']}); train "
-                f"{self.cell.id} elsewhere"
-            )
-        if state["data"] != self.data.digest:
-            raise InvalidInput(
-                f"{self.folder}: the images have changed since the run began; remove the folder to "
-                f"train from the start"
-            )
-        if self.reused and state["reused"] != self.reused.weights:
-            raise InvalidInput(
-                f"{self.folder}: the reused weights have changed since the run began; remove the "
-                f"folder to train from the start"
-            )
+        reused = self.reused.weights if self.reused else None
+        checkpoint.belongs(self.folder, state, self.cell.id, self.data.digest, reused)
         self.progress = Progress(**state["progress"])
         if state["device"] == device.describe(self.device):
             self.memory.load_state_dict(state["memory"])

@@ -48,6 +48,7 @@ class Reversible(EndToEnd):
     """
 
     equals_backprop = False
+    whole_modules = False
 
     def __init__(self, trunk: CutNetwork) -> None:
         super().__init__(trunk)
