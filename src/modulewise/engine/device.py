@@ -161,9 +161,14 @@ def timed(act: Callable[[], object], device: torch.device) -> float:
     """Seconds that `act` takes, until the device has done it."""
     begun = time.perf_counter()
     act()
+    return clock(device)[0] - begun
+
+
+def clock(device: torch.device) -> tuple[float, float]:
+    """Wall and CPU seconds of this thread, once the device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - begun
+    return time.perf_counter(), time.thread_time()
 
 
 def versions() -> dict[str, str]:

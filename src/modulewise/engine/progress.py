@@ -37,6 +37,17 @@ class Progress:
         """In checkpoints from before it was kept the budget was the whole run."""
         self.budget = self.budget or self.epochs
 
+    def trained(self, seconds: float, busy: float) -> None:
+        """Add to the training time.
+
+        Args:
+            seconds: of a clock on the wall.
+            busy: of the CPU, in this thread.
+        """
+        self.seconds += seconds
+        self.epoch_seconds += seconds
+        self.busy += busy
+
     def by_phase(self, lengths: Sequence[int]) -> list[int]:
         """Number of finished epochs of every phase, of so many epochs each.
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -290,21 +291,16 @@ class Trainer:
         self.optimizers = ModuleOptimizers(
             self.method, self.phases[self.phase].training, self.schedule.trained(self.phase)
         )
-
-        def plain(batch: Batch) -> dict[str, Tensor]:
-            return self.schedule.step(self.method, batch, self.optimizers, self.precision)
-
+        plain: Step = partial(
+            self.schedule.step, self.method, optimizers=self.optimizers, precision=self.precision
+        )
         graphs = self.training.cuda_graphs
         self._run: Step = graphed(plain, self.method, self.device, self.cell) if graphs else plain
 
     def _clock(self, begun: tuple[float, float]) -> None:
         """Add the time since `begun` (wall, thread) to the training time."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        wall = time.perf_counter() - begun[0]
-        self.progress.seconds += wall
-        self.progress.epoch_seconds += wall
-        self.progress.busy += time.thread_time() - begun[1]
+        wall, busy = device.clock(self.device)
+        self.progress.trained(wall - begun[0], busy - begun[1])
 
     def _end_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate, record the epoch's metrics, and say how the run stands."""
