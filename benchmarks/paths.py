@@ -14,6 +14,7 @@ import statistics
 import time
 from contextlib import nullcontext
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from modulewise import schedules
 from modulewise.config.cell import Cell
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
-from modulewise.engine import allocator, memory
+from modulewise.engine import allocator, compiled, memory
 from modulewise.engine.build import build
 from modulewise.method import Batch
 from modulewise.optim import ModuleOptimizers
@@ -30,6 +31,7 @@ from modulewise.tasks.classification import Classification
 
 ARMS: dict[str, dict[str, Any]] = {
     "plain": {},
+    "again": {},
     "recompute norms": {"recompute": "norms"},
     "recompute stages": {"recompute": "stages"},
     "accumulate 2": {"accumulate": 2},
@@ -39,6 +41,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "bf16": {"precision": "bf16"},
     "bf16, channels_last": {"precision": "bf16", "channels_last": True},
     "norms, step_in_backward": {"recompute": "norms", "step_in_backward": True},
+    "compile inductor": {"compile": "inductor"},
 }
 
 
@@ -70,6 +73,11 @@ class Arm:
         self.optimizers = ModuleOptimizers(self.method, self.training)
         bf16 = self.training.precision == "bf16"
         self.precision = partial(torch.autocast, "cpu", torch.bfloat16) if bf16 else nullcontext
+        if self.training.compile != "off":
+            begun = time.thread_time()
+            data: Any = SimpleNamespace(batches=lambda _: iter([self.batch]))
+            compiled.try_on(self.method, self.training.compile, data, self.precision, cell)
+            print(f"compiled in {time.thread_time() - begun:.0f} CPU-s of the main thread")
 
     def step(self) -> float:
         """CPU-seconds of a step."""
