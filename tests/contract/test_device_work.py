@@ -44,7 +44,7 @@ def operations(row: Row, **training: Any) -> tuple[list[tuple[str, Any, dict[str
     joint = schedules.build(config, method.k, 1, 0)
     joint.begin(method, 0, 1)
     batches = data_with(config).batches(1)
-    precision = device.precision(config.precision, torch.device("cpu"))
+    precision = device.precision(config, "cpu")
     joint.step(method, next(batches), optimizers, precision)
     with Operations() as found:
         joint.step(method, next(batches), optimizers, precision)
@@ -93,7 +93,7 @@ def test_bf16_and_channels_last_go_together() -> None:
     layers = [m for m in method.modules() if isinstance(m, nn.Conv2d)]
     for layer in layers:
         layer.register_forward_hook(look)
-    with device.precision("bf16", torch.device("cpu"))(), torch.no_grad():
+    with device.precision(config, "cpu")(), torch.no_grad():
         method.predict(next(data_with(config).batches(1)).x)
     assert seen == [(torch.bfloat16, True, True)] * len(layers)
 
