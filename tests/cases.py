@@ -72,6 +72,7 @@ CASES = [
         modules=1,
         networks=("resnet8", "mlp3x32"),
     ),
+    Case("budgeted", {"budget": 0.0}, modules=1, networks=("mlp1x8",)),
     Case("offloaded", modules=1),
     Case("reversible", modules=1, networks=("revnet14",)),
     Case("greedy", networks=("resnet8", "mlp3x32", "vgg8b-w4", "densenet10-3")),

@@ -54,6 +54,7 @@ def by_phase(
     x = torch.empty(batch_size, *image, device="meta")
     y = method.task.placeholder(batch_size, image, "meta")
     batch = Batch(x, y, x, y, lambda: x)
+    ghost.trace(x)
     counted = []
     for trained, first in zip(phases, entered or [0] * len(phases), strict=True):
         with torch.no_grad():
