@@ -172,8 +172,8 @@ class Method(nn.Module):
             state = yield from self.local(k, batch, state)
 
     def trace(self, x: Tensor) -> None:
-        """Make what a step on images like these (B C H W, without data) makes once, such as a graph;
-        called before operations are counted, for torch's counter bears no tracing."""
+        """Make what the first step on images like these (B C H W, without data) makes once, such as
+        a graph; called before operations are counted, for torch's counter bears no tracing."""
 
     def scores(self, k: int, h: Tensor) -> Tensor | None:
         """Class scores (B classes) of module k's own head (k < K-1) on its output h: by default

@@ -113,7 +113,7 @@ def test_where_torch_cannot_compile_nothing_runs(
         return run
 
     monkeypatch.setattr(torch, "compile", compiler)
-    with pytest.raises(InvalidInput, match="needs torch.compile, which fails here: ") as error:
+    with pytest.raises(InvalidInput, match=r"needs torch\.compile, which fails here: ") as error:
         loss_of(made("budgeted", "mlp1x8"))
     assert "\n" not in str(error.value)
 

@@ -79,7 +79,11 @@ class Budgeted(EndToEnd):
 
     def trace(self, x: Tensor) -> None:
         """Make the graph that is counted, of what the compilers make theirs of."""
-        from functorch.compile import aot_module, make_boxed_func, min_cut_rematerialization_partition
+        from functorch.compile import (
+            aot_module,
+            make_boxed_func,
+            min_cut_rematerialization_partition,
+        )
         from torch._functorch import config
         from torch._inductor.decomposition import select_decomp_table
 
@@ -112,4 +116,6 @@ def _compiled(backend: str) -> Run:
 
 def _unavailable(error: Exception) -> InvalidInput:
     said = str(error).strip().splitlines()[0]
-    return InvalidInput(f"an activation memory budget needs torch.compile, which fails here: {said}")
+    return InvalidInput(
+        f"an activation memory budget needs torch.compile, which fails here: {said}"
+    )
