@@ -109,6 +109,8 @@ def measure_group(
             arms = [a for a in arms if a.arm is not arm]
             found.append(described(arm) | missing(short))
         _tidy(on)
+    for running in arms if rounds else ():
+        running.lap()  # once more after the steps of other sizes
     steps = [
         {"round": n, "arm": running.arm.name} | running.lap()
         for n in range(rounds)
