@@ -33,7 +33,7 @@ def bench(
     ] = Path("data"),
     rounds: Annotated[
         int, typer.Option(min=0, help="timed steps of every arm; 0 measures memory alone")
-    ] = 10,
+    ] = 8,
     batch: Annotated[
         int | None, typer.Option(min=2, help="batch size in place of the sweep's")
     ] = None,
