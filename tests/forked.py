@@ -16,12 +16,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from modulewise.cli.app import VERBS
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        "modulewise.cli.app",
+        *(f"modulewise.cli.{verb}" for verb in VERBS),
         "modulewise.engine.trainer",
-        "sklearn.datasets",
         "torch._dynamo",
     ]
 )

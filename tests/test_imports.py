@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from modulewise.cli.app import VERBS
+
 TOOL = Path(__file__).parents[1] / "tools" / "imports.py"
 
 
 @pytest.mark.parametrize(
     ("module", "never"),
     [
-        ("modulewise.cli.app", ("torch", "pandas", "mlflow", "matplotlib")),
+        (
+            ", ".join(f"modulewise.cli.{verb}" for verb in VERBS),
+            ("torch", "pandas", "mlflow", "matplotlib"),
+        ),
         ("modulewise.report", ("torch", "mlflow")),
         ("modulewise.tracking.mirror", ("torch", "matplotlib")),
     ],

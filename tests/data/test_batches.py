@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
@@ -174,3 +175,7 @@ def test_digits() -> None:
     assert loaded.image == (1, 8, 8)
     assert (len(loaded.parts.train), len(loaded.parts.test), loaded.task.classes) == (1297, 500, 10)
     assert int(loaded.parts.train.x.max()) == 255
+    images, labels = load_digits(return_X_y=True)
+    x = torch.cat([loaded.parts.train.x, loaded.parts.test.x])
+    assert np.array_equal(x.flatten(1), np.round(images / 16 * 255))
+    assert torch.cat([loaded.parts.train.y, loaded.parts.test.y]).tolist() == labels.tolist()

@@ -13,7 +13,6 @@ import typer
 from modulewise import logs
 from modulewise.config.cell import Cell
 from modulewise.config.loading import read_json
-from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput, memory_short, parse, resource
 from modulewise.runs import lock
 from modulewise.runs.result import FILE, Result, exists
@@ -169,6 +168,8 @@ def _cell(
         return parse(Cell, read_json(cell, "--cell"), "--cell")
     if not (dataset and network and recipe):
         raise InvalidInput("train: give --dataset, --network and --recipe, or --cell")
+    from modulewise.config.resolve import Catalog
+
     catalog = Catalog(config / "recipes.yaml", config / "datasets.yaml")
     return catalog.cell(
         dataset,
