@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cases import BACKPROP, CASES, ROWS, Case, Row, a_batch, images, rows, same, trainer_of
 from modulewise import methods, models, schedules
 from modulewise.config.training import TrainConfig
-from modulewise.engine import memory
+from modulewise.engine import device, memory
 from modulewise.engine.build import build
 from modulewise.engine.trainer import Interrupted, Stop
 from modulewise.errors import InvalidInput, parse
@@ -48,8 +48,9 @@ def stepped(method: Method, **training: Any) -> tuple[Method, list[dict[str, Ten
     joint = schedules.build(config, method.k, 1, 0)
     joint.begin(method, 0, 1)
     optimizers = ModuleOptimizers(method, config)
+    precision = device.precision(config, "cpu")
     torch.manual_seed(3)
-    losses = [joint.step(method, a_batch(8, n), optimizers, nullcontext) for n in range(3)]
+    losses = [joint.step(method, a_batch(8, n), optimizers, precision) for n in range(3)]
     return method, losses
 
 
@@ -282,6 +283,15 @@ def test_what_is_recomputed_is_what_was_there(what: str, row: Row) -> None:
     made = built(row, recompute=what)
     assert same(made.state_dict(), plain.state_dict())
     assert equal(stepped(made), stepped(plain))
+
+
+@pytest.mark.parametrize("what", ["norms", "stages"])
+def test_what_is_recomputed_in_bf16_is_what_was_there(what: str) -> None:
+    """The second pass runs outside of the step's autocast, and yet in its precision."""
+    row = Row(Case("dgl", {"feature_dim": 16}), "resnet8")
+    with torch.backends.mkldnn.flags(enabled=False):  # see test_isolation.py
+        plain, mine = (stepped(built(row, recompute=r), precision="bf16") for r in ("none", what))
+    assert equal(mine, plain)
 
 
 def runs_of_stages(method: Method) -> list[list[int]]:
