@@ -5,8 +5,9 @@ python benchmarks/step.py --network resnet32 --batch 128 backprop:1 infopro:4 in
 python benchmarks/step.py infopro:16:resize=plain infopro:16 infopro:16:channels_last=true
 
 An arm is a recipe, K, and training settings and options of the method that differ from the
-recipe's. Made-up images of CIFAR-10's size; the first two steps of an arm, in the second of which
-memory is read, are not timed. On a GPU the seconds are those of the clock.
+recipe's. Images are made up, of CIFAR-10's size. The first two steps of an arm are not timed; in
+the second of them memory is read: live tensors, and operators' workspace apart. On a GPU the
+seconds are those of the clock.
 """
 
 from __future__ import annotations
@@ -76,12 +77,12 @@ def begin(words: str, given: argparse.Namespace, folder: Path) -> Arm:
     batches = _forever(trainer)
 
     def step() -> None:
-        trainer.schedule.step(trainer.method, next(batches), trainer.optimizers, trainer.precision)
+        trainer.step(next(batches))
 
     step()
     batch = next(batches)
     with trainer.memory.step(trainer.optimizers, batch):
-        trainer.schedule.step(trainer.method, batch, trainer.optimizers, trainer.precision)
+        trainer.step(batch)
     trainer.memory.end_epoch(trainer.held(), trainer.data.held(), last=False)
     return Arm(trainer.memory.peak, step)
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from modulewise.config.types import Resize
 from modulewise.parts.decoders import Decoder, interpolation
 
 SHAPES = [
@@ -107,12 +108,16 @@ def test_initial_draws_and_names_do_not_depend_on_the_way() -> None:
     ]
 
 
-@pytest.mark.parametrize("way", ["plain", "factored"])
-def test_a_feature_of_the_images_size_is_convolved(way: str) -> None:
-    """Bit for bit: there is nothing to resize."""
-    decoder = Decoder((4, 6, 5), (3, 6, 5), resize=way)
-    h = torch.randn(2, 4, 6, 5)
-    assert torch.equal(decoder(h), decoder.out(decoder.hidden(h)))
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("way", ["auto", "plain", "factored"])
+def test_a_feature_of_the_images_size_is_convolved(way: Resize, last: bool) -> None:
+    """In either layout of it; plain, bit for bit as the layers compute it."""
+    decoder = Decoder((4, 6, 5), (3, 6, 5), resize=way).double()
+    layout = torch.channels_last if last else torch.contiguous_format
+    h = torch.randn(2, 4, 6, 5, dtype=torch.float64).contiguous(memory_format=layout)
+    bits = {} if way == "plain" else {"rtol": 1e-13, "atol": 1e-13}
+    expected = decoder.out(decoder.hidden(h))
+    torch.testing.assert_close(decoder(h), expected, **bits or {"rtol": 0, "atol": 0})
 
 
 def test_no_large_map_is_kept_for_the_backward_pass() -> None:
@@ -121,7 +126,7 @@ def test_no_large_map_is_kept_for_the_backward_pass() -> None:
     for name, decoder in zip(("plain", "factored"), both((64, 4, 4), (3, 16, 16)), strict=True):
         sizes: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(
-            lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t
+            lambda t, sizes=sizes: sizes.append(t.untyped_storage().nbytes() // 8) or t, lambda t: t
         ):
             decoder(torch.randn(8, 64, 4, 4, dtype=torch.float64, requires_grad=True))
         kept[name] = max(sizes)

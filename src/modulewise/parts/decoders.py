@@ -36,8 +36,8 @@ class Decoder(nn.Module):
         image: shape of one image (C, H, W).
         width: channels in between.
         resize: how the first two are computed where the sizes differ: `plain`, one after the other
-            as in the released code; `factored`, as above, equal but for rounding; `auto`, the one
-            of fewer multiply-accumulates.
+            as in the released code and in the layout of the feature; `factored`, as above, equal
+            but for rounding; `auto`, the one of fewer multiply-accumulates.
     """
 
     y: Tensor
@@ -52,13 +52,10 @@ class Decoder(nn.Module):
         self.hidden = conv(feature[0], width, bias=True)
         self.out = nn.Conv2d(width, image[0], TAPS, 1, 1)
         nn.init.normal_(self.out.weight, 0.0, (2 / (TAPS**2 * image[0])) ** 0.5)
-        if resize == "auto":
-            counts = (
-                plain_macs(feature[0], self.size, width),
-                factored_macs(feature[0], own, self.size, width),
-            )
-            resize = "plain" if counts[0] <= counts[1] else "factored"
-        self.factored = resize == "factored" and own != self.size
+        self.plain, self.factored = resize == "plain", False
+        if own != self.size and not self.plain:
+            shapes = feature[0], own, self.size, width
+            self.factored = resize == "factored" or factored_macs(*shapes) < plain_macs(*shapes)
         if self.factored:
             for axis, n, size in zip("yx", own, self.size, strict=True):
                 self.register_buffer(axis, interpolation(n, size), persistent=False)
@@ -66,12 +63,23 @@ class Decoder(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """B C H W -> logits of the image, B c h w; their sigmoid is the reconstruction."""
         h = self.as_map(h)
+        first, norm, relu = self.hidden
         if self.factored:
-            first, norm, relu = self.hidden
-            return self.out(relu(norm(resized_conv(h, first, self.y, self.x))))
-        if h.shape[2:] != self.size:
-            h = F.interpolate(h, size=self.size, mode="bilinear", align_corners=True)
-        return self.out(self.hidden(h))
+            maps = resized_conv(h, first, self.y, self.x)
+        else:
+            if h.shape[2:] != self.size:
+                h = F.interpolate(h, size=self.size, mode="bilinear", align_corners=True)
+            maps = self._convolve(first, h)
+        return self._convolve(self.out, relu(norm(maps)))
+
+    def _convolve(self, layer: nn.Module, h: Tensor) -> Tensor:
+        """A 3x3 convolution; on a CPU channels last, whatever the layout of its input (B C H W),
+        which is faster for few channels."""
+        assert isinstance(layer, nn.Conv2d)
+        if self.plain or h.device.type != "cpu":
+            return layer(h)
+        weight = layer.weight.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(h, weight, layer.bias, padding=1)
 
 
 def resized_conv(h: Tensor, layer: nn.Module, y: Tensor, x: Tensor) -> Tensor:
@@ -84,18 +92,25 @@ def resized_conv(h: Tensor, layer: nn.Module, y: Tensor, x: Tensor) -> Tensor:
         x: of columns (3 W w).
 
     Returns:
-        B O H W.
+        B O H W, channels last on a CPU.
     """
     assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-    weight, bias = layer.weight, layer.bias
-    (b, _, rows, columns), o = h.shape, len(weight)
-    kernel = weight.permute(0, 2, 3, 1).reshape(o * TAPS * TAPS, -1, 1, 1)  # o a b
-    maps = F.conv2d(h, kernel).reshape(b, o * TAPS, TAPS, rows, columns)
-    maps = maps.transpose(2, 3).reshape(-1, TAPS * columns)  # o a h, b w
-    maps = maps @ x.to(h.dtype).transpose(1, 2).reshape(TAPS * columns, -1)
-    maps = maps.reshape(b * o, TAPS * rows, -1)  # o, a h, W
-    maps = y.to(h.dtype).transpose(0, 1).reshape(-1, TAPS * rows) @ maps
-    return maps.reshape(b, o, *maps.shape[1:]) + bias[:, None, None]
+    (b, c, rows, columns), o = h.shape, layer.out_channels
+    kernel = layer.weight.permute(0, 2, 3, 1).reshape(-1, c)  # o a b, C
+    # One operation a line: what the one before gave is freed.
+    maps = torch.bmm(kernel.expand(b, -1, -1), h.flatten(2))  # o a b, h w
+    maps = maps.view(b, o * TAPS, TAPS, rows, columns).transpose(2, 3).reshape(-1, TAPS * columns)
+    maps = maps @ _beside(x).T.to(h.dtype)  # o a h, W
+    maps = _beside(y).to(h.dtype) @ maps.view(b * o, TAPS * rows, -1)  # o, H, W
+    maps = maps.view(b, o, *maps.shape[1:])
+    if h.device.type == "cpu":
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    return maps + layer.bias[:, None, None].to(maps.dtype)
+
+
+def _beside(taps: Tensor) -> Tensor:
+    """Matrices of taps (3 size n) side by side (size 3n)."""
+    return taps.transpose(0, 1).flatten(1)
 
 
 def interpolation(n: int, size: int) -> Tensor:
@@ -109,13 +124,14 @@ def interpolation(n: int, size: int) -> Tensor:
     return torch.stack([padded[a : a + size] for a in range(TAPS)])
 
 
-def plain_macs(channels: int, size: Size, width: int) -> int:
-    """Multiply-accumulates of resizing an image's feature to `size` and convolving it."""
+def plain_macs(channels: int, own: Size, size: Size, width: int) -> int:
+    """Multiply-accumulates of resizing an image's feature of size `own` to `size` and convolving
+    it."""
     return (TAPS**2 * width + 4) * channels * size[0] * size[1]
 
 
 def factored_macs(channels: int, own: Size, size: Size, width: int) -> int:
-    """Multiply-accumulates of `resized_conv` for one image, for a feature of size `own`."""
+    """The same of `resized_conv`."""
     maps = TAPS**2 * width * own[0] * own[1]
     return maps * channels + maps * size[1] + TAPS * width * own[0] * size[0] * size[1]
 
