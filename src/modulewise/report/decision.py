@@ -159,14 +159,14 @@ class Measured(NamedTuple):
 
 
 def _measured(costs: pd.DataFrame, frame: Frame) -> Measured:
-    found = Measured({}, {}, {})
+    found, several = Measured({}, {}, {}), costs["settings"].nunique() > 1
     for row in costs.to_dict("records"):
         alike = tuple(row[k] for k in ALIKE)
         found.arms.setdefault(tuple(row[k] for k in ARM), []).append(row | {"alike": alike})
         if row["end_to_end"]:
             words = [frame.labels[row["recipe"]]]
             words += [f"K = {row['modules']}"] * (row["modules"] > 1)
-            words += [f"({row['settings']})"] * bool(row["settings"])
+            words += [f"({row['settings']})"] * (several and bool(row["settings"]))
             arm = Arm(" ".join(words), row["memory"], row["step_seconds"])
             found.ends.setdefault(alike, []).append(arm)
             if row["recipe"] == frame.baseline:

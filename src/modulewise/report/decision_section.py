@@ -81,7 +81,10 @@ def sentence(rows: pd.DataFrame, metric: PrimaryMetric, margin: float | None) ->
     worth, beaten, worse, unknown = (
         rows[rows["verdict"] == v] for v in ("worth it", "dominated", "less accurate", "unknown")
     )
-    found = f"{_are(worth)} worth it: {_names(worth)}" if len(worth) else "none is worth it"
+    several = "settings" in rows and rows["settings"].nunique() > 1
+    found = (
+        f"{_are(worth)} worth it: {_names(worth, several)}" if len(worth) else "none is worth it"
+    )
     parts = [f"Of {len(rows)} local configuration{'s' * (len(rows) > 1)}, {found}"]
     if len(beaten):
         parts.append(f"{_are(beaten)} beaten by {_counted(beaten['beaten_by'])} in memory and time")
@@ -96,13 +99,13 @@ def _are(rows: pd.DataFrame, one: str = "is", several: str = "are") -> str:
     return f"{len(rows)} {one if len(rows) == 1 else several}"
 
 
-def _names(rows: pd.DataFrame) -> str:
-    """`DGL (K = 2, 4), Greedy (K = 8)`, with their settings if they have any."""
+def _names(rows: pd.DataFrame, several: bool) -> str:
+    """`DGL (K = 2, 4), Greedy (K = 8)`, with their settings if there are several."""
     ks: dict[tuple[str, str], list[str]] = {}
     for row in rows.to_dict("records"):
         ks.setdefault((row["label"], row["settings"]), []).append(str(row["modules"]))
     return ", ".join(
-        f"{label} (K = {', '.join(k)}{f'; {settings}' if settings else ''})"
+        f"{label} (K = {', '.join(k)}{f'; {settings}' if several and settings else ''})"
         for (label, settings), k in ks.items()
     )
 
