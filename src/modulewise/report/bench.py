@@ -23,11 +23,11 @@ SHADES = ("#000000", "#8a8a8a")
 
 class Column(NamedTuple):
     """A column of the tables: its title, what it shows of an arm (a missing figure is an error of
-    look-up), and whether it has room on a terminal."""
+    look-up), and its title on a terminal, empty if it has no room there."""
 
     title: str
     text: Callable[[Found], str]
-    terminal: bool = False
+    short: str = ""
 
 
 def _x(value: float | None) -> str:
@@ -49,9 +49,9 @@ def columns(caps: list[int]) -> list[Column]:
     step = "step", "seconds", "median"
     memory = "memory"
     rows = [
-        Column("ms/step", lambda a: units.three_digits(1e3 * _at(a, *step)), True),
+        Column("ms/step", lambda a: units.three_digits(1e3 * _at(a, *step)), "ms"),
         Column("quartiles", lambda a: _between(a["step"]["seconds"])),
-        Column("×", lambda a: _x(_at(a, "over_reference", "step_seconds")), True),
+        Column("×", lambda a: _x(_at(a, "over_reference", "step_seconds")), "×"),
         Column(
             "CPU-ms", lambda a: units.three_digits(1e3 * _at(a, "step", "cpu_seconds", "median"))
         ),
@@ -61,9 +61,9 @@ def columns(caps: list[int]) -> list[Column]:
         Column(
             "s to evaluate", lambda a: units.three_digits(_at(a, "epoch", "evaluation_seconds"))
         ),
-        Column("peak MiB", lambda a: _mib(a[memory]["peak"]), True),
-        Column("× (peak)", lambda a: _x(_at(a, "over_reference", "peak")), True),
-        Column("× bound", lambda a: _x(_at(a, "over_bound", "memory")), True),
+        Column("peak MiB", lambda a: _mib(a[memory]["peak"]), "MiB"),
+        Column("× (peak)", lambda a: _x(_at(a, "over_reference", "peak")), "×"),
+        Column("× bound", lambda a: _x(_at(a, "over_bound", "memory")), "×min"),
         Column("parameters", lambda a: _mib(a[memory]["parameters"] + a[memory]["buffers"])),
         Column("optimiser", lambda a: _mib(a[memory]["optimizer"])),
         Column("helpers", lambda a: _mib(a[memory]["helpers"] + a[memory]["helper_optimizer"])),
@@ -77,8 +77,9 @@ def columns(caps: list[int]) -> list[Column]:
         Column("deployed", lambda a: str(a["parameters"]["inference"])),
     ]
     for n, cap in enumerate(caps):
-        title = f"batch in {units.memory(cap)}"
-        rows.insert(11 + n, Column(title, lambda a, n=n: _fit(a["fits"][n]), n == 0))  # type: ignore[misc]
+        size = units.memory(cap)
+        short = f"in {size}" if n == 0 else ""
+        rows.insert(11 + n, Column(f"batch in {size}", lambda a, n=n: _fit(a["fits"][n]), short))  # type: ignore[misc]
     return rows
 
 
@@ -114,11 +115,11 @@ def title(group: Found) -> str:
 
 def terminal(group: Found, caps: list[int]) -> Table:
     """The figures that decide, at most 80 columns wide."""
-    shown = [c for c in columns(caps) if c.terminal]
+    shown = [c for c in columns(caps) if c.short]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
-    table.add_column(title(group), overflow="fold", width=28)
+    table.add_column(title(group), overflow="fold", width=36)
     for column in shown:
-        table.add_column(column.title, justify="right", overflow="fold")
+        table.add_column(column.short, justify="right", overflow="fold")
     for arm in group["arms"]:
         table.add_row(f"  {arm['name']}", *cells(arm, shown))
     return table
