@@ -84,6 +84,13 @@ def test_what_is_computed_again_is_counted() -> None:
     assert f[0.0].trunk == f[1.0].trunk
 
 
+def test_any_number_of_batch_sizes() -> None:
+    """More than torch compiles for one piece of code."""
+    method = made("budgeted", "mlp1x8")
+    for images in range(2, 12):
+        assert loss_of(method, images).isfinite()
+
+
 def test_a_copy_of_a_net_that_was_compiled_is_a_net_of_its_own() -> None:
     first = made("budgeted", "mlp1x8")
     loss_of(first).backward()

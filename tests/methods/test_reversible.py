@@ -26,7 +26,7 @@ def made(network: str, method: str) -> Method:
 
 def step(method: Method, dtype: torch.dtype = torch.float32, images: int = 6) -> None:
     torch.manual_seed(1)
-    x, y = torch.rand(images, 3, 16, 16, dtype=dtype), torch.arange(images) % 5
+    x, y = torch.rand(images, 3, 16, 16).to(dtype), torch.arange(images) % 5
     for loss in method.losses(Batch(x, y, x, y)):
         loss.value.backward()
 
@@ -45,11 +45,18 @@ def test_gradients_are_those_of_backpropagation(depth: int) -> None:
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_gradients_in_single_precision_agree_to_a_thousandth_of_a_percent() -> None:
-    mine, its = made("revnet38", "reversible"), made("revnet38", "backprop")
+@pytest.mark.parametrize("depth", [38, pytest.param(110, marks=pytest.mark.slow)])
+def test_the_inverse_costs_no_more_digits_than_single_precision_itself(depth: int) -> None:
+    """Both beside float64; of 110 layers 0.2 % of the gradient are rounding, inverse or not."""
+    exact, mine, its = (
+        made(f"revnet{depth}", name) for name in ("backprop", "reversible", "backprop")
+    )
+    step(exact.double(), torch.float64)
     step(mine)
     step(its)
-    assert (flat(mine) - flat(its)).abs().max() < 1e-5 * flat(its).abs().max()
+    errors = [((flat(m) - flat(exact)).norm() / flat(exact).norm()).item() for m in (mine, its)]
+    assert errors[0] < 2 * errors[1]
+    assert errors[0] < (1e-5 if depth == 38 else 1e-2)
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")

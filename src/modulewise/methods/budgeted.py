@@ -22,7 +22,6 @@ Deviations: none; solver (`dp`) and prices of operations (`flops`) are torch's d
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from types import FunctionType
 
 import torch
@@ -50,6 +49,7 @@ class Budgeted(EndToEnd):
     def __init__(self, trunk: CutNetwork, *, budget: Fraction = 0.5) -> None:
         super().__init__(trunk)
         self.budget = budget
+        self._runs: dict[tuple[str, torch.Size], Run] = {}
         self._traced: Callable[[Tensor], Tensor] | None = None
 
     def forward_pass(self, x: Tensor) -> Tensor:
@@ -65,17 +65,16 @@ class Budgeted(EndToEnd):
 
         try:
             with config.patch(activation_memory_budget=self.budget):
-                return (self._on_gpu if x.is_cuda else self._on_cpu)(self.trunk[0], x)
+                return self._compiled(x)(self.trunk[0], x)
         except TorchDynamoException as error:
             raise _unavailable(error) from error
 
-    @cached_property
-    def _on_gpu(self) -> Run:
-        return _compiled("inductor")
-
-    @cached_property
-    def _on_cpu(self) -> Run:
-        return _compiled("aot_eager_decomp_partition")
+    def _compiled(self, x: Tensor) -> Run:
+        """The forward pass for batches of this size on this device."""
+        size = x.device.type, x.shape
+        if size not in self._runs:
+            self._runs[size] = _compile("inductor" if x.is_cuda else "aot_eager_decomp_partition")
+        return self._runs[size]
 
     def trace(self, x: Tensor) -> None:
         """Make the graph that is counted, of what the compilers make theirs of."""
@@ -100,9 +99,10 @@ class Budgeted(EndToEnd):
             self._traced(x)
 
 
-def _compiled(backend: str) -> Run:
-    """The net's forward pass, compiled. Compiled code belongs to a function's code object: each net
-    has a copy of its own, so that none runs what was compiled under another's budget."""
+def _compile(backend: str) -> Run:
+    """A forward pass, compiled when it is first called. Compiled code belongs to a code object, and
+    there is a limit to how much: each size of batch of each net has a copy of its own, so that none
+    runs what was compiled under another's budget."""
 
     def run(net: nn.Module, x: Tensor) -> Tensor:
         return net(x)
