@@ -191,3 +191,14 @@ def test_draws_follow_from_seed_epoch_and_view_alone() -> None:
     assert torch.equal(first, flat(0, 1, 0))
     for other in ((1, 1, 0), (0, 2, 0), (0, 1, 1)):
         assert not torch.equal(first, flat(*other))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(("pad", "strides"), [(2, (48, 1, 8, 1)), (0, (48, 48, 8, 1))])
+def test_padded_images_of_one_channel_are_channels_last(
+    pad: int, strides: tuple[int, ...], flip: bool
+) -> None:
+    """Convolutions go by the strides: other ones would change the last bits of earlier results."""
+    entry = Dataset(source="fake", shape=(1, 6, 8), classes=CLASSES, pad=pad, flip=flip)
+    batch = next(resident(entry, Path("unused"), TRAINING, 0).batches(1))
+    assert batch.x.stride() == batch.image.stride() == strides

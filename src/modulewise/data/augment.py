@@ -64,4 +64,7 @@ def _moved(x: Tensor, crop_flip: CropFlip, config: Dataset) -> Tensor:
     )
     places = rows[:, :, None] * x.shape[3] + columns[:, None, :]
     places = places.flatten(1)[:, None, :].expand(b, c, h * w)
-    return x.flatten(2).gather(2, places).view(b, c, h, w)
+    moved = x.flatten(2).gather(2, places).view(b, c, h, w)
+    # Of one channel both layouts are the same bytes. Strides say channels-last where images are
+    # padded: convolutions go by them, and earlier results were made so.
+    return moved.view(b, h, w, 1).permute(0, 3, 1, 2) if p and c == 1 else moved
