@@ -64,7 +64,8 @@ class Graphed:
         """One step."""
         if self.failed:
             return self.step(batch)
-        if self.batch is None:
+        if self.batch is None or (not self.graph and len(batch.x) > len(self.batch.x)):
+            self.warm = 0
             x, y, image, index = (t.clone() for t in _tensors(batch))
             self.batch = Batch(x, y, image, index)
         if batch.x.shape != self.batch.x.shape:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -291,11 +290,11 @@ class Trainer:
         self.optimizers = ModuleOptimizers(
             self.method, self.phases[self.phase].training, self.schedule.trained(self.phase)
         )
-        plain: Step = partial(
-            self.schedule.step, self.method, optimizers=self.optimizers, precision=self.precision
+        self._run: Step = lambda batch: self.schedule.step(
+            self.method, batch, self.optimizers, self.precision
         )
-        graphs = self.training.cuda_graphs
-        self._run: Step = graphed(plain, self.method, self.device, self.cell) if graphs else plain
+        if self.training.cuda_graphs:
+            self._run = graphed(self._run, self.method, self.device, self.cell)
 
     def _clock(self, begun: tuple[float, float]) -> None:
         """Add the time since `begun` (wall, thread) to the training time."""
