@@ -62,6 +62,12 @@ OTHER: dict[str, Any] = {
     "channels_last": True,
     "deterministic": True,
     "module_metrics": "last",
+    "accumulate": 2,
+    "recompute": "norms",
+    "step_in_backward": True,
+    "compile": "inductor",
+    "cuda_graphs": True,
+    "lr_update": "step",
     "asynchronous": {"buffer": 2},
     "sequential": {"epochs": "each"},
 }
