@@ -424,6 +424,15 @@ def test_published_overhead_of_infopro(k: int, percent: float) -> None:
     assert 0.7 * percent < 100 * ((made.helpers + made.trunk) / end_to_end.trunk - 1) < percent
 
 
+@pytest.mark.parametrize(("resize", "mega"), [("plain", 427.4), ("auto", 326.9)])
+def test_multiply_accumulates_of_a_step_of_infopro(resize: str, mega: float) -> None:
+    """ResNet-32 in sixteen modules, an image of a batch of 128; end to end it is 206.9."""
+    count = flops.flops(method("infopro", "resnet32", 16, resize=resize), (3, 32, 32), 128)
+    assert (count.trunk + count.helpers) / 2 / MEGA == pytest.approx(mega, abs=0.05)
+    end_to_end = flops.flops(method("backprop", "resnet32", 1), (3, 32, 32), 128)
+    assert (end_to_end.trunk + end_to_end.helpers) / 2 / MEGA == pytest.approx(206.9, abs=0.05)
+
+
 def test_training_is_three_forward_passes_less_the_first_layers_input_gradient() -> None:
     f = cost(method("backprop", "resnet8", 1))
     forward, stem = 2 * resnet(8)[1], 2 * 3 * 16 * 9 * 32**2
