@@ -21,8 +21,6 @@ from modulewise.report.tables import beside_k
 ROOT = Path(__file__).parent.parent
 TITLES = {
     "demo": "Scikit-learn's digits, 320 training images, ResNet-20:",
-    "cifar10-subset-resnet20": "CIFAR-10, 1,500 training images for 6 epochs, 1,000 test images, "
-    "ResNet-20:",
     "cifar10-resnet110-memory": "ResNet-110 at batch 1024, modules of equal memory, beside table 3 "
     "of InfoPro (arXiv 2101.10832):",
 }
