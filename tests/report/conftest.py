@@ -213,7 +213,7 @@ def _figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
             Figure, "savefig", lambda self, file, **options: file.write(b"<svg></svg>")
         )
     elif "drawn" not in request.fixturenames:
-        monkeypatch.setattr(drawing, "files", lambda make: None)
+        monkeypatch.setattr(drawing, "files", lambda make, suffixes: None)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def train(folder: Path, seed: int) -> Result:
 def test_seeds_trained_before_and_after_are_not_averaged(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "files", lambda make: None)
+    monkeypatch.setattr(drawing, "files", lambda make, suffixes: None)
     images(folder, 0)
     train(folder, 0)
     images(folder, 1)

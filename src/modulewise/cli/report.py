@@ -21,6 +21,9 @@ def report(
     root: Annotated[
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),
+    all_figures: Annotated[
+        bool, typer.Option("--all-figures", help="draw all figures of a sweep that has very many")
+    ] = False,
 ) -> None:
     """Write report.html, tables/ and figures/; runs that are missing, going on or failed are shown
     as such."""
@@ -36,7 +39,7 @@ def report(
 
     target = out or Path("results/reports") / plan.sweep.sweep
     try:
-        page = build(plan, runs, target)
+        page = build(plan, runs, target, all_figures)
     except OSError as error:
         raise InvalidInput(f"{error.filename or target}: {error.strerror or error}") from None
     print(page)

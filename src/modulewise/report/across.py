@@ -139,12 +139,31 @@ def profile(
         out = []
         for n, (place, _) in enumerate(over):
             scale = samples[len(over) + places.index(place)].mean(axis=-1, keepdims=True)
-            out.append([(rank(samples[n] / scale) <= rank(x)).mean(axis=-1) for x in at])
+            out.append(at_most(rank(samples[n] / scale), rank(at)))
         return np.mean(out, axis=0)
 
     return _bootstrap(
         [*(found.own[recipe][t] for t in over), *(found.base[p] for p in places)], shares
     )
+
+
+def at_most(values: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Share of the values along the last axis that are no larger than each limit.
+
+    Args:
+        values: (..., values).
+        limits: (limits,), in any order.
+
+    Returns:
+        Shares, (limits, ...).
+    """
+    order, count = np.argsort(limits), len(limits) + 1
+    place = np.searchsorted(limits[order], values).reshape(-1, values.shape[-1])
+    place += count * np.arange(len(place))[:, None]
+    found = np.bincount(place.ravel(), minlength=count * len(place)).reshape(-1, count)
+    out = np.empty((len(limits), len(place)))
+    out[order] = found.cumsum(axis=1).T[:-1] / values.shape[-1]
+    return out.reshape(len(limits), *values.shape[:-1])
 
 
 def _first(a: np.ndarray, b: np.ndarray) -> Any:

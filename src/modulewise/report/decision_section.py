@@ -30,6 +30,7 @@ def section(
     margin: float | None,
     known: Iterable[str],
     files: dict[str, bytes],
+    drawn: bool = True,
 ) -> dict[str, Any] | None:
     """What the page shows of one data set and network; None without local configurations that have
     a result. Adds the files.
@@ -40,6 +41,7 @@ def section(
         margin: the sweep's, if it sets one.
         known: names of the catalog's recipes.
         files: path in the report's folder -> content.
+        drawn: whether to draw figures.
     """
     dataset, network, section_number = place
     metric = frame.metric(dataset)
@@ -58,7 +60,7 @@ def section(
         "metric": metric.label,
         "family": int(rows["family"].iloc[0]),
         "missing": missing(frame, dataset, network, known),
-        "figures": list(_figures(frame, rows, stem, section_number, files)),
+        "figures": list(_figures(frame, rows, stem, section_number, files)) if drawn else [],
     }
 
 

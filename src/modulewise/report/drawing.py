@@ -37,6 +37,12 @@ TICKS = (1, 1.5, 2, 3, 5, 7)
 """Ticks of a logarithmic axis, in every power of ten."""
 
 
+_COORDINATES = re.compile(rb'(?<= )(?:d|x|y)="[^"]*"|translate\([^)]*\)')
+_DIGITS = re.compile(rb"-?\d+\.\d{3,}")
+_GLYPH = "DejaVuSans-[0-9a-f]+"
+"""Ids of glyphs' outlines, in all figures the same."""
+
+
 class Look(NamedTuple):
     """How a recipe is drawn, in every figure of a report the same."""
 
@@ -114,26 +120,50 @@ def legend(fig: Figure, look: dict[str, Look], names: Sequence[str]) -> None:
     fig.legend(handles=handles, loc="outside right upper", handlelength=2.6)
 
 
-def files(make: Callable[[], Figure | None]) -> dict[str, bytes] | None:
-    """Draw a figure and return it as `svg` and `pdf`, the same bytes for the same data; None if
-    there is nothing to draw.
+def files(
+    make: Callable[[], Figure | None], suffixes: Sequence[str] = ("svg", "pdf")
+) -> dict[str, bytes] | None:
+    """Draw a figure and return it as `svg`, and `pdf` if that is asked for, the same bytes for the
+    same data; None if there is nothing to draw.
 
     Raises:
         NotDrawn: with the reason.
     """
+    made = {}
     with plots.drawing(STYLE):
         fig = make()
         if fig is None:
             return None
-        svg, pdf = io.BytesIO(), io.BytesIO()
-        fig.savefig(svg, format="svg", metadata={"Date": None})
-        fig.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    return {"svg": svg.getvalue(), "pdf": pdf.getvalue()}
+        for suffix in suffixes:
+            file = io.BytesIO()
+            date = {"svg": "Date", "pdf": "CreationDate"}[suffix]
+            fig.savefig(file, format=suffix, metadata={date: None})
+            made[suffix] = file.getvalue()
+    return made | {"svg": compact(made["svg"])}
+
+
+def compact(svg: bytes) -> bytes:
+    """An SVG with coordinates rounded to hundredths of a point."""
+    return _COORDINATES.sub(
+        lambda found: _DIGITS.sub(lambda n: b"%g" % round(float(n[0]), 2), found[0]), svg
+    ).replace(b" \nL ", b"L")
 
 
 def inline(svg: bytes, prefix: str) -> str:
     """An SVG to stand in a page: without prologue and metadata, its ids made unique by a prefix."""
     text = svg.decode()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    return re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
+    text = re.sub(rf'\bid="(?!{_GLYPH}")', f'id="{prefix}-', text)
+    return re.sub(rf'(href="|url\()#(?!{_GLYPH}")', rf"\1#{prefix}-", text)
+
+
+def share_glyphs(page: str) -> str:
+    """A page in which every glyph's outline stands once, where it is used first."""
+    seen: set[str] = set()
+
+    def once(outline: re.Match[str]) -> str:
+        known = outline[1] in seen
+        seen.add(outline[1])
+        return "" if known else outline[0]
+
+    return re.sub(rf'<path id="({_GLYPH})"[^>]*/>\n? *', once, page)

@@ -22,6 +22,8 @@ from modulewise.report.drawing import (
 from modulewise.report.frame import Frame
 from modulewise.report.stats import PROVISIONAL, mean
 
+MOST_SEEDS = 10
+"""Seeds of a recipe and K that have a line each; more are a band."""
 MOST_LINES = 8
 """Recipes in one panel, the baseline counted; sweeps with more have several figures."""
 
@@ -84,8 +86,7 @@ def against_modules(
             ls=look[name].dash,
             lw=1,
         )
-        for x, values in points:
-            _point(ax, x, values, look[name])
+        _points(ax, points, look[name])
     base = runs.loc[runs["recipe"] == frame.baseline, "value"].dropna()
     _level(ax, base, look.get(frame.baseline or ""))
     ks = sorted(set(own["modules"]))
@@ -193,26 +194,45 @@ def _by_modules(data: pd.DataFrame, frame: Frame, draw: Draw) -> Figure | None:
     return fig
 
 
+def seeds_shown(runs: pd.DataFrame) -> str:
+    """How the figures of some runs show single seeds, for their captions."""
+    numbers = runs.groupby(["recipe", "modules"]).size()
+    if len(numbers) == 0 or numbers.max() <= MOST_SEEDS:
+        return "every seed thin"
+    band = "a band from the lowest to the highest seed"
+    return (
+        band if numbers.min() > MOST_SEEDS else f"every seed thin, of more than {MOST_SEEDS} {band}"
+    )
+
+
 def _seeds(ax: Axes, shown: pd.DataFrame, x: str, look: Look) -> None:
+    if shown["seed"].nunique() > MOST_SEEDS:
+        ends = shown.groupby(x)["value"].agg(["min", "max"])
+        ax.fill_between(ends.index, ends["min"], ends["max"], color=look.colour, alpha=0.12, lw=0)
+        return
     for _, seed in shown.groupby("seed"):
         ax.plot(seed[x], seed["value"], color=look.colour, lw=0.5, alpha=0.45)
 
 
-def _point(ax: Axes, x: float, values: pd.Series, look: Look) -> None:
-    """A mean with its interval, or every seed by itself if there are too few."""
-    m = mean(values)
-    if m.n < PROVISIONAL:
-        ax.plot([x] * m.n, values, ls="", marker=look.marker, color=look.colour, mfc="white", ms=4)
-        return
-    ax.errorbar(
-        x,
-        m.mean,
-        [[m.mean - m.low], [m.high - m.mean]],
-        color=look.colour,
-        marker=look.marker,
-        capsize=2.5,
-        lw=1,
-    )
+def _points(ax: Axes, points: list[tuple[float, pd.Series]], look: Look) -> None:
+    """Means with their intervals, or every seed by itself where there are too few."""
+    found = [(x, values, mean(values)) for x, values in points]
+    few = [(x, v) for x, values, m in found if m.n < PROVISIONAL for v in values]
+    many = [(x, m) for x, _, m in found if m.n >= PROVISIONAL]
+    if few:
+        x, y = zip(*few, strict=True)
+        ax.plot(x, y, ls="", marker=look.marker, color=look.colour, mfc="white", ms=4)
+    if many:
+        ax.errorbar(
+            [x for x, _ in many],
+            [m.mean for _, m in many],
+            [[m.mean - m.low for _, m in many], [m.high - m.mean for _, m in many]],
+            color=look.colour,
+            marker=look.marker,
+            ls="",
+            capsize=2.5,
+            lw=1,
+        )
 
 
 def _level(ax: Axes, values: pd.Series, look: Look | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -16,10 +16,16 @@ from modulewise.plots import NotDrawn
 from modulewise.report import drawing, figures, fronts
 from modulewise.report.frame import Frame
 from modulewise.report.naming import better, title
-from modulewise.report.stats import PROVISIONAL
+from modulewise.report.stats import PROVISIONAL, SECTION
 from modulewise.runs.result import PrimaryMetric
 
 log = logging.getLogger(__name__)
+
+
+MOST = 50
+"""Figures of data sets and networks that a report draws without being asked."""
+INLINE = 750_000
+"""Bytes of figures that stand in the page itself."""
 
 
 class Kind(NamedTuple):
@@ -28,14 +34,15 @@ class Kind(NamedTuple):
     name: str
     """First part of its files' names; `*` stands for the name of the primary metric."""
     draw: Callable[[pd.DataFrame, Frame, list[str]], Figure | None]
-    caption: Callable[[PrimaryMetric], str]
+    caption: Callable[[PrimaryMetric, str], str]
+    """Of a metric, and of how single seeds are shown."""
 
 
 KINDS = (
     Kind(
         "*-against-modules",
         figures.against_modules,
-        lambda m: (
+        lambda m, seeds: (
             f"{title(m)} of the last epoch against the number of modules K: mean with its 95 % "
             f"t-interval; with fewer than {PROVISIONAL} seeds every seed is an open mark. The "
             f"baseline is the horizontal line, its interval the band."
@@ -44,7 +51,7 @@ KINDS = (
     Kind(
         "*-against-memory",
         fronts.against_memory,
-        lambda m: (
+        lambda m, seeds: (
             f"{title(m)} against peak memory while training; the number beside a mark is K. The "
             f"grey line is the Pareto front: nothing has both a {better(m)} and less memory. Open "
             f"marks: fewer than {PROVISIONAL} seeds. Only runs measured the same way."
@@ -53,7 +60,7 @@ KINDS = (
     Kind(
         "*-against-time",
         fronts.against_time,
-        lambda m: (
+        lambda m, seeds: (
             f"{title(m)} against the time of a training step; the number beside a mark is K. The "
             f"grey line is the Pareto front. Open marks: fewer than {PROVISIONAL} seeds. Only runs "
             f"that had a device of one model to themselves."
@@ -62,25 +69,57 @@ KINDS = (
     Kind(
         "learning-curves",
         figures.learning_curves,
-        lambda m: (
-            f"{title(m)} after every epoch, a panel per K: the mean over seeds thick, every seed "
-            f"thin; the baseline in every panel."
+        lambda m, seeds: (
+            f"{title(m)} after every epoch, a panel per K: the mean over seeds thick, "
+            f"{seeds}; the baseline in every panel."
         ),
     ),
     Kind(
         "*-over-depth",
         figures.over_depth,
-        lambda m: (
+        lambda m, seeds: (
             f"{title(m)} of every module’s own head at the last epoch: the mean over seeds with "
-            f"marks, every seed thin. The baseline is the horizontal line. Heads that make no "
+            f"marks, {seeds}. The baseline is the horizontal line. Heads that make no "
             f"prediction have no mark."
         ),
     ),
 )
 
 
+class Chosen(NamedTuple):
+    """The figures that a report draws."""
+
+    parts: frozenset[tuple[str, ...]]
+    """Kind, data set, network, settings and number of the part, of each."""
+    all: bool
+    """Whether these are all."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Kinds of files of each: no PDFs where figures are too many."""
+        return ("svg", "pdf") if self.all else ("svg",)
+
+
+def choose(frame: Frame, everything: bool) -> Chosen:
+    """All figures, or the first `MOST` of them, kind by kind.
+
+    Args:
+        frame: the runs.
+        everything: whether to draw all of them, however many.
+    """
+    groups = frame.done.groupby([*SECTION, "settings"], sort=False)
+    places = [
+        (*map(str, key), str(part))
+        for key, runs in groups
+        for part, _ in enumerate(figures.parts(runs, frame), 1)
+    ]
+    parts = [(kind.name, *place) for kind in KINDS for place in places]
+    few = everything or len(parts) <= MOST
+    return Chosen(frozenset(parts if few else parts[:MOST]), few)
+
+
 def of_section(
-    frame: Frame, mine: pd.DataFrame, number: int, files: dict[str, bytes]
+    frame: Frame, mine: pd.DataFrame, number: int, chosen: Chosen, files: dict[str, bytes]
 ) -> Iterator[dict[str, Any]]:
     """The figures of one data set and network; adds their files.
 
@@ -88,6 +127,7 @@ def of_section(
         frame: the runs.
         mine: of `stats.headline`, one data set and network.
         number: of the section, for ids that are unique in the page.
+        chosen: what to draw.
         files: path in the report's folder -> content.
     """
     dataset, network = mine["dataset"].iloc[0], mine["network"].iloc[0]
@@ -96,23 +136,31 @@ def of_section(
     several = mine["settings"].nunique() > 1
     for setting, settings in enumerate(mine["settings"].unique()):
         runs = done[done["settings"] == settings]
-        parts = figures.parts(runs, frame)
+        parts, seeds = figures.parts(runs, frame), figures.seeds_shown(runs)
         for kind, (part, recipes) in product(KINDS, enumerate(parts, 1)):
-            name, caption = kind.name.replace("*", metric.name), kind.caption(metric)
+            if (kind.name, dataset, network, settings, str(part)) not in chosen.parts:
+                continue
+            name, caption = kind.name.replace("*", metric.name), kind.caption(metric, seeds)
             if len(parts) > 1:
                 names = ", ".join(frame.labels[r] for r in recipes)
                 caption = f"Part {part} of {len(parts)}: {names}. {caption}"
             words = (str(setting + 1) * several, f"part{part}" * (len(parts) > 1))
             stem = "_".join(w for w in (name, dataset, network, *words) if w)
             shown = {"caption": caption, "settings": settings}
-            make = partial(kind.draw, runs, frame, recipes)
-            yield from map(
-                shown.__or__, figure(make, stem, f"s{number}-{setting}-{part}-{name}", files)
+            make, prefix = (
+                partial(kind.draw, runs, frame, recipes),
+                f"s{number}-{setting}-{part}-{name}",
             )
+            made = figure(make, stem, prefix, files, chosen.suffixes)
+            yield from map(shown.__or__, made)
 
 
 def figure(
-    make: Callable[[], Figure | None], stem: str, prefix: str, files: dict[str, bytes]
+    make: Callable[[], Figure | None],
+    stem: str,
+    prefix: str,
+    files: dict[str, bytes],
+    suffixes: tuple[str, ...] = ("svg", "pdf"),
 ) -> Iterator[dict[str, Any]]:
     """A figure as the page shows it, or why it could not be drawn; nothing if there is nothing to
     draw. Adds its files.
@@ -122,13 +170,33 @@ def figure(
         stem: name of its files.
         prefix: of its ids in the page.
         files: path in the report's folder -> content.
+        suffixes: kinds of its files, `svg` among them.
     """
     try:
-        made = drawing.files(make)
+        made = drawing.files(make, suffixes)
     except NotDrawn as error:
         log.warning(f"{stem} not drawn: {error}")
         yield {"stem": stem, "failed": str(error)}
         return
     if made:
         files |= {f"figures/{stem}.{suffix}": content for suffix, content in made.items()}
-        yield {"stem": stem, "failed": "", "svg": Markup(drawing.inline(made["svg"], prefix))}
+        svg = Markup(drawing.inline(made["svg"], prefix))
+        yield {"stem": stem, "failed": "", "svg": svg, "pdf": "pdf" in made}
+
+
+def lighten(shown: Iterable[dict[str, Any]]) -> int:
+    """Leave figures in the page as long as they take no more than `INLINE` bytes; the page loads
+    the others from their files when they come into sight. Returns the number of those.
+
+    Args:
+        shown: figures, in the page's order; changed in place.
+    """
+    left, outside = INLINE, 0
+    for one in shown:
+        left -= len(one.get("svg", ""))
+        if left < 0 and "svg" in one:
+            one["svg"] = Markup('<img loading="lazy" src="figures/{}.svg" alt="">').format(
+                one["stem"]
+            )
+            outside += 1
+    return outside

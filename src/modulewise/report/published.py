@@ -79,7 +79,10 @@ def compare(
     """
     by_path = {cell.path: cell for _, cell in plan.reported}
     exhibits: dict[tuple[str, str], list[Match]] = {}
+    known = {(r.dataset, r.network, r.recipe, r.modules) for r in references}
     for key in rows[ROW].itertuples(index=False, name=None) if len(rows) else ():
+        if (*key[:2], *key[3:]) not in known:
+            continue
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
         cell = by_path[mine["path"].iloc[0]]
         metric = f"test_{frame.metric(cell.dataset).name}"

@@ -23,6 +23,7 @@ from modulewise.report import (
     across,
     contrasts_section,
     decision_section,
+    drawing,
     exhibit,
     figures,
     gallery,
@@ -61,7 +62,7 @@ OURS = (
 left under these names is removed."""
 
 
-def build(plan: Plan, runs: Path, out: Path) -> Path:
+def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False) -> Path:
     """Write the report of whatever runs exist.
 
     Args:
@@ -69,6 +70,7 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
         runs: folder that the cells' paths start from.
         out: where `report.html`, `tables/` and `figures/` go; files of an earlier report are
             replaced one by one.
+        all_figures: whether to draw all figures also of a sweep that has very many.
 
     Returns:
         The path of `report.html`.
@@ -86,6 +88,9 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
     files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(named(frame.runs, frame.metric))}
     left = tables.unfinished(frame)
     _add(files, "unfinished", left, tables.to_plain(left))
+    chosen = gallery.choose(compared, all_figures) if len(compared.done) else None
+    sections = list(_sections(plan, compared, rows, beside, chosen, files)) if chosen else []
+    beyond = [_across(compared, metric, files) for metric in compared.primary]
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     env = _templates()
     page = {
@@ -96,10 +101,15 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
         "facts": _facts(frame),
         "left": left,
         "analysis": contrasts_section.section(plan, compared, out, files),
-        "sections": list(_sections(plan, compared, rows, beside, files))
-        if len(compared.done)
-        else [],
-        "across": [_across(compared, metric, files) for metric in compared.primary],
+        "sections": sections,
+        "across": beyond,
+        "drawn": chosen,
+        "outside": gallery.lighten(
+            f
+            for s in (*sections, *beyond)
+            for part in (s.get("decision"), s)
+            for f in (part or {}).get("figures", ())
+        ),
         "exhibit": _exhibit(plan.sweep, compared, rows, beside, numbers, files),
         "experimental": list(_experimental(plan, frame, apart, numbers, files)),
         "tuning": _tuning(plan, frame, files),
@@ -110,7 +120,8 @@ def build(plan: Plan, runs: Path, out: Path) -> Path:
         "most_seeds": verdicts.MOST_SEEDS,
         "naming": naming,
     }
-    files["report.html"] = env.get_template("report.html.j2").render(page).encode()
+    text = env.get_template("report.html.j2").render(page)
+    files["report.html"] = drawing.share_glyphs(text).encode()
     _publish(out, files)
     return out / "report.html"
 
@@ -127,16 +138,23 @@ def _templates() -> Environment:
 
 
 def _sections(
-    plan: Plan, frame: Frame, rows: pd.DataFrame, beside: pd.DataFrame, files: dict[str, bytes]
+    plan: Plan,
+    frame: Frame,
+    rows: pd.DataFrame,
+    beside: pd.DataFrame,
+    chosen: gallery.Chosen,
+    files: dict[str, bytes],
 ) -> Iterator[dict[str, Any]]:
     """What the page shows per data set and network; adds the files of its tables and figures."""
     for number, (_, mine) in enumerate(rows.groupby(stats.SECTION, sort=False)):
         shown = _tables(frame, mine, beside, ("headline", "published"), files)
         place, known = (shown["dataset"], shown["network"], number), plan.catalog.recipes.recipes
-        decided = decision_section.section(frame, place, plan.sweep.margin, known, files)
+        decided = decision_section.section(
+            frame, place, plan.sweep.margin, known, files, chosen.all
+        )
         yield shown | {
             "decision": decided,
-            "figures": list(gallery.of_section(frame, mine, number, files)),
+            "figures": list(gallery.of_section(frame, mine, number, chosen, files)),
         }
 
 

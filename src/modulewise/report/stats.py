@@ -3,6 +3,8 @@ seed."""
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +29,10 @@ NO_TIME = (
 )
 
 
+Columns = pd.DataFrame | dict[str, np.ndarray]
+"""Runs by column; arrays, of which thousands of small groups are quick to make."""
+
+
 class Mean(NamedTuple):
     """Mean of n values, their sample standard deviation, and a t-interval of the mean; NaN where n
     does not allow it."""
@@ -46,7 +52,7 @@ class Ratio(NamedTuple):
     reason: str
 
 
-def mean(values: pd.Series, level: float = 0.95) -> Mean:
+def mean(values: pd.Series | np.ndarray, level: float = 0.95) -> Mean:
     """Summarise some values, NaN left out.
 
     Example:
@@ -54,16 +60,34 @@ def mean(values: pd.Series, level: float = 0.95) -> Mean:
         >>> m.n, m.mean, m.std, round(m.high, 2)
         (3, 2.0, 1.0, 4.48)
     """
-    x = values.dropna().to_numpy(float)
+    x = _known(values)
     centre = float(x.mean()) if len(x) else np.nan
     if len(x) < 2:
         return Mean(len(x), centre, np.nan, np.nan, np.nan)
     std = float(x.std(ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, len(x) - 1)) * std / len(x) ** 0.5
+    half = _quantile((1 + level) / 2, len(x) - 1) * std / len(x) ** 0.5
     return Mean(len(x), centre, std, centre - half, centre + half)
 
 
-def paired(mine: pd.DataFrame, base: pd.DataFrame, level: float = 0.95) -> Mean:
+@cache
+def _quantile(level: float, freedom: int) -> float:
+    """Of the t-distribution."""
+    return float(stats.t.ppf(level, freedom))
+
+
+def _known(values: Any) -> np.ndarray:
+    """The values that are not NaN."""
+    x = np.asarray(values, float)
+    return x[~np.isnan(x)]
+
+
+def median(values: Any) -> float:
+    """Median of the values that are not NaN; NaN without any."""
+    x = _known(values)
+    return float(np.median(x)) if len(x) else np.nan
+
+
+def paired(mine: Columns, base: Columns, level: float = 0.95) -> Mean:
     """Differences of the primary metric (mine - base) over the seeds that both have, summarised.
 
     Args:
@@ -71,12 +95,13 @@ def paired(mine: pd.DataFrame, base: pd.DataFrame, level: float = 0.95) -> Mean:
         base: the runs to compare with.
         level: of the interval.
     """
-    a, b = (f.dropna(subset=["value"]).set_index("seed")["value"] for f in (mine, base))
-    return mean((a - b).dropna(), level)
+    theirs = dict(zip(base["seed"], base["value"], strict=True))
+    pairs = zip(mine["seed"], mine["value"], strict=True)
+    return mean(np.array([v - theirs[seed] for seed, v in pairs if seed in theirs], float), level)
 
 
 def relative(
-    mine: pd.DataFrame, base: pd.DataFrame, value: str, same: list[str], lacking: tuple[str, str]
+    mine: Columns, base: Columns, value: str, same: list[str], lacking: tuple[str, str]
 ) -> Ratio:
     """Median over runs of a cost divided by the baseline's median among runs with equal `same`
     columns.
@@ -89,13 +114,23 @@ def relative(
         lacking: the reason if there is no run of ours, and the one if there is none of the baseline
             to compare with.
     """
-    mine, base = mine.dropna(subset=[value, *same]), base.dropna(subset=[value, *same])
-    if mine.empty:
+    ours, theirs = _alike(mine, value, same), _alike(base, value, same)
+    if not ours:
         return Ratio(0, np.nan, lacking[0])
-    both = mine.merge(base.groupby(same)[value].median().rename("anchor").reset_index(), on=same)
-    if both.empty:
+    both = [np.array(v) / np.median(theirs[key]) for key, v in ours.items() if key in theirs]
+    if not both:
         return Ratio(0, np.nan, lacking[1])
-    return Ratio(len(both), float((both[value] / both["anchor"]).median()), "")
+    return Ratio(sum(map(len, both)), median(np.concatenate(both)), "")
+
+
+def _alike(runs: Columns, value: str, same: list[str]) -> dict[tuple[Any, ...], list[float]]:
+    """The known values of a column, by what else is known of their runs."""
+    out: dict[tuple[Any, ...], list[float]] = {}
+    keys = zip(*(runs[name] for name in same), strict=True)
+    for key, v in zip(keys, runs[value], strict=True):
+        if all(k is not None and k == k for k in (v, *key)):
+            out.setdefault(key, []).append(v)
+    return out
 
 
 def headline(frame: Frame) -> pd.DataFrame:
@@ -114,81 +149,78 @@ def headline(frame: Frame) -> pd.DataFrame:
     sections = {
         key: n for n, key in enumerate(runs.groupby([*SECTION, "settings"], sort=False).groups)
     }
-    rows = []
-    for key, mine in runs.groupby(ROW, sort=False):
+    columns = {str(name): runs[name].to_numpy() for name in runs}
+    places = runs.groupby(ROW, sort=False).indices
+    nothing, rows = np.array([], int), []
+    for key, at in places.items():
         dataset, network, settings, recipe, modules = key
-        where = (runs[["dataset", "network", "settings"]] == [dataset, network, settings]).all(
-            axis=1
-        )
-        base = runs[where & (runs["recipe"] == frame.baseline)]
+        base = places.get((dataset, network, settings, frame.baseline, 1), nothing)
         order = (sections[dataset, network, settings], place[recipe], modules)
-        rows.append(
-            (order, dict(zip(ROW, key, strict=True)) | _row(mine, base, recipe == frame.baseline))
-        )
+        row = _row(_at(columns, at), _at(columns, base), recipe == frame.baseline)
+        rows.append((order, dict(zip(ROW, key, strict=True)) | row))
     return pd.DataFrame([row for _, row in sorted(rows, key=lambda r: r[0])])
 
 
-def _row(mine: pd.DataFrame, base: pd.DataFrame, is_baseline: bool) -> dict[str, Any]:
-    states = mine["state"].value_counts()
+def _at(columns: dict[str, np.ndarray], at: np.ndarray) -> dict[str, np.ndarray]:
+    """Some of the runs."""
+    return {name: values[at] for name, values in columns.items()}
+
+
+def _row(
+    mine: dict[str, np.ndarray], base: dict[str, np.ndarray], is_baseline: bool
+) -> dict[str, Any]:
+    states = Counter(mine["state"])
     out: dict[str, Any] = {
-        "label": mine["label"].iloc[0],
+        "label": mine["label"][0],
         "is_baseline": is_baseline,
-        "planned": len(mine),
+        "planned": len(mine["label"]),
     }
-    out |= {state: int(states.get(state, 0)) for state in STATES}
+    out |= {state: states[state] for state in STATES}
     out["other_images"] = int(mine["other_images"].sum())
-    mine, base = mine[mine["counts"]], base[base["counts"]]
-    value, gap = (
-        mean(mine["value"]),
-        mean(pd.Series(dtype=float)) if is_baseline else paired(mine, base),
-    )
+    mine, base = (_at(runs, runs["counts"].astype(bool)) for runs in (mine, base))
+    value, gap = mean(mine["value"]), mean(np.array([])) if is_baseline else paired(mine, base)
     out |= {"stale": int(mine["stale"].sum()), "n": value.n, "provisional": value.n < PROVISIONAL}
     out |= {f"value_{k}": v for k, v in value._asdict().items() if k != "n"}
     out |= {f"gap_{k}": v for k, v in gap._asdict().items()}
-    out["gap_reason"] = _gap_reason(value.n, gap.n, base) if not is_baseline else ""
-    exclusive = mine[mine["exclusive"]], base[base["exclusive"]]
+    out["gap_reason"] = _gap_reason(value.n, gap.n, len(base["value"])) if not is_baseline else ""
+    alone, base_alone = (_at(runs, runs["exclusive"].astype(bool)) for runs in (mine, base))
+    same = ["device", "memory_source", "batch_size"]
     costs = {
-        "memory": relative(
-            mine, base, "memory", ["device", "memory_source", "batch_size"], NO_MEMORY
-        ),
-        "time": relative(*exclusive, "step_seconds", ["device", "batch_size"], NO_TIME),
+        "memory": relative(mine, base, "memory", same, NO_MEMORY),
+        "time": relative(alone, base_alone, "step_seconds", ["device", "batch_size"], NO_TIME),
     }
     for name, cost in costs.items():
         out |= {
             f"{name}_ratio": cost.value,
             f"{name}_n": cost.n,
-            f"{name}_reason": cost.reason if len(mine) else "",
+            f"{name}_reason": cost.reason if len(mine["value"]) else "",
         }
-    out["memory_bytes"], out["step_seconds"] = (
-        mine["memory"].median(),
-        exclusive[0]["step_seconds"].median(),
-    )
+    out["memory_bytes"], out["step_seconds"] = median(mine["memory"]), median(alone["step_seconds"])
     out |= advantages(mine)
     out["epochs"], out["baseline_epochs"] = (
-        runs["planned_epochs"].median() for runs in (mine, base)
+        median(runs["planned_epochs"]) for runs in (mine, base)
     )
-    out["macs"], out["macs_ratio"] = (
-        mine["macs"].median(),
-        mine["macs"].median() / base["macs"].median(),
-    )
-    return out | {k: mine[k].median() for k in ("parameters", "inference_parameters")}
+    out["macs"] = median(mine["macs"])
+    out["macs_ratio"] = float(np.float64(out["macs"]) / median(base["macs"]))
+    return out | {k: median(mine[k]) for k in ("parameters", "inference_parameters")}
 
 
-def advantages(mine: pd.DataFrame) -> dict[str, float]:
+def advantages(mine: Columns) -> dict[str, float]:
     """What beside K decides how far a comparison is fair, medians over runs, NaN without any: how
     many modules a loss's gradient reaches back through, the helpers' parameters, and their share of
     the operations of a training step."""
-    share = mine["helper_flops"] / (mine["helper_flops"] + mine["trunk_flops"])
-    return {k: mine[k].median() for k in ("horizon", "helper_parameters")} | {
-        "helper_flops_share": share.median()
+    helpers = np.asarray(mine["helper_flops"], float)
+    share = helpers / (helpers + np.asarray(mine["trunk_flops"], float))
+    return {k: median(mine[k]) for k in ("horizon", "helper_parameters")} | {
+        "helper_flops_share": median(share)
     }
 
 
-def _gap_reason(n: int, common: int, base: pd.DataFrame) -> str:
+def _gap_reason(n: int, common: int, base: int) -> str:
     """Why there is no gap, or over how many seeds it is, if not over all of the row's."""
     if common == n:
         return ""
-    if base.empty:
+    if not base:
         return "no finished baseline run with the same training settings"
     if common == 0:
         return "no seed in common with the baseline"
