@@ -139,6 +139,6 @@ def test_a_page_holds_no_more_figures_than_it_should(
     linked = re.findall(r'<img loading="lazy" src="(figures/[^"]*)"', page)
     assert linked and f"{len(linked)} figures stand in" in page and "<img" not in whole
     assert all((s.root / "out" / link).is_file() for link in linked)
-    assert sum(map(len, re.findall(r"<svg.*?</svg>", page, re.DOTALL))) <= 40_000
+    assert sum(map(drawing.weight, re.findall(r"<svg.*?</svg>", page, re.DOTALL))) <= 40_000
     assert page.count("<figure") == whole.count("<figure")
     assert math.isclose(page.count("<tr"), whole.count("<tr"))

@@ -139,6 +139,7 @@ def files(
             date = {"svg": "Date", "pdf": "CreationDate"}[suffix]
             fig.savefig(file, format=suffix, metadata={date: None})
             made[suffix] = file.getvalue()
+            fig.set_layout_engine("none")  # places found for one file serve the other
     return made | {"svg": compact(made["svg"])}
 
 
@@ -155,6 +156,11 @@ def inline(svg: bytes, prefix: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(rf'\bid="(?!{_GLYPH}")', f'id="{prefix}-', text)
     return re.sub(rf'(href="|url\()#(?!{_GLYPH}")', rf"\1#{prefix}-", text)
+
+
+def weight(svg: str) -> int:
+    """Characters of an SVG in a page that has its glyphs already."""
+    return len(re.sub(rf'<path id="{_GLYPH}"[^>]*/>', "", svg))
 
 
 def share_glyphs(page: str) -> str:

@@ -193,7 +193,7 @@ def lighten(shown: Iterable[dict[str, Any]]) -> int:
     """
     left, outside = INLINE, 0
     for one in shown:
-        left -= len(one.get("svg", ""))
+        left -= drawing.weight(one.get("svg", ""))
         if left < 0 and "svg" in one:
             one["svg"] = Markup('<img loading="lazy" src="figures/{}.svg" alt="">').format(
                 one["stem"]
