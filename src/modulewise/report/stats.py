@@ -150,7 +150,7 @@ def headline(frame: Frame) -> pd.DataFrame:
         key: n for n, key in enumerate(runs.groupby([*SECTION, "settings"], sort=False).groups)
     }
     columns = {str(name): runs[name].to_numpy() for name in runs}
-    places = runs.groupby(ROW, sort=False).indices
+    places: dict[Any, Any] = dict(runs.groupby(ROW, sort=False).indices)
     nothing, rows = np.array([], int), []
     for key, at in places.items():
         dataset, network, settings, recipe, modules = key
