@@ -171,23 +171,20 @@ def _by_modules(data: pd.DataFrame, frame: Frame, draw: Draw) -> Figure | None:
     """A panel per K with every recipe drawn in it, the baseline's data in each; None without
     data."""
     own, base = data[data["recipe"] != frame.baseline], data[data["recipe"] == frame.baseline]
-    ks = sorted(set(own["modules"])) or ([1] if len(base) else [])
+    ks = sorted(own["modules"].unique()) or ([1] if len(base) else [])
     if not ks:
         return None
     (fig, axes), look = (
         panels(len(ks), axis_label(frame.metric(data["dataset"].iloc[0]))),
         looks(frame),
     )
-    recipes = [r for r in frame.labels if r in set(own["recipe"])]
+    of = dict(list(own.groupby(["recipe", "modules"])))
+    recipes = [r for r in frame.labels if r in set(own["recipe"].unique())]
     shown_baseline = [frame.baseline] if frame.baseline and len(base) else []
     for ax, k in zip(axes, ks, strict=True):
         ax.set_title(f"K = {k}")
         for name in [*shown_baseline, *recipes]:
-            shown = (
-                base
-                if name == frame.baseline
-                else own[(own["recipe"] == name) & (own["modules"] == k)]
-            )
+            shown = base if name == frame.baseline else of.get((name, k), own[:0])
             if len(shown):
                 draw(ax, shown, look[name])
     legend(fig, look, [*shown_baseline, *recipes])
