@@ -114,7 +114,7 @@ def test_a_run_stays_within_its_budget(case: Case, tmp_path: Path) -> None:
         cell = within(row, round(factor * smallest), 3)
         peak = ran(cell, tmp_path / str(factor))
         assert peak <= factor * smallest
-        assert factor > 1 or peak > 0.95 * smallest, "the least budget is not padded"
+        assert factor > 1 or peak > 0.93 * smallest, "the least budget is not padded"
     least(within(row, round(0.97 * smallest), 3))
 
 

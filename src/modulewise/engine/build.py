@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -13,7 +12,7 @@ from modulewise.config.cell import Cell
 from modulewise.config.partition import Budget
 from modulewise.config.training import TrainConfig
 from modulewise.engine import dry, paths, pieces
-from modulewise.engine.pieces import MARGIN, Pieces, within
+from modulewise.engine.pieces import Pieces, raised, within
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.models import partition
@@ -119,7 +118,7 @@ class Planned:
         """
         if (key := tuple(cuts)) not in self._peaks:
             found = dry.peak_bytes(self.method(cuts), self.training, self.image)
-            self._peaks[key] = math.ceil((1 + MARGIN) * found)
+            self._peaks[key] = raised(found)
         return self._peaks[key]
 
 
