@@ -71,6 +71,7 @@ class Arms:
         self.image, classes = sources.shape_and_classes(cell.data, root)
         self.task = tasks.build(cell.data.task, classes)
         self._alone: dict[str, list[StageLap]] = {}
+        self._whole: dict[str, float] = {}
         self._update = 0.0
 
     def of(self, recipe: str, precision: str, budget: float) -> list[Arm]:
@@ -98,8 +99,8 @@ class Arms:
         """A method of one module."""
         cell = planned.cell
         method = self._real(planned.method([]), cell)
-        laps = stages.of_losses(method, cell.training, self.image)
-        seconds = cell.training.accumulate * sum(lap.cost for _, lap in laps.values())
+        plain = cell.method == "backprop" and cell.training.accumulate == 1
+        seconds = self._plain(cell.training.precision) if plain else self._seconds(method, cell)
         return Arm(cell, planned.peak([]), seconds + self._updating(method, cell))
 
     def _cut(self, recipe: str, training: dict[str, Any], budget: float) -> Arm:
@@ -124,7 +125,8 @@ class Arms:
         return Arm(cell.model_copy(update={"partition": names}), peak, seconds)
 
     def _priced(self, planned: Planned) -> Pieces:
-        """The pieces of a method that is cut, with seconds in place of operations."""
+        """The pieces of a method that is cut, with seconds in place of operations; all stages
+        together take what a step of backprop takes."""
         counted, training = planned.pieces, planned.cell.training
         method = self._real(planned.method(range(1, planned.stages)), planned.cell)
         if training.precision not in self._alone:
@@ -132,7 +134,22 @@ class Arms:
         alone = self._alone[training.precision]
         losses = {} if counted.segments else stages.of_losses(method, training, self.image)
         clocked = combined(alone, losses, counted.segments)
-        return counted.priced(clocked.forward, clocked.whole, clocked.added)
+        share = self._plain(training.precision) / sum(clocked.whole)
+        scaled = (clocked.forward, clocked.whole, clocked.added)
+        return counted.priced(*([share * seconds for seconds in each] for each in scaled))
+
+    def _plain(self, precision: str) -> float:
+        """Seconds of a step of backprop without the optimiser's."""
+        if precision not in self._whole:
+            cell = self._cell("backprop", 1, {"precision": precision})
+            method = self._real(Planned(cell, self.image, self.task).method([]), cell)
+            self._whole[precision] = self._seconds(method, cell)
+        return self._whole[precision]
+
+    def _seconds(self, method: Method, cell: Cell) -> float:
+        """Seconds of a step of an uncut method without the optimiser's."""
+        laps = stages.of_losses(method, cell.training, self.image)
+        return cell.training.accumulate * sum(lap.cost for _, lap in laps.values())
 
     def _real(self, method: Method, cell: Cell) -> Method:
         """A method with weights, on the device; what they are does not matter."""
