@@ -39,7 +39,7 @@ def predicted(cell: Cell) -> int:
 
 
 @pytest.mark.usefixtures("uncounted")
-@rows(one_a_method=True)
+@rows(lambda row: row.case.method != "budgeted", one_a_method=True)
 def test_the_peak_of_every_method_is_known_before(row: Row, tmp_path: Path) -> None:
     cell = row.cell(epochs=1, batch_size=16)
     assert 0.99 < predicted(cell) / ran(cell, tmp_path) < 1.03
@@ -167,4 +167,10 @@ def test_a_method_that_is_not_cut_everywhere_says_so() -> None:
 def test_too_many_modules() -> None:
     cell = within(Row(GREEDY, "resnet8"), "1GiB", 9)
     with pytest.raises(InvalidInput, match="9 modules asked for, the network has 4 stages"):
+        build(cell, (3, 8, 8), Classification(4))
+
+
+def test_what_is_compiled_while_it_runs_says_so() -> None:
+    cell = within(Row(Case("budgeted", modules=1), "mlp1x8"), "1GiB", 1)
+    with pytest.raises(InvalidInput, match="budgeted is compiled while it runs"):
         build(cell, (3, 8, 8), Classification(4))
