@@ -93,6 +93,11 @@ class Planned:
                 cell.method, trunk, cell.options, cell.training.schedule, str(cell)
             )
         paths.take(made, cell.training, str(cell))
+        if type(made).trace is not Method.trace:
+            raise InvalidInput(
+                f"{cell}: {cell.method} is compiled while it runs: its peak is not known before, "
+                f"and no budget can be planned for it"
+            )
         return made
 
     @cached_property
