@@ -367,7 +367,8 @@ def memory_bound(trainer: Trainer, held: Found, batch: int) -> int:
 
 
 def peak_flops(numerics: str, on: torch.device) -> float:
-    """Operations a second of a large matrix product, the best of a few.
+    """Operations a second of a large matrix product, the best of a few; on a CPU by the CPU time of
+    its threads, which other work on the machine does not stretch.
 
     Args:
         numerics: `fp32`, `tf32` or `bf16`.
@@ -376,8 +377,16 @@ def peak_flops(numerics: str, on: torch.device) -> float:
     n = PRODUCT[on.type]
     devices.set_numerics(numerics == "tf32", False)
     a = torch.ones(n, n, device=on, dtype=torch.bfloat16 if numerics == "bf16" else torch.float32)
-    torch.mm(a, a)
-    return 2 * n**3 / min(devices.timed(lambda: torch.mm(a, a), on) for _ in range(PRODUCTS))
+
+    def seconds() -> float:
+        if on.type != "cpu":
+            return devices.timed(lambda: torch.mm(a, a), on)
+        begun = time.process_time()
+        torch.mm(a, a)
+        return (time.process_time() - begun) / torch.get_num_threads()
+
+    seconds()
+    return 2 * n**3 / min(seconds() for _ in range(PRODUCTS))
 
 
 def _numerics(cell: Cell) -> str:
