@@ -120,13 +120,14 @@ def step_flops(method: Method, image: tuple[int, ...], batch_size: int) -> float
 
     Args:
         method: on the meta device; its gradients are touched if it needs them to go on or
-            recomputes, and its BatchNorms do not learn any more.
+            may recompute, and its BatchNorms do not learn any more.
         image: shape of one image (C, H, W).
         batch_size: images in a step.
     """
     x = torch.empty(batch_size, *image, device="meta")
     y = method.task.placeholder(batch_size, image, "meta")
-    both = method.joint_only or any(isinstance(part, RecomputedStages) for part in method.trunk)
+    again = any(isinstance(part, RecomputedStages) for part in method.trunk)
+    both = method.joint_only or not method.whole_modules or again
     for norm in filter(lambda m: isinstance(m, nn.modules.batchnorm._BatchNorm), method.modules()):
         norm.eval()  # half the time; neither way has products to count
     with _counting() as counted:
