@@ -24,9 +24,14 @@ WAITING = ["slurm", "workflow", "tracking"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that wait begin first, so that they do not wait alone at the end. `testpaths` cannot
-    say so: of paths that overlap, pytest keeps the outermost."""
+    """Those that wait begin first, so that they do not wait alone at the end; `testpaths` cannot
+    say so: of paths that overlap, pytest keeps the outermost. Without a GPU its tests are
+    skipped."""
     items.sort(key=lambda item: item.path.parent.name not in WAITING)
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.fixture(scope="session", autouse=True)

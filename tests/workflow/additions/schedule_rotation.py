@@ -42,7 +42,7 @@ class Rotation(Schedule):
             state = method.initial_state(batch.x)
             for k in range(turn):
                 state = method.forward_module(k, state)
-        return descend(method.local(turn, batch, state), optimizers, precision, turn)
+        return descend(method.local(turn, batch, state), optimizers, precision, turn)[0]
 
     def batches(self, method, data, epoch, done, precision):  # type: ignore[no-untyped-def]
         """Every batch once a module."""
