@@ -16,7 +16,6 @@ BatchNorm and ReLU.
 
 from __future__ import annotations
 
-import math
 import re
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from modulewise.models.network import Network, Shape
 from modulewise.models.normed import Normed
+from modulewise.models.start import draw_convolutions
 
 PATTERN = r"densenet(\d+)-(\d+)"
 EXAMPLES = ["densenet40-12", "densenet100-12", "densenet250-24"]
@@ -86,10 +86,4 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
         nn.Flatten(),
         nn.Linear(c, outputs),
     )
-    net = Network(stages, head, image)
-    for m in net.modules():
-        if isinstance(m, nn.Conv2d):
-            nn.init.normal_(
-                m.weight, 0.0, math.sqrt(2 / (m.kernel_size[0] * m.kernel_size[1] * m.out_channels))
-            )
-    return net
+    return draw_convolutions(Network(stages, head, image))

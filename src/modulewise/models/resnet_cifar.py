@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modulewise.models.basic_block import BasicBlock
 from modulewise.models.network import Network, Shape
+from modulewise.models.start import draw_convolutions
 
-M = TypeVar("M", bound=nn.Module)
 PATTERN = r"resnet(\d+)"
 EXAMPLES = [f"resnet{6 * n + 2}" for n in (1, 2, 3, 5, 9, 18)]
 
@@ -56,16 +55,6 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
     def layer(feature: Shape, i: int) -> nn.Module:
         s = max(0, i - 1) // n  # 0, 1, 2: how often the stage's maps have been halved
         larger = any(a > math.ceil(b / 2**s) for a, b in zip(feature[1:], image[1:], strict=True))
-        return _start(Block(feature[0], 16 * 2**s, 2 if larger else 1))
+        return draw_convolutions(Block(feature[0], 16 * 2**s, 2 if larger else 1))
 
-    return _start(Network(stages, head, image, layer))
-
-
-def _start(net: M) -> M:
-    """Draw the initial weights of all convolutions."""
-    for m in net.modules():
-        if isinstance(m, nn.Conv2d):
-            nn.init.normal_(
-                m.weight, 0.0, math.sqrt(2 / (m.kernel_size[0] * m.kernel_size[1] * m.out_channels))
-            )
-    return net
+    return draw_convolutions(Network(stages, head, image, layer))

@@ -19,13 +19,13 @@ Deviations from the paper:
 
 from __future__ import annotations
 
-import math
 import re
 
 from torch import nn
 
 from modulewise.models.coupling import Coupling
 from modulewise.models.network import Network, Shape
+from modulewise.models.start import draw_convolutions
 
 PATTERN = r"revnet(\d+)"
 EXAMPLES = [f"revnet{12 * m + 2}" for m in (1, 2, 3, 9)]
@@ -76,9 +76,4 @@ def build(match: re.Match[str], image: Shape, outputs: int) -> Network:
         nn.Flatten(),
         nn.Linear(c, outputs),
     )
-    network = Network(stages, head, image)
-    for m in network.modules():
-        if isinstance(m, nn.Conv2d):
-            fan = m.kernel_size[0] * m.kernel_size[1] * m.out_channels
-            nn.init.normal_(m.weight, 0.0, math.sqrt(2 / fan))
-    return network
+    return draw_convolutions(Network(stages, head, image))
