@@ -13,7 +13,7 @@ RUN    := PATH="$(abspath $(dir $(USED))):$$PATH"
 # Three workers for two cores: those that test Slurm and servers mostly wait.
 PYTEST := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check imports ui cluster new schemas readme lock help clean
+.PHONY: demo test test-all check docs imports ui cluster new schemas readme lock help clean
 
 demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, nothing to download
 	@$(RUN) snakemake --profile profiles/local --configfile config/demo.yaml
@@ -26,6 +26,10 @@ test-all: $(READY)  ## the slow ones too
 
 check: $(READY)  ## lint, format, types, import rules, spelling, workflow lint
 	@$(RUN) sh -e tests/check.sh
+
+docs: $(READY)  ## the documentation site, in build/docs/html
+	@$(RUN) python -m sphinx -q -W --keep-going -c docs -d build/docs/doctrees . build/docs/html
+	@echo "docs  file://$(CURDIR)/build/docs/html/index.html"
 
 imports: $(READY)  ## count modules, floors of imports, circles, and imports that run upward
 	@$(RUN) python tools/imports.py
@@ -47,7 +51,7 @@ readme: $(READY)  ## publish the last demo's table and figure, in README.md too
 
 lock:  ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	    --extra mlflow --extra dev --constraint constraints.txt --quiet --output-file requirements.lock pyproject.toml
+	    --extra mlflow --extra dev --extra docs --constraint constraints.txt --quiet --output-file requirements.lock pyproject.toml
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -63,5 +67,5 @@ clean:  ## remove the virtual environment and caches, never results
 	@touch $@
 
 .ready-%: pyproject.toml
-	@$(USED) -m pip install --quiet --disable-pip-version-check -e '.[mlflow,dev]'
+	@$(USED) -m pip install --quiet --disable-pip-version-check -e '.[mlflow,dev,docs]'
 	@touch $@
