@@ -76,6 +76,7 @@ def _axes(plan: Plan) -> list[tuple[str, str]]:
     if apart := [r for r in dict.fromkeys(c.recipe for c in plan.cells) if known[r].experimental]:
         said = "the report shows them in a section of their own"
         rows.append(("experimental", f"{', '.join(apart)}: {said}"))
+    rows += _baseline(plan)
     if plan.tuning:
         after = (
             f"the {len(plan.reported)} reported cells are for the second run of the same command"
@@ -84,6 +85,19 @@ def _axes(plan: Plan) -> list[tuple[str, str]]:
     elif plan.sweep.tune:
         rows.append(("tuning", "done: these are the reported cells, as tuned"))
     return rows
+
+
+def _baseline(plan: Plan) -> list[tuple[str, str]]:
+    """Where the report has nothing to compare with; no row if there is a baseline everywhere."""
+    baseline = plan.catalog.baseline(dict.fromkeys(cell.recipe for _, cell in plan.reported))
+    places: dict[str, bool] = {}
+    for _, cell in plan.reported:
+        place = f"{cell.dataset} {cell.network}"
+        places[place] = places.get(place, False) or cell.recipe == baseline
+    bare = [place for place, has in places.items() if not has]
+    of = f" for {', '.join(bare)}" if len(bare) < len(places) else ""
+    said = f"none{of}: the report has no gaps, costs as they are; add {baseline or 'backprop'}"
+    return [("baseline", said)] * bool(bare)
 
 
 def _studies(plan: Plan, runs: Path) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,6 +139,13 @@ class Catalog:
                     for recipe in grid.recipes:
                         for modules in [1] if self._uncut(recipe) else grid.modules:
                             yield GridPoint(n, dataset, network, recipe, modules)
+
+    def baseline(self, names: Iterable[str]) -> str | None:
+        """The recipe that the others are compared with: one that does not cut the network,
+        `backprop` if there are several, else the first; never an experimental one."""
+        known = self.recipes.recipes
+        uncut = [n for n in names if self._uncut(n) and not known[n].experimental]
+        return "backprop" if "backprop" in uncut else next(iter(uncut), None)
 
     def _uncut(self, recipe: str) -> bool:
         """Whether a recipe has a single cell, K = 1, beside each of a grid's K."""

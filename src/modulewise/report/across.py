@@ -72,7 +72,7 @@ def tasks(frame: Frame, metric: PrimaryMetric) -> Tasks:
 def why_not(found: Tasks, frame: Frame) -> str:
     """Why there is nothing to say over many tasks; empty if there is."""
     if frame.baseline is None:
-        return "the sweep has no baseline"
+        return "sweep has no baseline"
     most = max((len(t) for t in found.own.values()), default=0)
     if most >= LEAST_TASKS:
         return ""

@@ -33,7 +33,7 @@ def section(
     drawn: bool = True,
 ) -> dict[str, Any] | None:
     """What the page shows of one data set and network; None without local configurations that have
-    a result. Adds the files.
+    a result, or if nothing is there to compare them with. Adds the files.
 
     Args:
         frame: the runs.
@@ -47,7 +47,7 @@ def section(
     metric = frame.metric(dataset)
     margin = margin_of(metric, margin)
     rows = decide(frame, dataset, network, margin)
-    if rows.empty:
+    if rows.empty or not (has_baseline(frame, dataset, network) or rows["beaten_by"].any()):
         return None
     table, stem = show(rows, metric, frame, margin), f"decision_{dataset}_{network}"
     files[f"tables/{stem}.csv"] = tables.to_csv(rows)
@@ -62,6 +62,12 @@ def section(
         "missing": missing(frame, dataset, network, known),
         "figures": list(_figures(frame, rows, stem, section_number, files)) if drawn else [],
     }
+
+
+def has_baseline(frame: Frame, dataset: str, network: str) -> bool:
+    """Whether the baseline is among the cells of a data set and network."""
+    places = frame.runs.loc[frame.runs["recipe"] == frame.baseline, ["dataset", "network"]]
+    return bool((places == [dataset, network]).all(axis=1).any())
 
 
 def sentence(rows: pd.DataFrame, metric: PrimaryMetric, margin: float | None) -> str:

@@ -141,7 +141,7 @@ def read(plan: Plan, runs: Path) -> Frame:
         table,
         pd.DataFrame(curves, columns=["path", "epoch", "value"]).astype({"value": float}),
         pd.DataFrame(depth, columns=["path", "module", "value"]).astype({"value": float}),
-        _baseline(plan.catalog, labels),
+        plan.catalog.baseline(labels),
         labels,
         metrics,
     )
@@ -204,14 +204,6 @@ def _labels(catalog: Catalog, names: Iterable[str]) -> dict[str, str]:
     labels = {n: catalog.recipes.recipes[n].label for n in names}
     uses = Counter(labels.values())
     return {n: label if uses[label] == 1 else f"{label} ({n})" for n, label in labels.items()}
-
-
-def _baseline(catalog: Catalog, names: Iterable[str]) -> str | None:
-    """The recipe that does not cut the network: `backprop` if there are several, else the first;
-    never an experimental one."""
-    known = catalog.recipes.recipes
-    uncut = [n for n in names if known[n].modules == "one" and not known[n].experimental]
-    return "backprop" if "backprop" in uncut else next(iter(uncut), None)
 
 
 def _reason(found: RunState) -> str:

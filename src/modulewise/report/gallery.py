@@ -36,6 +36,8 @@ class Kind(NamedTuple):
     draw: Callable[[pd.DataFrame, Frame, list[str]], Figure | None]
     caption: Callable[[PrimaryMetric, str], str]
     """Of a metric, and of how single seeds are shown."""
+    baseline: str = ""
+    """What the caption says of the baseline where there is one."""
 
 
 KINDS = (
@@ -44,9 +46,9 @@ KINDS = (
         figures.against_modules,
         lambda m, seeds: (
             f"{title(m)} of the last epoch against the number of modules K: mean with its 95 % "
-            f"t-interval; with fewer than {PROVISIONAL} seeds every seed is an open mark. The "
-            f"baseline is the horizontal line, its interval the band."
+            f"t-interval; with fewer than {PROVISIONAL} seeds every seed is an open mark."
         ),
+        "The baseline is the horizontal line, its interval the band.",
     ),
     Kind(
         "*-against-memory",
@@ -70,18 +72,18 @@ KINDS = (
         "learning-curves",
         figures.learning_curves,
         lambda m, seeds: (
-            f"{title(m)} after every epoch, a panel per K: the mean over seeds thick, "
-            f"{seeds}; the baseline in every panel."
+            f"{title(m)} after every epoch, a panel per K: the mean over seeds thick, {seeds}."
         ),
+        "The baseline is in every panel.",
     ),
     Kind(
         "*-over-depth",
         figures.over_depth,
         lambda m, seeds: (
             f"{title(m)} of every module’s own head at the last epoch: the mean over seeds with "
-            f"marks, {seeds}. The baseline is the horizontal line. Heads that make no "
-            f"prediction have no mark."
+            f"marks, {seeds}. Heads that make no prediction have no mark."
         ),
+        "The baseline is the horizontal line.",
     ),
 )
 
@@ -141,6 +143,8 @@ def of_section(
             if (kind.name, dataset, network, settings, str(part)) not in chosen.parts:
                 continue
             name, caption = kind.name.replace("*", metric.name), kind.caption(metric, seeds)
+            if kind.baseline and frame.baseline in set(runs["recipe"]):
+                caption += f" {kind.baseline}"
             if len(parts) > 1:
                 names = ", ".join(frame.labels[r] for r in recipes)
                 caption = f"Part {part} of {len(parts)}: {names}. {caption}"

@@ -196,8 +196,8 @@ def _tables(
     are any; adds their files, whose names begin with `stems`."""
     dataset, network = mine["dataset"].iloc[0], mine["network"].iloc[0]
     name, metric = f"{dataset}_{network}", frame.metric(dataset)
-    baseline = frame.labels[frame.baseline] if frame.baseline else "baseline"
-    table = tables.headline(mine, baseline, metric)
+    baseline = frame.labels[frame.baseline] if frame.baseline else None
+    table = tables.headline(mine, baseline if mine["is_baseline"].any() else None, metric)
     _add(files, f"{stems[0]}_{name}", table, named(mine, frame.metric))
     theirs = beside
     if len(beside):

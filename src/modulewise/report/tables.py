@@ -13,6 +13,7 @@ import pandas as pd
 from modulewise import units
 from modulewise.report.frame import Frame
 from modulewise.report.naming import digits, of_difference, title, with_unit
+from modulewise.report.stats import NO_MEMORY, NO_TIME
 from modulewise.runs.result import PrimaryMetric
 from modulewise.runs.state import STATES, words
 
@@ -74,12 +75,12 @@ class Table:
         return {note: _letter(n) for n, note in enumerate(found)}
 
 
-def headline(rows: pd.DataFrame, baseline: str, metric: PrimaryMetric) -> Table:
+def headline(rows: pd.DataFrame, baseline: str | None, metric: PrimaryMetric) -> Table:
     """The headline table of one data set and network.
 
     Args:
         rows: of `stats.headline`, one data set and network.
-        baseline: the baseline's label.
+        baseline: the baseline's label; None: there is none, costs stand as they are, without gaps.
         metric: of the data set.
     """
     several = rows["settings"].nunique() > 1
@@ -88,8 +89,9 @@ def headline(rows: pd.DataFrame, baseline: str, metric: PrimaryMetric) -> Table:
         *BESIDE_K,
         (with_unit(title(metric), metric), "r"),
         ("n", "r"),
-        (of_difference(f"Gap to {baseline}", metric, 95), "r"),
     ]
+    if baseline:
+        columns.append((of_difference(f"Gap to {baseline}", metric, 95), "r"))
     columns += [
         ("Memory", "r"),
         ("Step time", "r"),
@@ -109,21 +111,21 @@ def headline(rows: pd.DataFrame, baseline: str, metric: PrimaryMetric) -> Table:
         names.append(Item(row["label"]))
         if not begins:
             names = [Item("", again=name.text) for name in names]
-        table.rows.append([*names, *_figures(row, digits(metric))])
+        table.rows.append([*names, *_figures(row, digits(metric), bool(baseline))])
     return table
 
 
-def _figures(row: pd.Series, decimals: int) -> list[Item]:
+def _figures(row: pd.Series, decimals: int, against: bool) -> list[Item]:
     value = plus_minus(row["value_mean"], row["value_std"], decimals)
     n = str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}"
     return [
         *beside_k(row),
         Item(value),
         Item(n),
-        _gap(row, decimals),
-        _cost(row, "memory", _measured(row["memory_bytes"], units.memory)),
-        _cost(row, "time", _measured(row["step_seconds"], units.time)),
-        Item(count(row["macs"]) if row["is_baseline"] else times(row["macs_ratio"])),
+        *[_gap(row, decimals)] * against,
+        _cost(row, "memory", _measured(row["memory_bytes"], units.memory), against),
+        _cost(row, "time", _measured(row["step_seconds"], units.time), against),
+        Item(count(row["macs"]) if row["is_baseline"] or not against else times(row["macs_ratio"])),
         Item(count(row["parameters"])),
         Item(_remarks(row)),
     ]
@@ -168,8 +170,11 @@ def _gap(row: pd.Series, decimals: int) -> Item:
     return Item(text, notes)
 
 
-def _cost(row: pd.Series, name: str, absolute: str) -> Item:
-    """A cost as a multiple of the baseline's; the baseline's own as it is."""
+def _cost(row: pd.Series, name: str, absolute: str, against: bool) -> Item:
+    """A cost as a multiple of the baseline's; the baseline's own, and all without one, as it is."""
+    if not against:
+        lacking = {"memory": NO_MEMORY, "time": NO_TIME}[name][0]
+        return Item(absolute, (lacking,) if absolute == NONE and row["n"] else ())
     used, reason = row[f"{name}_n"], row[f"{name}_reason"]
     if row["n"] == 0:
         return Item(NONE)
