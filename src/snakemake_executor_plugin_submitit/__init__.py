@@ -4,12 +4,14 @@ processes.
 Jobs of equal shape that are ready together become one job array. A job that reaches its time limit,
 or is preempted, is requeued under the same Slurm id; Snakemake sees one job, once. A controller
 that died and comes back follows its running jobs. Snakemake imports this module in every call:
-nothing heavy at the top, and no postponed annotations (it reads the types of the settings).
+nothing heavy at the top, no postponed annotations, and Optional in words (it reads the types of the
+settings).
 """
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
@@ -47,6 +49,13 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
     array_parallelism: int = field(
         default=256, metadata={"help": "most tasks of an array that run at the same time"}
+    )
+    partition_config: Optional[Path] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "file of partitions and their limits, as the official plugin takes it: a job "
+            "that names no partition goes to the one whose limits it fills best"
+        },
     )
     signal_delay_s: int = field(
         default=120, metadata={"help": "seconds between the warning and the end of the time limit"}

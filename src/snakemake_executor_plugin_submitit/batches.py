@@ -1,13 +1,16 @@
 """Which jobs go out together, and what their allocations ask for."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-from . import resources
+from . import partitions, resources
+from .nodes import Lost
 from .slurm import Site
 from .submission import Batch
 
@@ -19,17 +22,41 @@ class Batches:
         settings: of the executor.
         site: what the site allows; `None` without Slurm.
         defaults: account, partition and QOS where a job says nothing.
+        lost: nodes that failed.
+
+    Raises:
+        WorkflowError: the file of partitions cannot be used.
     """
 
-    def __init__(self, settings: Any, site: Site | None, defaults: Mapping[str, str]) -> None:
-        self.settings, self.site, self.defaults = settings, site, dict(defaults)
+    def __init__(
+        self, settings: Any, site: Site | None, defaults: Mapping[str, str], lost: Lost
+    ) -> None:
+        self.settings, self.site, self.defaults, self.lost = settings, site, dict(defaults), lost
+        path = settings.partition_config
+        try:
+            self.partitions = partitions.read(Path(path)) if path and site else []
+        except ValueError as error:
+            raise WorkflowError(f"submitit-partition-config: {error}") from None
+
+    def check(self, job: JobExecutorInterface, known: frozenset[str]) -> None:
+        """Refuse a job whose resources make no sense, or fit nowhere.
+
+        Args:
+            job: one.
+            known: further resources, which the user has limited.
+
+        Raises:
+            Refused: one line.
+        """
+        resources.check(dict(job.resources.items()), known)
+        self._placed(job)
 
     def of(self, infos: Sequence[SubmittedJobInfo]) -> list[Batch]:
         """Jobs of one rule and equal resources together, in batches that fit an array."""
         shapes: dict[str, Batch] = {}
         for info in infos:
             job, pack = info.job, int(info.job.resources.get("pack") or 1)
-            parameters = self.parameters(job, pack)
+            parameters = self.parameters(job, pack, self.lost.of(info.aux["key"]))
             shape = json.dumps([job.name, parameters, pack], sort_keys=True, default=str)
             shapes.setdefault(shape, Batch([], parameters, pack)).infos.append(info)
         return [part for batch in shapes.values() for part in self._parts(batch)]
@@ -43,19 +70,40 @@ class Batches:
         whole, rest = batch.infos[:packed], batch.infos[packed:]
         parts = Batch(whole, batch.parameters, batch.pack).split(limit)
         if rest:
-            parts.append(Batch(rest, self.parameters(rest[0].job, len(rest)), len(rest)))
+            avoid = self.lost.of(rest[0].aux["key"])
+            parts.append(Batch(rest, self.parameters(rest[0].job, len(rest), avoid), len(rest)))
         return parts
 
-    def parameters(self, job: JobExecutorInterface, packed: int) -> dict[str, Any]:
-        """What submitit is told of an allocation of so many jobs like this one."""
-        s, words = self.settings, dict(job.resources.items())
+    def parameters(
+        self, job: JobExecutorInterface, packed: int, avoid: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """What submitit is told of an allocation of so many jobs like this one.
+
+        Args:
+            job: one of them.
+            packed: how many.
+            avoid: nodes.
+        """
+        s, words = self.settings, self._placed(job)
         resumable = bool(words.get("resumable"))
         if resumable and self.site:
             words["runtime"] = within(words, self.site, self.defaults.get("partition", ""))
         asked = resources.parameters(
             words, job.threads, s.memory_overhead_mb, packed, s.signal_delay_s
         )
+        if avoid:
+            given = asked.get("exclude") or asked["additional_parameters"].pop("exclude", "")
+            asked["exclude"] = ",".join([*([given] if given else []), *sorted(avoid)])
         return self.defaults | asked | {"resumable": resumable}
+
+    def _placed(self, job: JobExecutorInterface) -> dict[str, Any]:
+        """A job's resources, with the partition that was chosen for one that names none."""
+        words = dict(job.resources.items())
+        named = words.get("slurm_partition") or resources.extra(words).get("partition")
+        if self.partitions and not named:
+            asked = partitions.asked_for(words, job.threads, int(words.get("pack") or 1))
+            words["slurm_partition"] = partitions.choose(words, asked, self.partitions)
+        return words
 
 
 def within(words: Mapping[str, Any], site: Site, partition: str) -> int:

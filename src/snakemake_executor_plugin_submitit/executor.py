@@ -18,6 +18,7 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from . import cache, messages, resources, slurm
 from .batches import Batches
 from .ledger import AGAIN, Ledger, Place, key_of
+from .nodes import Lost
 from .polling import Poll
 from .submission import Batch, Submission, names, plain, tidy
 
@@ -52,7 +53,8 @@ class Executor(RemoteExecutor):
         self.members: dict[str, dict[int, SubmittedJobInfo]] = defaultdict(dict)
         self.folders: set[Path] = set()
         self.following: dict[str, Place] = {}
-        self.batches = Batches(s, None, {})
+        self.lost = Lost(self.logger.info)
+        self.batches = Batches(s, None, {}, self.lost)
         if self.on_slurm:
             self._meet_slurm()
         if not self.following:
@@ -76,8 +78,8 @@ class Executor(RemoteExecutor):
             states = slurm.states({p.id for p in left.values()}, self.site.accounting)
         except slurm.QueryFailed as error:
             raise WorkflowError(f"Slurm does not answer; nothing was submitted: {error}") from None
-        self.batches = Batches(self.settings, self.site, defaults)
-        self.poll = Poll(self.settings, self.site.accounting, self._warn_once, self.warned.discard)
+        self.batches = Batches(self.settings, self.site, defaults, self.lost)
+        self.poll = Poll(self.settings, self.site, self._warn_once, self.warned.discard)
         for key, place in left.items():
             state = states.get(place.id)
             if place.exit.exists() or (state and state.name in slurm.ENDED - slurm.RETURNING):
@@ -102,9 +104,7 @@ class Executor(RemoteExecutor):
                 followed[job.name].append(info)
                 continue
             try:
-                resources.check(
-                    dict(job.resources.items()), frozenset(self.workflow.global_resources)
-                )
+                self.batches.check(job, frozenset(self.workflow.global_resources))
             except resources.Refused as error:
                 info.aux["refused"] = f"not submitted: {error}"
                 refused.append(info)
@@ -156,6 +156,8 @@ class Executor(RemoteExecutor):
         said = slurm.words(str(error))
         if verdict == "limit" and batch.allocations > 1:
             self.waiting[:0] = batch.split((batch.allocations + 1) // 2)
+        elif verdict == "bad" and self.lost.forgive(i.aux["key"] for i in batch.infos):
+            self.waiting[:0] = self.batches.of(batch.infos)
         elif verdict == "bad":
             by_slurm = type(error).__name__ == "FailedJobError"
             who = "Slurm refused the job" if by_slurm else "not submitted"
@@ -290,7 +292,9 @@ class Executor(RemoteExecutor):
     def _states(self, infos: Sequence[SubmittedJobInfo]) -> dict[str, slurm.State]:
         """States of jobs by id, of those that are known now."""
         if self.on_slurm:
-            return self.poll.states(i.external_jobid for i in infos)
+            states = self.poll.states(i.external_jobid for i in infos)
+            self.lost.returned(infos, states)
+            return states
         return {i.external_jobid: slurm.State("COMPLETED") for i in infos if i.aux["handle"].done()}
 
     def _lost(self, info: SubmittedJobInfo, state: slurm.State | None) -> bool:
@@ -310,6 +314,7 @@ class Executor(RemoteExecutor):
         if self._stopped(info, present):
             return False
         if not self._settled(info, present):
+            self.lost.ended(info.aux["key"], place, state.name)
             if not self.on_slurm:
                 why = "it ended without an exit status: killed, or at its time limit"
             elif state.name == "UNKNOWN":

@@ -61,6 +61,8 @@ class Allocation:
         self._base = self.folder / submitit.JobEnvironment().job_id
         if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
             signal.signal(signal.SIGTERM, self._terminate)
+            with Path(f"{self._base}.node").open("a") as file:
+                file.write(f"{os.environ.get('SLURMD_NODENAME', '')}\n")
         if len(self.commands) > 1:
             refuse_exclusive()
         try:

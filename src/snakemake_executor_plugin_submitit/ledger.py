@@ -38,6 +38,11 @@ class Place:
         """The file in which the allocation leaves the exit status of the job's command."""
         return self.folder / f"{self.id}_{self.member}.exit"
 
+    @property
+    def node(self) -> Path:
+        """The file in which the allocation leaves the names of the nodes that it ran on."""
+        return self.folder / f"{self.id}.node"
+
     def log(self, alone: bool) -> Path:
         """The job's own log; a job alone in its allocation has Slurm's."""
         return self.folder / (f"{self.id}_0_log.out" if alone else f"{self.id}_{self.member}.log")

@@ -6,13 +6,16 @@ from typing import Any
 
 from . import reasons, slurm
 
+REASONS_S = 600
+"""Seconds between two questions that also ask why jobs wait, where states alone come cheaper."""
+
 
 class Poll:
     """Asks Slurm for the states of jobs.
 
     Args:
         settings: of the executor.
-        accounting: the site has a database.
+        site: what it allows: whether it has a database, whether states alone come cheaper.
         warn_once: called with a message and what it is about; a subject is warned of once.
         settle: called with a subject of which there is no more to warn.
     """
@@ -20,13 +23,13 @@ class Poll:
     def __init__(
         self,
         settings: Any,
-        accounting: bool,
+        site: slurm.Site,
         warn_once: Callable[[str, str], None],
         settle: Callable[[str], None],
     ) -> None:
-        self.settings, self.accounting = settings, accounting
+        self.settings, self.accounting, self.brief = settings, site.accounting, site.brief
         self.warn_once, self.settle = warn_once, settle
-        self.next_query = 0.0
+        self.next_query = self.next_reasons = 0.0
         self.seen: dict[str, slurm.State] = {}
         self.shorten()
 
@@ -37,7 +40,7 @@ class Poll:
     def ask_soon(self) -> None:
         """Ask at the next opportunity, and often from then on: jobs were submitted."""
         self.shorten()
-        self.next_query = 0.0
+        self.next_query = self.next_reasons = 0.0
 
     def states(self, ids: Iterable[str]) -> dict[str, slurm.State]:
         """States by id; none if it is not yet time to ask, or Slurm does not answer."""
@@ -45,9 +48,13 @@ class Poll:
         if not wanted or now < self.next_query:
             return {}
         self.next_query = now + self.interval
+        brief = self.brief and now < self.next_reasons
+        if not brief:
+            self.next_reasons = now + REASONS_S
         try:
-            states = slurm.states(wanted, self.accounting)
+            states = slurm.states(wanted, self.accounting, brief)
         except slurm.QueryFailed as error:
+            self.brief = self.brief and not brief  # this squeue may not have the option
             self.warn_once(f"squeue failed; assuming all jobs are still running: {error}", "query")
             return {}
         self.settle("query")
@@ -60,7 +67,7 @@ class Poll:
 
     def _adapt(self, states: dict[str, slurm.State], now: float) -> None:
         """Lengthen the interval if no state changed; ask again soon of jobs that have ended."""
-        quiet = states == {i: self.seen.get(i) for i in states}
+        quiet = all(i in self.seen and self.seen[i].name == s.name for i, s in states.items())
         self.seen = states
         if quiet:
             self.interval = min(self.interval * 1.5, self.settings.status_interval_max_s)

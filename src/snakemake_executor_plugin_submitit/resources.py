@@ -14,10 +14,13 @@ WORDS = {
     "mem_mb_per_cpu": "memory of a CPU",
     "mem_per_cpu": "the same, in MB or with a unit",
     "cpus_per_task": "CPUs; the rule's threads if not given",
+    "cpus_per_gpu": "CPUs of each GPU, in place of cpus_per_task",
     "tasks": "1",
+    "tasks_per_gpu": "1",
     "nodes": "number of nodes; the command runs on the first",
     "gpu": "number of GPUs a node",
     "gpu_model": "their type",
+    "gpu_manufacturer": "their maker, for readers: Slurm has no word for it",
     "gres": "as sbatch takes it",
     "slurm_partition": "partition",
     "slurm_account": "account",
@@ -26,6 +29,7 @@ WORDS = {
     "exclude": "nodes to avoid",
     "reservation": "reservation",
     "slurm_extra": "further options of sbatch, --name=value",
+    "slurm_requeue": "0: Slurm does not start the job again by itself; 1 if not given",
     "resumable": "1: at its time limit the job is requeued and goes on where it was",
     "pack": "so many jobs share one allocation, and its GPUs",
 }
@@ -54,19 +58,29 @@ _BY_WORD = {
     "mem_per_cpu": "mem-per-cpu",
     "mem_mb_per_cpu": "mem-per-cpu",
     "cpus_per_task": "cpus-per-task",
+    "cpus_per_gpu": "cpus-per-gpu",
+    "tasks_per_gpu": "ntasks-per-gpu",
     "nodes": "nodes",
     "gpu": "gpus",
     "gres": "gres",
 }
+_NUMBERS = (
+    "runtime",
+    "mem_mb",
+    "mem_mb_per_cpu",
+    "cpus_per_task",
+    "cpus_per_gpu",
+    "nodes",
+    "gpu",
+    "pack",
+)
 _OURS = {
     "array",
     "comment",
     "error",
     "job-name",
-    "no-requeue",
     "open-mode",
     "output",
-    "requeue",
     "signal",
     "wrap",
 }
@@ -79,9 +93,13 @@ _AS_WORD = {
     "ntasks": "tasks",
     "ntasks-per-node": "tasks",
     "cpus-per-task": "cpus_per_task",
+    "cpus-per-gpu": "cpus_per_gpu",
+    "ntasks-per-gpu": "tasks_per_gpu",
+    "requeue": "slurm_requeue",
+    "no-requeue": "slurm_requeue",
 }
-"""Options that shape the step as well: given to sbatch alone, they would start the command twice,
-or misjudge its time limit."""
+"""Options that concern the step or the controller as well: given to sbatch alone, they would start
+the command twice, or misjudge its time limit."""
 
 _SHORT = {
     "A": "account",
@@ -135,6 +153,7 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
         ("mem_mb", "mem_per_cpu"),
         ("mem_mb", "mem_mb_per_cpu"),
         ("mem_per_cpu", "mem_mb_per_cpu"),
+        ("cpus_per_task", "cpus_per_gpu"),
     ):
         if {one, other} <= given:
             raise Refused(
@@ -145,7 +164,9 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
         raise Refused("resources gpu and gres both ask for GPUs: give one of them")
     if "gpu_model" in given and "gpu" not in given:
         raise Refused("resource gpu_model needs gpu, the number of GPUs")
-    for word in ("runtime", "mem_mb", "mem_mb_per_cpu", "cpus_per_task", "nodes", "gpu", "pack"):
+    if "cpus_per_gpu" in given and not gpus(resources):
+        raise Refused("resource cpus_per_gpu needs gpu, the number of GPUs")
+    for word in _NUMBERS:
         value = resources.get(word)
         if value is not None and (
             isinstance(value, bool)
@@ -153,11 +174,14 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
             or (word not in ("gpu", "mem_mb") and int(value) < 1)
         ):
             raise Refused(f"resource {word}={value!r}: a whole number is needed, {WORDS[word]}")
-    if str(resources.get("tasks") or 1) != "1":
-        raise Refused(
-            f"resource tasks={resources['tasks']}: valid is 1; several processes are started by "
-            f"the command itself, such as torchrun"
-        )
+    for word in ("tasks", "tasks_per_gpu"):
+        if str(resources.get(word) or 1) != "1":
+            raise Refused(
+                f"resource {word}={resources[word]}: valid is 1; several processes are started by "
+                f"the command itself, such as torchrun"
+            )
+    if str(resources.get("slurm_requeue", 1)) not in ("0", "1", "True", "False"):
+        raise Refused(f"resource slurm_requeue={resources['slurm_requeue']!r}: valid are 0 and 1")
     for option in extra(resources):
         if len(option) == 1:
             raise Refused(f"slurm_extra: -{option}: write the option's long name")
@@ -179,6 +203,30 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
                 f"slurm_extra: --{option} contradicts the resource "
                 f"{'gpu' if 'gpu' in given else 'gres'}: give one of them"
             )
+
+
+def gpus(resources: Mapping[str, Any]) -> int:
+    """Number of GPUs on a node, from `gpu` or `gres`.
+
+    Example:
+        >>> gpus({"gpu": 2}), gpus({"gres": "lustre:1,gpu:a100:4"}), gpus({"gres": "gpu"}), gpus({})
+        (2, 4, 1, 0)
+    """
+    if resources.get("gpu"):
+        return int(resources["gpu"])
+    for asked in str(resources.get("gres") or "").split(","):
+        name, *rest = asked.strip().split(":")
+        if name == "gpu":
+            return int(rest[-1]) if rest and rest[-1].isdigit() else 1
+    return 0
+
+
+def cpus(resources: Mapping[str, Any], threads: int, packed: int = 1) -> int:
+    """Number of CPUs of jobs that share an allocation: what each says, or its rule's threads; CPUs
+    that come with the GPUs are shared as these are."""
+    if resources.get("cpus_per_gpu"):
+        return int(resources["cpus_per_gpu"]) * gpus(resources)
+    return int(resources.get("cpus_per_task") or threads or 1) * packed
 
 
 def extra(resources: Mapping[str, Any]) -> dict[str, str | bool]:
@@ -220,12 +268,12 @@ def parameters(
     """
     r = resources
     minutes = int(r.get("runtime") or RUNTIME)
-    cpus = int(r.get("cpus_per_task") or threads or 1) * packed
+    n_cpus = cpus(r, threads, packed)
     p: dict[str, Any] = {
         "time": minutes,
         "nodes": int(r.get("nodes") or 1),
         "ntasks_per_node": 1,
-        "cpus_per_task": cpus,
+        "cpus_per_task": n_cpus,
     }
     if r.get("mem_mb"):
         p["mem"] = f"{(int(r['mem_mb']) + overhead_mb) * packed}MB"
@@ -248,8 +296,9 @@ def parameters(
     p["signal_delay_s"] = max(10, min(delay_s, minutes * 15))
     # A step does not inherit --cpus-per-task since Slurm 22.05; of several nodes only the first
     # runs the command.
-    p["srun_args"] = [f"--cpus-per-task={cpus}"] + (
+    p["srun_args"] = [f"--cpus-per-task={n_cpus}"] + (
         ["--nodes=1", "--ntasks=1"] if p["nodes"] > 1 else []
     )
-    p["additional_parameters"] = options | {"requeue": True}
+    may_requeue = str(r.get("slurm_requeue", 1)) in ("1", "True")
+    p["additional_parameters"] = options | {"requeue" if may_requeue else "no-requeue": True}
     return p

@@ -55,6 +55,9 @@ class Site:
 
     max_array: int
     accounting: bool
+    brief: bool = False
+    """The controller answers questions for states alone at little cost: `--only-job-state` of Slurm
+    24.05 and later."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """Minutes that a job may ask for, by partition; the default one also as `""`. Those without a
     limit are missing."""
@@ -122,7 +125,10 @@ def site() -> Site:
     largest = min(int(said.get("MaxArraySize", 1001)), int(tasks[1]) if tasks else 10**9)
     kind = said.get("AccountingStorageType", "")
     accounting = bool(kind) and "none" not in kind and "null" not in kind
-    return Site(max(1, largest), accounting, limits(ask("scontrol", "show", "partition", "-o")))
+    version = re.match(r"(\d+)\.(\d+)", said.get("SLURM_VERSION", ""))
+    brief = version is not None and (int(version[1]), int(version[2])) >= (24, 5)
+    partitions = limits(ask("scontrol", "show", "partition", "-o"))
+    return Site(max(1, largest), accounting, brief, partitions)
 
 
 def limits(said: str) -> dict[str, int]:
@@ -143,13 +149,14 @@ def limits(said: str) -> dict[str, int]:
     return out
 
 
-def states(ids: Iterable[str], accounting: bool) -> dict[str, State]:
+def states(ids: Iterable[str], accounting: bool, brief: bool = False) -> dict[str, State]:
     """States of jobs: one call of squeue, which asks the controller; of the accounting database
     only what that has forgotten.
 
     Args:
         ids: such as `12` or `12_3`.
         accounting: the site has a database.
+        brief: ask for states alone, without reasons.
 
     Returns:
         By id. Missing are ids of which nothing is known now; a job that Slurm has no memory of is
@@ -162,19 +169,11 @@ def states(ids: Iterable[str], accounting: bool) -> dict[str, State]:
     if not wanted:
         return {}
     out: dict[str, State] = {}
+    how = ["--only-job-state", "--format=%i|%T"] if brief else ["--array", "--format=%i|%T|%r"]
     for listed in _lists(wanted):
         try:
-            out |= _read(
-                ask(
-                    "squeue",
-                    "--noheader",
-                    "--array",
-                    "--states=all",
-                    f"--jobs={listed}",
-                    "--format=%i|%T|%r",
-                ),
-                wanted,
-            )
+            said = ask("squeue", "--noheader", "--states=all", f"--jobs={listed}", *how)
+            out |= _read(said, wanted)
         except QueryFailed as error:
             if "Invalid job id" not in str(error):  # all are forgotten
                 raise
@@ -204,14 +203,25 @@ def _lists(ids: set[str]) -> list[str]:
 
 
 def _read(said: str, wanted: set[str]) -> dict[str, State]:
-    """Rows of id, state, reason."""
-    out = {}
+    """Rows of id, state, reason; one row may stand for several tasks of an array."""
+    out: dict[str, State] = {}
     for line in said.splitlines():
-        id, _, rest = line.strip().partition("|")
+        named, _, rest = line.strip().partition("|")
         name, _, reason = rest.partition("|")
-        if id in wanted and name:
-            out[id] = State(name.split()[0], reason.strip())
+        if name:
+            state = State(name.split()[0], reason.strip())
+            out |= {id: state for id in _tasks(named) if id in wanted}
     return out
+
+
+def _tasks(named: str) -> list[str]:
+    """The ids in one: those of `7_[1-3,6%2]` are `7_1`, `7_2`, `7_3` and `7_6`."""
+    listed = re.fullmatch(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]", named)
+    if not listed:
+        return [named]
+    spans = [part.partition("-") for part in listed[2].split(",")]
+    numbers = [n for low, _, high in spans for n in range(int(low), int(high or low) + 1)]
+    return [f"{listed[1]}_{n}" for n in numbers]
 
 
 def commented(token: str) -> list[str]:

@@ -14,7 +14,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from .cache import CACHE
 
-SCRATCH = (".pkl", ".exit", ".sh")
+SCRATCH = (".pkl", ".exit", ".sh", ".node")
 """Ends of the names of files that are of no use once a submission has ended; its logs stay."""
 
 

@@ -19,17 +19,19 @@ class Cluster:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.asked, self.warnings = 1000.0, 0, {}
         self.answer: Any = {}
+        self.briefly: list[bool] = []
         monkeypatch.setattr(slurm, "states", self._states)
         monkeypatch.setattr("time.time", lambda: self.now)
         self.poll = Poll(
             SETTINGS,
-            True,
+            slurm.Site(1000, accounting=True, brief=True),
             lambda what, about: self.warnings.setdefault(about, what),
             lambda about: self.warnings.pop(about, None),
         )
 
-    def _states(self, ids: set[str], accounting: bool) -> dict[str, slurm.State]:
+    def _states(self, ids: set[str], accounting: bool, brief: bool) -> dict[str, slurm.State]:
         self.asked += 1
+        self.briefly.append(brief)
         if isinstance(self.answer, Exception):
             raise self.answer
         return {i: self.answer[i] for i in ids if i in self.answer}
@@ -91,3 +93,28 @@ def test_held_jobs_are_named_once_with_what_to_do(cluster: Cluster, state: str) 
         cluster.asks_in()
     (said,) = cluster.warnings.values()
     assert "such as 7" in said and "scontrol release" in said
+
+
+def test_why_jobs_wait_is_asked_after_a_submission_and_every_ten_minutes(cluster: Cluster) -> None:
+    cluster.answer = {"7": slurm.State("PENDING", "Priority")}
+    waited = 0.0
+    cluster.poll.states(["7"])
+    while waited < 600:
+        assert (cluster.briefly[-1]) == (waited > 0)
+        waited += cluster.asks_in()
+    assert not cluster.briefly[-1]
+    cluster.asks_in()
+    assert cluster.briefly[-1]
+    cluster.poll.ask_soon()
+    cluster.asks_in()
+    assert not cluster.briefly[-1]
+
+
+def test_a_squeue_that_cannot_ask_for_states_alone_is_asked_in_full(cluster: Cluster) -> None:
+    cluster.answer = {"7": slurm.State("RUNNING")}
+    cluster.poll.states(["7"])
+    cluster.answer = slurm.QueryFailed("squeue: unrecognized option '--only-job-state'")
+    cluster.asks_in()
+    for _ in range(3):
+        cluster.asks_in()
+    assert cluster.briefly == [False, True, False, False, False]

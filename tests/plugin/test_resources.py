@@ -1,5 +1,7 @@
 """Resources: the words, what they become in sbatch, and what is refused."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +75,25 @@ def test_packed_jobs_add_up_but_share_their_gpus() -> None:
     assert packed["gres"] == alone["gres"] == "gpu:1"
 
 
+@pytest.mark.parametrize(
+    "asked", [{"gpu": 2}, {"gres": "gpu:a100:2"}, {"gres": "lustre:1,gpu:2"}, {"gpu": "2"}]
+)
+def test_cpus_of_a_gpu_are_counted_for_all_gpus_and_shared_like_them(asked: dict[str, Any]) -> None:
+    for packed in (1, 4):
+        made = sbatch(threads=3, cpus_per_gpu=8, packed=packed, **asked)
+        assert made["cpus_per_task"] == 16 and "--cpus-per-task=16" in made["srun_args"]
+
+
+@pytest.mark.parametrize(("said", "option"), [(0, "no-requeue"), (1, "requeue"), (None, "requeue")])
+def test_whether_slurm_starts_a_job_again_can_be_chosen(said: int | None, option: str) -> None:
+    made = sbatch(**({} if said is None else {"slurm_requeue": said}))
+    assert made["additional_parameters"] == {option: True}
+
+
+def test_the_maker_of_a_gpu_is_for_readers() -> None:
+    assert sbatch(gpu=1, gpu_manufacturer="nvidia", tasks_per_gpu=1) == sbatch(gpu=1)
+
+
 @pytest.mark.parametrize(("minutes", "delay"), [(1, 15), (2, 30), (8, 120), (600, 120)])
 def test_a_short_limit_leaves_at_most_a_quarter_for_the_warning(minutes: int, delay: int) -> None:
     assert sbatch(runtime=minutes)["signal_delay_s"] == delay
@@ -104,7 +125,22 @@ def test_memory_of_a_cpu_has_a_unit() -> None:
         ({"nodes": -1}, "nodes=-1"),
         ({"tasks": 2}, "tasks=2: valid is 1"),
         ({"slurm_extra": "--job-name=x"}, "--job-name is set by the plugin"),
-        ({"slurm_extra": "--no-requeue"}, "--no-requeue is set by the plugin"),
+        (
+            {"slurm_extra": "--no-requeue"},
+            "--no-requeue is to be given as the resource slurm_requeue",
+        ),
+        ({"slurm_requeue": "never"}, "slurm_requeue='never': valid are 0 and 1"),
+        ({"cpus_per_gpu": 8}, "cpus_per_gpu needs gpu"),
+        ({"cpus_per_gpu": "x", "gpu": 1}, "cpus_per_gpu='x': a whole number is needed"),
+        (
+            {"cpus_per_gpu": 8, "cpus_per_task": 4, "gpu": 1},
+            "cpus_per_task and cpus_per_gpu contradict",
+        ),
+        ({"tasks_per_gpu": 2, "gpu": 1}, "tasks_per_gpu=2: valid is 1"),
+        (
+            {"slurm_extra": "--cpus-per-gpu=8"},
+            "--cpus-per-gpu is to be given as the resource cpus_per_gpu",
+        ),
         (
             {"slurm_extra": "-p x", "slurm_partition": "y"},
             "--partition contradicts the resource slurm_partition",
@@ -149,7 +185,7 @@ def test_a_gres_that_is_no_gpu_goes_with_gpus() -> None:
 @given(st.text(alphabet=st.characters(codec="ascii", categories=("Ll",)), min_size=1, max_size=12))
 def test_every_word_is_valid_or_refused_with_the_valid_ones(word: str) -> None:
     try:
-        check({word: 1, "gpu": 1} if word == "gpu_model" else {word: 1})
+        check({word: 1, "gpu": 1} if word in ("gpu_model", "cpus_per_gpu") else {word: 1})
     except Refused as error:
         if word not in WORDS:
             assert all(valid in str(error) for valid in WORDS)

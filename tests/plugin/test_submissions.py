@@ -149,10 +149,10 @@ PartitionName=free AllowGroups=ALL Default=NO DefaultTime=NONE MaxTime=UNLIMITED
 def test_a_job_that_can_be_requeued_asks_for_what_its_partition_allows(
     words: dict[str, Any], minutes: int
 ) -> None:
-    site = Site(1000, False, slurm.limits(PARTITIONS))
+    site = Site(1000, False, limits=slurm.limits(PARTITIONS))
     assert within(words, site, "") == minutes
 
 
 def test_the_users_default_partition_counts() -> None:
-    site = Site(1000, False, slurm.limits(PARTITIONS))
+    site = Site(1000, False, limits=slurm.limits(PARTITIONS))
     assert within({"runtime": 500}, site, "long") == 500

@@ -111,3 +111,85 @@ def test_a_partitions_limit_is_asked_for_where_a_job_can_go_on(toy: Callable[...
     (flow.folder / "resumes.py").write_text(PROGRAM)
     flow.run()
     assert flow.states() == ["COMPLETED"]
+
+
+LONG = """
+rule one:
+    output: "out"
+    resources: slurm_requeue=REQUEUE
+    shell: "echo $SLURMD_NODENAME >> ran; [ $(wc -l < ran) = 2 ] || sleep 300; touch {output}"
+"""
+
+
+def ran(flow: Toy) -> list[str]:
+    """The nodes on which the job has begun, in turn."""
+    path = flow.folder / "ran"
+    return path.read_text().split() if path.exists() else []
+
+
+def test_the_next_attempt_avoids_a_node_that_failed(toy: Callable[..., Toy]) -> None:
+    """Though the node is back when the job is submitted again."""
+    flow = toy(LONG.replace("REQUEUE", "0"))
+    controller = flow.start("--retries", "1")
+    until(lambda: ran(flow))
+    (node,) = ran(flow)
+    flow.cluster.lose_node(node)
+    flow.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
+    flow.cluster.start(node)
+    assert controller.wait(90) == 0, flow.said()
+    assert flow.states() == ["COMPLETED", "NODE_FAIL"] and "NODE_FAIL" in flow.said()
+    assert ran(flow)[0] == node != ran(flow)[1]
+    assert f"ExcNodeList={node}" in flow.cluster.run("scontrol", "show", "job")
+
+
+def test_requeued_by_slurm_a_job_avoids_the_node_that_failed(toy: Callable[..., Toy]) -> None:
+    """While no other node is free, it waits, though the node is back."""
+    flow = toy(LONG.replace("REQUEUE", "1"))
+    controller = flow.start()
+    until(lambda: ran(flow))
+    (node,) = ran(flow)
+    nodes = flow.cluster.run("sinfo", "--noheader", "--Node", "--format=%N").split()
+    others = ",".join(sorted(set(nodes) - {node}))
+    drain = ("scontrol", "update", f"nodename={others}")
+    flow.cluster.run(*drain, "state=drain", "reason=test")
+    try:
+        flow.cluster.lose_node(node)
+        flow.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=lost")
+        until(lambda: f"node {node} failed" in flow.said())
+        flow.cluster.start(node)
+        (shown,) = flow.cluster.run("scontrol", "show", "job", "--oneliner").splitlines()[-1:]
+        assert f"ExcNodeList={node} " in shown
+    finally:
+        flow.cluster.run(*drain, "state=resume")
+    assert controller.wait(150) == 0, flow.said()
+    assert flow.states() == ["COMPLETED"] and ran(flow)[1] != node
+
+
+def test_where_there_is_no_other_node_the_one_that_failed_is_taken(toy: Callable[..., Toy]) -> None:
+    flow = toy(LONG.replace("REQUEUE", "0"))
+    refuses = '[[ $(cat ${!#}) == *--exclude=* ]] || exec $real "$@"'
+    error = "Batch job submission failed: Requested node configuration is not available"
+    flow.wraps("sbatch", f'{refuses}\necho "sbatch: error: {error}" >&2; touch refused; exit 1')
+    controller = flow.start("--retries", "1")
+    until(lambda: ran(flow))
+    flow.cluster.lose_node(ran(flow)[0])
+    down = (f"nodename={ran(flow)[0]}", "state=down", "reason=lost")
+    flow.cluster.run("scontrol", "update", *down)
+    flow.cluster.start(ran(flow)[0])
+    assert controller.wait(90) == 0, flow.said()
+    assert (flow.folder / "refused").exists() and flow.states() == ["COMPLETED", "NODE_FAIL"]
+
+
+def test_a_partition_is_chosen_by_the_sites_file(toy: Callable[..., Toy]) -> None:
+    flow = toy(QUICK)
+    names = flow.cluster.run("sinfo", "--noheader", "--format=%R").split()
+    small, large = names[0], names[-1]
+    (flow.folder / "partitions.yaml").write_text(
+        f"partitions: {{{small}: {{max_mem_mb: 100}}, {large}: {{max_mem_mb: 1000}}}}"
+    )
+    flow.run("--submitit-partition-config", "partitions.yaml")
+    said = flow.cluster.run("squeue", "--noheader", "--states=all", "--format=%P|%Z")
+    used = {row.split("|")[0] for row in said.split() if row.endswith(f"|{flow.folder}")}
+    assert used == {large} != {small}
+    flow.run("--submitit-partition-config", "none.yaml", "--forceall", status=1)
+    assert "submitit-partition-config: none.yaml: No such file" in flow.said()
