@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("uncounted")
 TOY = Row(Case("greedy"), "mlp3x16")
 STEPS = 6
 """Batches of an epoch."""
-MEASURED = ("time/", "throughput/", "memory/")
+MEASURED = ("time/", "throughput/", "memory/", "system/")
 
 
 def training(epochs: int = 2, lr: float = 0.05, **options: Any) -> TrainConfig:

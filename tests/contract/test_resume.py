@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("uncounted")
 STEPS = 6
 """Of one epoch."""
 _BY_TEXT: dict[str, Row] = {}
-MEASURED = ("time/", "throughput/", "memory/")
+MEASURED = ("time/", "throughput/", "memory/", "system/")
 
 
 class KilledError(Exception):

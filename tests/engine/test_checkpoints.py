@@ -44,7 +44,9 @@ def test_other_images_are_refused(stopped: Path) -> None:
 
 
 def test_costs_of_two_devices_do_not_add_up(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = device.describe(CPU)
     monkeypatch.setattr(device, "describe", lambda _: "another machine")
     result = trainer_of(ROW.cell(), stopped).fit()
     assert result.status == "done" and not result.origin.exclusive
-    assert result.origin.device == "another machine" and result.cost.peak_memory_bytes is None
+    assert result.origin.device == f"{first}, then another machine"
+    assert result.cost.peak_memory_bytes is None

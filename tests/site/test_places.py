@@ -36,11 +36,13 @@ def test_other_stores_have_no_file() -> None:
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A repository with one commit, of somebody else as git sees it."""
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
-    (tmp_path / "code.py").write_text("1\n")
+    for name in ("src/modulewise/engine/code.py", "workflow/rules.smk", "config/sweep.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("1\n")
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *words], check=True)
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    monkeypatch.setattr(device, "__file__", str(tmp_path / "code.py"))
+    monkeypatch.setattr(device, "__file__", str(tmp_path / "src/modulewise/engine/code.py"))
     device.git_commit.cache_clear()
     yield tmp_path
     device.git_commit.cache_clear()
@@ -51,9 +53,26 @@ def test_a_clone_of_somebody_else_has_its_commit(clone: Path) -> None:
     assert "dubious ownership" in plain.stderr, "git trusts it anyway"
     (head,) = (clone / ".git" / "refs" / "heads").iterdir()
     assert device.git_commit() == head.read_text()[:12]
-    device.git_commit.cache_clear()
-    (clone / "code.py").write_text("22\n")
-    assert device.git_commit() == head.read_text()[:12] + "+"
+
+
+@pytest.mark.parametrize(
+    ("path", "uncommitted"),
+    [
+        ("src/modulewise/engine/code.py", True),
+        ("src/modulewise/methods/mine.py", True),
+        ("workflow/rules.smk", True),
+        ("config/sweep.yaml", False),
+        ("config/mine.yaml", False),
+        ("README.md", False),
+    ],
+)
+def test_source_that_differs_is_uncommitted_and_a_sweep_is_not(
+    path: str, uncommitted: bool, clone: Path
+) -> None:
+    (clone / path).parent.mkdir(exist_ok=True)
+    (clone / path).write_text("22\n")
+    commit = device.git_commit()
+    assert commit and len(commit) == 12 + uncommitted and commit.endswith("+") == uncommitted
 
 
 def test_a_clone_of_somebody_else_runs_no_program_of_theirs(clone: Path) -> None:

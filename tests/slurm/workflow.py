@@ -281,7 +281,7 @@ def told(pid: int) -> bool:
     return "State:\tT" not in status or any(int(mask, 16) for mask in masks)
 
 
-CLOCKS = ("time/", "throughput/", "memory/")
+CLOCKS = ("time/", "throughput/", "memory/", "system/")
 """Metrics that no two runs share."""
 
 SAME = (

@@ -86,7 +86,7 @@ def numbers(folder: Path) -> dict[tuple[str, int], float]:
     return {
         k: v
         for k, (v, _) in folded.metrics.items()
-        if not k[0].startswith(("time/", "throughput/", "memory/"))
+        if not k[0].startswith(("time/", "throughput/", "memory/", "system/"))
     }
 
 

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from modulewise.config.training import TrainConfig
 from modulewise.engine.allocator import keep_freed_memory
+from modulewise.engine.nvml import Gpu
 from modulewise.errors import InvalidInput
 from modulewise.schedules import Precision
 
@@ -25,6 +26,9 @@ SHARED = "MODULEWISE_SHARED_DEVICE"
 """Set to 1 by whoever packs several runs on one device."""
 PACK = "SNAKEMAKE_SUBMITIT_PACK"
 """Set by the submitit executor: the number of jobs that share the allocation, and so its device."""
+SOURCE = (".", ":(top)src", ":(top)workflow", ":(top)Snakefile")
+"""Patterns of source code in a checkout, seen from the package; files that are not committed yet
+count too."""
 
 
 def pick(name: str) -> torch.device:
@@ -63,19 +67,44 @@ def begin(name: str, threads: int | None = None) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """The model's name, with the number of threads on a CPU."""
+    """What makes numbers comparable: numbers of two devices with one such name have equal digits
+    and comparable times, as far as the device tells.
+
+    A CPU's model, its instruction set, the number of threads; a GPU's model with the part of it
+    that is used (MIG), its compute mode if that is not the default, and whether TF32 is forced on
+    or off from outside.
+
+    Example:
+        >>> describe(torch.device("cpu")).endswith((" thread", " threads"))
+        True
+    """
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    model = ""
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(
-            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), ""
-        )
+        mode = Gpu(str(torch.cuda.get_device_properties(device).uuid)).mode
+        forced = {"0": "off", "1": "on"}.get(os.environ.get("NVIDIA_TF32_OVERRIDE", ""))
+        more = (mode and f"compute mode {mode}", forced and f"TF32 forced {forced}")
+        return ", ".join(filter(None, [torch.cuda.get_device_name(device), *more]))
     n = torch.get_num_threads()
-    return (
-        f"{model or platform.processor() or platform.machine()}, {n} thread{'s' if n > 1 else ''}"
-    )
+    model = _cpuinfo("model name") or platform.processor() or platform.machine()
+    return f"{model}, {instructions()}, {n} thread{'s' if n > 1 else ''}"
+
+
+def instructions() -> str:
+    """The CPU's instruction set that torch's operators use; with `bf16` if the CPU multiplies
+    numbers of 16 bits itself."""
+    said = torch.backends.cpu.get_cpu_capability()
+    native = {"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split())
+    if said == "AVX512":
+        return "AVX-512 with bf16" if native else "AVX-512"
+    return "default instructions" if said == "DEFAULT" else said
+
+
+def _cpuinfo(name: str) -> str:
+    """What Linux says of the first CPU; empty elsewhere."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(f"{name}\t"):
+                return line.split(":", 1)[1].strip()
+    return ""
 
 
 def pack() -> int:
@@ -182,12 +211,12 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str | None:
-    """Commit of the checkout this package runs from, with `+` if files differ from it; None outside
-    a checkout."""
-    root = Path(__file__).parent
+    """Commit of the checkout this package runs from, with `+` if its source differs: the package or
+    the workflow, not an edited `config/` or document; None outside a checkout."""
+    root = Path(__file__).parents[1]
     try:
         head = _git(root, "rev-parse", "--short=12", "HEAD")
-        return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+        return head + ("+" if _git(root, "status", "--porcelain", "--", *SOURCE) else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

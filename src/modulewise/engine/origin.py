@@ -12,6 +12,7 @@ import torch
 from modulewise.config.cell import Cell
 from modulewise.engine import device
 from modulewise.engine.progress import Progress
+from modulewise.engine.usage import asked
 from modulewise.runs import record
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.result import Origin, PrimaryMetric, ReusedFrom
@@ -41,6 +42,7 @@ def start_event(
         "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
         "devices": device.visible(on),
         "pack": device.pack(),
+        "asked": asked(on).model_dump(exclude_none=True),
         "epochs": progress.epochs or cell.training.epochs,
         "epoch": progress.epoch,
     }
@@ -65,7 +67,7 @@ def origin_of(
         reused: where reused modules come from.
     """
     return Origin(
-        device=device.describe(on),
+        device=", then ".join([*progress.earlier, device.describe(on)]),
         exclusive=progress.exclusive and (on.type != "cpu" or progress.had_its_core),
         host=socket.gethostname(),
         starts=len(record.read(folder).starts),

@@ -29,6 +29,10 @@ class Progress:
     """Seconds of every finished epoch's steps."""
     exclusive: bool = True
     """Whether nobody else held or wanted the device."""
+    earlier: list[str] = field(default_factory=list)
+    """Devices that the run was on before it came to the present one."""
+    used: dict[str, float] = field(default_factory=dict)
+    """What it has used of its machine (see `engine.usage`)."""
 
     budget: int = 0
     """Number of epochs the budget resolved to, which the schedule made its phases of."""
@@ -47,6 +51,11 @@ class Progress:
         self.seconds += seconds
         self.epoch_seconds += seconds
         self.busy += busy
+
+    def moved(self, device: str) -> None:
+        """Go on elsewhere than on the device that the run was on: costs of two do not add up."""
+        self.earlier.append(device)
+        self.exclusive, self.times = False, []
 
     def by_phase(self, lengths: Sequence[int]) -> list[int]:
         """Number of finished epochs of every phase, of so many epochs each.

@@ -12,7 +12,7 @@ from modulewise.engine.memory import Peak, live_bytes
 from modulewise.engine.progress import Progress
 from modulewise.errors import memory_short
 from modulewise.method import Method
-from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result, Status
+from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result, Status, Use
 from modulewise.schedules import Schedule
 
 Ended = tuple[Status, str | None]
@@ -73,6 +73,7 @@ def cost_of(
     flops: Sequence[Flops],
     progress: Progress,
     peak: Peak,
+    use: Use,
 ) -> Cost:
     """What a run took.
 
@@ -83,6 +84,7 @@ def cost_of(
         flops: of a training image, in each phase.
         progress: after the last step.
         peak: of memory; zero if not measured.
+        use: of the machine.
     """
     epoch = statistics.median(progress.times) if progress.times else None
     images = data.seen * len(progress.history)
@@ -106,6 +108,7 @@ def cost_of(
         helper_parameters=total - parameters([method.trunk]),
         inference_parameters=parameters(method.deployed()),
         inference_macs=made.inference_macs,
+        use=use,
     )
 
 

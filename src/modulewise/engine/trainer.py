@@ -22,7 +22,7 @@ from torch import Tensor
 from modulewise import schedules
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data, Part
-from modulewise.engine import budget, checkpoint, compiled, device, reuse
+from modulewise.engine import budget, checkpoint, compiled, device, reuse, usage
 from modulewise.engine.build import build
 from modulewise.engine.evaluate import evaluate, test_metrics
 from modulewise.engine.graphs import Step, graphed
@@ -104,8 +104,7 @@ class Trainer:
         self.precision = device.precision(self.training, on.type)
         self.progress, self.memory = Progress(), MemoryProbe(on)
         self.losses = Losses()
-        self.phase = -1
-        self.last_save = time.monotonic()
+        self.phase, self.last_save = -1, time.monotonic()
 
     def fit(self) -> Result:
         """Run the cell to its end, from the checkpoint if there is one.
@@ -119,7 +118,7 @@ class Trainer:
             raise ValueError(f"{self.cell}: the weights that it reuses were not given")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / "cell.json", self.cell.model_dump_json(indent=1) + "\n")
-        with device.claim(self.device) as self.alone:
+        with device.claim(self.device) as self.alone, usage.Usage(self.device) as self.usage:
             with fork(self.cell.seed, "steps"):
                 ended = within_memory(self.prepare)
                 if ended and (self.folder / checkpoint.FILE).exists():
@@ -300,6 +299,7 @@ class Trainer:
         """Add the time since `begun` (wall, thread) to the training time."""
         wall, busy = device.clock(self.device)
         self.progress.trained(wall - begun[0], busy - begun[1])
+        self.usage.add(self.progress.used)
 
     def _end_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate, record the epoch's metrics, and say how the run stands."""
@@ -314,6 +314,7 @@ class Trainer:
         metrics["time/train_s"] = p.seconds
         if self.memory.peak.live:
             metrics["memory/peak_mib"] = self.memory.peak.live / 2**20
+        metrics |= self.usage.epoch(p.used)
         p.history.append(metrics)
         self.record.metrics(p.epoch, metrics)
         left = duration((p.epochs - p.epoch) * statistics.median(p.times[-self.phase_epoch :]))
@@ -364,8 +365,8 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         if state["device"] == device.describe(self.device):
             self.memory.load_state_dict(state["memory"])
-        else:  # costs of two devices do not add up
-            self.progress.exclusive, self.progress.times = False, []
+        else:
+            self.progress.moved(state["device"])
         self.method.load_state_dict(state["method"])
         self.losses = Losses(state["sums"])
         self.schedule.load_state_dict(state["schedule"])
@@ -384,8 +385,8 @@ class Trainer:
 
     def _finish(self, status: Status, reason: str | None) -> Result:
         method, p = self.method, self.progress
-        peak = self.memory.peak
-        cost = cost_of(method, self.schedule, self.data, self.flops, p, peak)
+        peak, use = self.memory.peak, self.usage.whole(p.used)
+        cost = cost_of(method, self.schedule, self.data, self.flops, p, peak, use)
         origin = origin_of(self.cell, self.folder, self.device, p, self.data.digest, self.reused)
         result = summarise(
             self.cell, self.metric, status, reason, p, self.cuts, method.horizon, cost, origin

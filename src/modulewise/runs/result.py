@@ -57,6 +57,38 @@ class PrimaryMetric(Stored):
         return f"{value:.2f} {self.unit}" if self.unit else f"{value:.4f}"
 
 
+class Asked(Stored):
+    """What was asked for one run; a run that shares an allocation has its share of it."""
+
+    cpus: float
+    """Number of CPUs of its Slurm job; elsewhere of the training's threads."""
+    memory_bytes: int | None = None
+    """Memory of its Slurm job; `None` if nobody asked for a number."""
+    gpus: float = 0.0
+    """Number of GPUs."""
+    seconds: float | None = None
+    """Time limit of its Slurm job; `None` elsewhere."""
+
+
+class Use(Stored):
+    """What a run used, over all of its starts, from the moment that the data were loaded."""
+
+    asked: Asked
+    """What was asked for in the last start."""
+    seconds: float
+    """Wall time."""
+    cpu_seconds: float
+    """CPU time of its process and of those it has ended."""
+    peak_bytes: int
+    """Most resident memory that its process held."""
+    gpu_percent: float | None = None
+    """Share of the time in which the GPU was at work, for whomever; `None` where not told."""
+    gpu_peak_bytes: int | None = None
+    """Most memory that was occupied on the GPU, by whomever."""
+    gpu_watts: float | None = None
+    """Mean power that the GPU drew."""
+
+
 class Cost(Stored):
     """Cost of a run; `None` where it could not be measured."""
 
@@ -94,6 +126,8 @@ class Cost(Stored):
     """Number of parameters of the deployed network."""
     inference_macs: float | None = None
     """Multiply-accumulates of the deployed network for one input."""
+    use: Use | None = None
+    """What the run used of its machine; `None` in results of earlier versions."""
 
 
 class ReusedFrom(Stored):
@@ -111,7 +145,9 @@ class Origin(Stored):
     """Where and with what a run was made."""
 
     device: str
-    """Name of the device, as its driver gives it."""
+    """Name of the device: what makes numbers comparable (see `engine.device.describe`). A run that
+    went on elsewhere has all its devices, in their order. In results of earlier versions a CPU's
+    instruction set is missing."""
     exclusive: bool
     """Whether the run had its device, or its CPU core, to itself in every start."""
     host: str
