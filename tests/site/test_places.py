@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modulewise.config import references
-from modulewise.engine import device
+from modulewise.runs import checkout
 from modulewise.tracking.store import SQLITE, address, sqlite_file
 
 
@@ -42,17 +42,17 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *words], check=True)
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    monkeypatch.setattr(device, "__file__", str(tmp_path / "src/modulewise/engine/code.py"))
-    device.git_commit.cache_clear()
+    monkeypatch.setattr(checkout, "__file__", str(tmp_path / "src/modulewise/engine/code.py"))
+    checkout.git_commit.cache_clear()
     yield tmp_path
-    device.git_commit.cache_clear()
+    checkout.git_commit.cache_clear()
 
 
 def test_a_clone_of_somebody_else_has_its_commit(clone: Path) -> None:
     plain = subprocess.run(["git", "-C", str(clone), "status"], capture_output=True, text=True)
     assert "dubious ownership" in plain.stderr, "git trusts it anyway"
     (head,) = (clone / ".git" / "refs" / "heads").iterdir()
-    assert device.git_commit() == head.read_text()[:12]
+    assert checkout.git_commit() == head.read_text()[:12]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_source_that_differs_is_uncommitted_and_a_sweep_is_not(
 ) -> None:
     (clone / path).parent.mkdir(exist_ok=True)
     (clone / path).write_text("22\n")
-    commit = device.git_commit()
+    commit = checkout.git_commit()
     assert commit and len(commit) == 12 + uncommitted and commit.endswith("+") == uncommitted
 
 
@@ -81,7 +81,7 @@ def test_a_clone_of_somebody_else_runs_no_program_of_theirs(clone: Path) -> None
     spy.chmod(0o755)
     with (clone / ".git" / "config").open("a") as config:
         config.write(f"[core]\n\tfsmonitor = {spy}\n")
-    assert device.git_commit() and not (clone / "ran").exists()
+    assert checkout.git_commit() and not (clone / "ran").exists()
 
 
 def test_published_numbers_saved_by_a_spreadsheet_are_read(tmp_path: Path) -> None:

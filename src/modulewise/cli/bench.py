@@ -13,6 +13,7 @@ from rich.console import Console
 from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput
 from modulewise.files import write_atomic
+from modulewise.runs.checkout import git_commit
 from modulewise.units import memory_bytes
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,15 @@ def bench(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
 ) -> None:
-    """Measure time and memory of a sweep's configurations on images of noise, taking turns."""
+    """Measure time and memory of configurations side by side.
+
+    The sweep's configurations take turns in one process, on images of noise. What is measured, and
+    against what, is in docs/bench.md; tables and pictures go to results/bench.
+
+    Examples:
+        modulewise bench --arm backprop --arm dgl --rounds 2 --memory-cap 4GiB
+        modulewise bench --sweep config/bench-resnet110.yaml --threads 1
+    """
     try:
         caps = [memory_bytes(cap) for cap in memory_cap or ("8GiB",)]
     except ValueError as error:
@@ -65,7 +74,7 @@ def bench(
         "title": plan.sweep.title,
         "device": devices.describe(on),
         "versions": devices.versions(),
-        "commit": devices.git_commit(),
+        "commit": git_commit(),
         "rounds": rounds,
         "memory_caps": caps,
     }

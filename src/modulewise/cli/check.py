@@ -39,7 +39,15 @@ def check(
         ),
     ] = 5.0,
 ) -> None:
-    """Validate a sweep: build every model without data; estimate run time, disk and files."""
+    """Validate a sweep and estimate what it takes.
+
+    Every model is built without data, so that mistakes show before the first job; then expected run
+    time, disk and files of the cells that are still to run.
+
+    Examples:
+        modulewise check
+        modulewise check --sweep config/demo.yaml
+    """
     plan = load_plan(sweep, root)
     exhibit = plan.sweep.exhibit
     references.check_sources(

@@ -33,7 +33,14 @@ def data(
     ] = Path("data"),
     mark: Annotated[Path | None, typer.Option(help="write what was found to this file")] = None,
 ) -> None:
-    """Download a data set if it is not there, check it, and say what it holds."""
+    """Download a data set if it is not there, and check it.
+
+    Says how many images it holds, and of what shape.
+
+    Examples:
+        modulewise data --dataset digits
+        modulewise data --dataset cifar10 --data /scratch/data
+    """
     if entry is None:
         file = config / "datasets.yaml"
         entries = parse(Datasets, read_yaml(file), str(file)).datasets

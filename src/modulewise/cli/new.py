@@ -63,8 +63,14 @@ def new(
     ],
     root: Annotated[Path, typer.Option(help="the clone")] = Path(),
 ) -> None:
-    """Write methods/<name>.py, append a recipe and a test row; nothing is written unless all three
-    can be."""
+    """Begin a new method: its file, recipe and test row.
+
+    Writes methods/<name>.py, appends a recipe and a row of tests/cases.py; nothing is written
+    unless all three can be.
+
+    Examples:
+        modulewise new mymethod
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", method):
         raise InvalidInput(
             f"new: {method!r} is no method name; valid: lower-case letters, digits, underscores, "

@@ -42,8 +42,14 @@ def plan(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
 ) -> None:
-    """Choose recipe, K, cuts and precision: the fastest training step whose peak memory stays
-    within a budget."""
+    """Choose recipe, K, cuts and precision within a memory budget.
+
+    The fastest training step whose peak memory stays within the budget: docs/plan.md.
+
+    Examples:
+        modulewise plan --network resnet110 --memory 4GiB
+        modulewise plan --network resnet32 --memory 500MiB --batch 256
+    """
     try:
         budget = memory_bytes(memory_)
     except ValueError as error:

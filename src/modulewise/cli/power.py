@@ -21,8 +21,14 @@ def power(
         typer.Option(min=0, help="standard deviation over seeds; the sweep's if not given"),
     ] = None,
 ) -> None:
-    """Say what the planned contrasts of a sweep can detect with its number of seeds: smallest true
-    effect, and smallest margin of an equivalence, that 80 % of repetitions show."""
+    """Say what a sweep's contrasts can detect with its seeds.
+
+    The smallest true effect, and the smallest margin of an equivalence, that 80 % of repetitions
+    show.
+
+    Examples:
+        modulewise power --sweep config/evidence/cifar10-resnet14.yaml
+    """
     plan = load_plan(sweep, root)
     analysis = plan.sweep.analysis
     if analysis is None:

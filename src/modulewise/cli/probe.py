@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from modulewise.cli import _complete
 from modulewise.config.loading import read_json
 from modulewise.config.study import StudyOrder
 from modulewise.errors import parse
-from modulewise.runs.result import FILE
+from modulewise.runs.find import RUNS, find
 
 COLUMNS = {
     "stage": ("stage", "d"),
@@ -26,7 +27,14 @@ COLUMNS = {
 
 
 def probe(
-    run: Annotated[Path, typer.Argument(help="folder of a finished run, or its result.json")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="folder of a finished run, its result.json, or the beginning of its id or path",
+            autocompletion=_complete.runs,
+        ),
+    ],
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
     options: Annotated[str, typer.Option(help="options of the study probe, as JSON")] = "{}",
     data: Annotated[
         Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
@@ -34,13 +42,19 @@ def probe(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
 ) -> None:
-    """Probe every stage of a finished run that kept its weights; print a table, and write
-    study~probe.json beside the result."""
+    """Probe every stage of a finished run's network.
+
+    Prints a table, and writes study~probe.json beside the result. The run must have kept its
+    weights.
+
+    Examples:
+        modulewise probe 759120be
+    """
     order = parse(StudyOrder, {"study": "probe", "options": read_json(options, "--options")}, "")
     from modulewise import studies
     from modulewise.engine import device as device_module
 
-    folder = run.parent if run.name == FILE else run
+    folder = find(run, runs)
     found = studies.make(order, folder, data, device_module.begin(device, threads))
     target = folder / "study~probe.json"
     found.save(target)

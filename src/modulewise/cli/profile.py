@@ -32,8 +32,13 @@ def profile(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
 ) -> None:
-    """Train every configuration of a sweep for a few steps on images of noise, and say what the
-    runs still to do will take."""
+    """Time a few steps of every configuration of a sweep.
+
+    On images of noise, on the device at hand; says what the runs still to do will take.
+
+    Examples:
+        modulewise profile --sweep config/demo.yaml --threads 1
+    """
     plan = load_plan(sweep, root)
     distinct = configurations(plan.cells)
     out = out or Path("results/profile") / f"{plan.sweep.sweep}.json"

@@ -25,8 +25,15 @@ def report(
         bool, typer.Option("--all-figures", help="draw all figures of a sweep that has very many")
     ] = False,
 ) -> None:
-    """Write report.html, tables/ and figures/; runs that are missing, going on or failed are shown
-    as such."""
+    """Write a sweep's report of whatever runs exist.
+
+    Writes report.html, tables/ and figures/; runs that are missing, going on or failed are shown as
+    such.
+
+    Examples:
+        modulewise report
+        modulewise report --sweep config/demo.yaml --out /tmp/demo
+    """
     plan = load_plan(sweep, root)
     if plan.tuning:
         done = sum(result.exists(runs / c.path) for c in plan.cells)

@@ -63,7 +63,13 @@ def text(schema: dict[str, Any]) -> str:
 def schema(
     folder: Annotated[Path, typer.Option(help="where the schemas go")] = Path("workflow/schemas"),
 ) -> None:
-    """Write the JSON schemas of sweeps, recipes, data sets and methods' options, for editors."""
+    """Write the JSON schemas of the files in config/, for editors.
+
+    Of sweeps, recipes, data sets and methods' options.
+
+    Examples:
+        modulewise schema
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in schemas().items():
         (folder / name).write_text(text(content))

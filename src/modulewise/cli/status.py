@@ -40,8 +40,15 @@ def status(
         bool, typer.Option("--all", help="list every cell that runs or needs a look, in full")
     ] = False,
 ) -> None:
-    """Show the states of a sweep's cells on one screen: progress and time left of those that run,
-    and why others failed or stopped."""
+    """Show where a sweep's runs stand, on one screen.
+
+    Progress and time left of those that run, and why others failed or stopped.
+
+    Examples:
+        modulewise status
+        modulewise status --sweep config/demo.yaml --watch
+        modulewise status --jobs
+    """
     plan = load_plan(sweep, root)
 
     def look(width: int) -> list[str]:

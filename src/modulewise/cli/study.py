@@ -8,20 +8,30 @@ from typing import Annotated
 
 import typer
 
+from modulewise.cli import _complete
 from modulewise.config.dataset import Dataset, Datasets
 from modulewise.config.loading import read_json, read_yaml
 from modulewise.config.options import names
 from modulewise.config.study import StudyOrder
 from modulewise.errors import InvalidInput, choose, parse
-from modulewise.runs.result import FILE
+from modulewise.runs.find import RUNS, find
 from modulewise.units import duration
 
 log = logging.getLogger(__name__)
 
 
 def study(
-    run: Annotated[Path, typer.Option(help="folder of a finished run, or its result.json")],
-    name: Annotated[str | None, typer.Option(help=f"{', '.join(names('studies'))}")] = None,
+    run: Annotated[
+        str,
+        typer.Option(
+            help="folder of a finished run, its result.json, or the beginning of its id or path",
+            autocompletion=_complete.runs,
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(names('studies'))}", autocompletion=_complete.studies),
+    ] = None,
     options: Annotated[str, typer.Option(help="options of the study, as JSON")] = "{}",
     order: Annotated[
         str | None, typer.Option(help="name, options and data sets as JSON, instead of the above")
@@ -33,11 +43,19 @@ def study(
     data: Annotated[
         Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
     ] = Path("data"),
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
 ) -> None:
-    """Measure something on a finished run's weights: they are kept where a sweep names a study, or
-    with `modulewise train --keep-weights`."""
+    """Measure something on a finished run's weights.
+
+    Weights are kept where a sweep names a study, or with `modulewise train --keep-weights`.
+    docs/studies.md says what can be measured.
+
+    Examples:
+        modulewise study --run 759120be --name labels
+        modulewise study --run 759120be --name probe --options '{"epochs": 2}'
+    """
     if order:
         what = parse(StudyOrder, read_json(order, "--order"), "--order")
     else:
@@ -45,9 +63,9 @@ def study(
     from modulewise import studies
     from modulewise.engine import device as device_module
 
-    run = run.parent if run.name == FILE else run
-    found = studies.make(what, run, data, device_module.begin(device, threads))
-    target = out or run / f"study~{what.study}.json"
+    folder = find(run, runs)
+    found = studies.make(what, folder, data, device_module.begin(device, threads))
+    target = out or folder / f"study~{what.study}.json"
     found.save(target)
     log.info(f"{what.study}  {duration(found.seconds)}  {target}")
 

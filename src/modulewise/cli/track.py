@@ -35,8 +35,14 @@ def track(
         float, typer.Option(min=0.1, help="seconds between two passes of --follow")
     ] = 15.0,
 ) -> None:
-    """Make MLflow equal to the run folders. Exit status 1 means that not everything could be sent;
-    run it again."""
+    """Make MLflow equal to the run folders.
+
+    Exit status 1 means that not everything could be sent; run it again.
+
+    Examples:
+        modulewise track
+        modulewise track --follow --uri http://mlflow.example.org:5000
+    """
     place, artifacts = mirror.address(runs, uri)
     try:
         if follow:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from modulewise import logs
+from modulewise.cli import _complete
 from modulewise.config.cell import Cell
 from modulewise.config.loading import read_json
 from modulewise.errors import InvalidInput, memory_short, parse, resource
@@ -27,12 +29,28 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
 def train(
-    dataset: Annotated[str | None, typer.Option(help="name in datasets.yaml")] = None,
-    network: Annotated[str | None, typer.Option(help="such as resnet32, mlp3, vgg8b")] = None,
-    recipe: Annotated[str | None, typer.Option(help="name in recipes.yaml")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="name in datasets.yaml", autocompletion=_complete.datasets)
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="such as resnet32, mlp3, vgg8b", autocompletion=_complete.networks),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="name in recipes.yaml", autocompletion=_complete.recipes)
+    ] = None,
     modules: Annotated[int, typer.Option(help="K, number of gradient-isolated modules")] = 1,
     seed: Annotated[int, typer.Option(help="of all random streams")] = 0,
     epochs: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="instead of the recipe's: training.lr=0.05; several",
+            autocompletion=_complete.settings,
+        ),
+    ] = None,
     cell: Annotated[
         str | None, typer.Option(help="a whole cell as JSON, instead of the options above")
     ] = None,
@@ -54,9 +72,18 @@ def train(
         Path | None, typer.Option(help="folder of the runs whose modules are reused")
     ] = None,
 ) -> None:
-    """Train one cell; interrupted by SIGTERM, SIGINT or SIGUSR2 it saves, leaves with status 75 and
-    resumes when started again."""
-    what = _cell(cell, config, dataset, network, recipe, modules, seed, epochs)
+    r"""Train one cell.
+
+    Interrupted by SIGTERM, SIGINT or SIGUSR2 it saves, leaves with status 75 and resumes when
+    started again. --set takes what a sweep may override: training.KEY, options.KEY (of the
+    method), partition.
+
+    Examples:
+        modulewise train --dataset digits --network mlp3 --recipe dgl --modules 2
+        modulewise train --dataset digits --network mlp3 --recipe greedy \
+            --epochs 5 --set training.lr=0.05 --set training.batch_size=64
+    """
+    what = _cell(cell, config, dataset, network, recipe, modules, seed, epochs, set_ or ())
     folder = out.parent if out and out.name == FILE else out or results / "runs" / what.path
     if exists(folder):
         log.info(f"{what}  finished already: {folder / FILE}; remove it to train again")
@@ -79,6 +106,8 @@ def train(
         sys.exit(1)
     if status:
         sys.exit(status)
+    if out is None:  # else the caller knows
+        print(folder / FILE)
 
 
 def _run(
@@ -163,20 +192,32 @@ def _cell(
     modules: int,
     seed: int,
     epochs: int | None,
+    changes: Sequence[str],
 ) -> Cell:
     if cell:
+        if changes:
+            raise InvalidInput("train: --set changes no whole cell; write the value into --cell")
         return parse(Cell, read_json(cell, "--cell"), "--cell")
     if not (dataset and network and recipe):
         raise InvalidInput("train: give --dataset, --network and --recipe, or --cell")
+    from modulewise.config.assigned import change
     from modulewise.config.resolve import Catalog
 
+    if epochs is not None:
+        changes = [f"training.epochs={epochs}", *changes]
+    given = change(changes, "train: --set")
     catalog = Catalog(config / "recipes.yaml", config / "datasets.yaml")
-    return catalog.cell(
+    made = catalog.cell(
         dataset,
         network,
         recipe,
         modules,
         seed,
-        {} if epochs is None else {"epochs": epochs},
+        given.training,
         "train",
+        given.options,
+        given.partition,
     )
+    if given.partition and made.partition != given.partition:
+        raise InvalidInput(f"train: --set partition: recipe {recipe} does not cut the network")
+    return made

@@ -23,7 +23,14 @@ def tune(
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),
 ) -> None:
-    """Read the results of a sweep's trials and write what each recipe is to be trained with."""
+    """Choose each recipe's settings from a sweep's trials.
+
+    Reads what the trials reached on held-out images, and writes what each recipe is to be trained
+    with.
+
+    Examples:
+        modulewise tune --sweep config/papers/tuned-resnet32.yaml
+    """
     plan = load_plan(sweep, root)
     if plan.sweep.tune is None:
         raise InvalidInput(f"{plan.where}: has no key tune")

@@ -40,7 +40,14 @@ def ui(
         float, typer.Option(min=0.1, help="seconds between two looks for new results")
     ] = 15.0,
 ) -> None:
-    """Show all runs in the browser and keep them up to date; Ctrl-C ends it."""
+    """Browse the runs in MLflow while they go on.
+
+    Keeps them up to date; Ctrl-C ends it.
+
+    Examples:
+        modulewise ui
+        modulewise ui --port 8080
+    """
     uri, artifacts = mirror.address(runs)
     asked: list[int] = []
 

@@ -123,27 +123,39 @@ def read_yaml(path: Path) -> Any:
         InvalidInput: the file is missing, unreadable, no YAML, or gives a key twice.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Strict)
-    except InvalidInput as error:
-        raise InvalidInput(f"{path}: {error}") from None
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: no valid YAML: not UTF-8 text (byte {error.start})") from None
+    except ValueError as error:  # a path that no file can have
+        raise InvalidInput(f"{path}: no valid YAML: {error}") from None
+    if (content := read_value(text, str(path))) is None:
+        raise InvalidInput(f"{path}: empty")
+    return content
+
+
+def read_value(text: str, where: str) -> Any:
+    """Read YAML text; `None` of an empty one.
+
+    Raises:
+        InvalidInput: it is no YAML, or gives a key twice.
+    """
+    try:
+        return yaml.load(text, _Strict)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         tab = "; indent with spaces, not tabs" if "'\\t'" in str(error.problem) else ""
         raise InvalidInput(
-            f"{path}: no valid YAML: {line}{error.problem or error.context}{tab}"
+            f"{where}: no valid YAML: {line}{error.problem or error.context}{tab}"
         ) from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: no valid YAML: not UTF-8 text (byte {error.start})") from None
-    except (ValueError, yaml.YAMLError) as error:  # characters and paths that no file can have
-        raise InvalidInput(f"{path}: no valid YAML: {error}") from None
+    except (ValueError, yaml.YAMLError) as error:  # characters that no file can have
+        raise InvalidInput(f"{where}: no valid YAML: {error}") from None
     except RecursionError:
-        raise InvalidInput(f"{path}: no valid YAML: nested too deeply") from None
-    if content is None:
-        raise InvalidInput(f"{path}: empty")
-    return content
+        raise InvalidInput(f"{where}: no valid YAML: nested too deeply") from None
 
 
 def read_json(text: str, where: str) -> Any:

@@ -21,7 +21,7 @@ import modulewise
 from modulewise.config import types
 from modulewise.errors import choose
 
-Kind = Literal["methods", "schedules", "data/sources", "tasks", "studies"]
+Kind = Literal["methods", "schedules", "data/sources", "tasks", "studies", "models"]
 """Folder whose files are found by name."""
 _TYPES = {name: value for name, value in vars(types).items() if not name.startswith("_")} | {
     "int": types.Int,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,9 +25,6 @@ SHARED = "MODULEWISE_SHARED_DEVICE"
 """Set to 1 by whoever packs several runs on one device."""
 PACK = "SNAKEMAKE_SUBMITIT_PACK"
 """Set by the submitit executor: the number of jobs that share the allocation, and so its device."""
-SOURCE = (".", ":(top)src", ":(top)workflow", ":(top)Snakefile")
-"""Patterns of source code in a checkout, seen from the package; files that are not committed yet
-count too."""
 
 
 def pick(name: str) -> torch.device:
@@ -207,24 +203,3 @@ def versions() -> dict[str, str]:
     return out | (
         {"cuda": torch.version.cuda} if torch.version.cuda and torch.cuda.is_available() else {}
     )
-
-
-@cache
-def git_commit() -> str | None:
-    """Commit of the checkout this package runs from, with `+` if its source differs: the package or
-    the workflow, not an edited `config/` or document; None outside a checkout."""
-    root = Path(__file__).parents[1]
-    try:
-        head = _git(root, "rev-parse", "--short=12", "HEAD")
-        return head + ("+" if _git(root, "status", "--porcelain", "--", *SOURCE) else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(folder: Path, *words: str) -> str:
-    """What git says of a checkout, also of somebody else's. Nothing is run that the checkout
-    configures, nor written to it."""
-    trust = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "--no-optional-locks")
-    command = ["git", *trust, "-C", str(folder), *words]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    return said.stdout.strip()

@@ -14,6 +14,7 @@ from modulewise.engine import device
 from modulewise.engine.progress import Progress
 from modulewise.engine.usage import asked
 from modulewise.runs import record
+from modulewise.runs.checkout import git_commit
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.result import Origin, PrimaryMetric, ReusedFrom
 
@@ -36,7 +37,7 @@ def start_event(
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "device": device.describe(on),
-        "commit": device.git_commit(),
+        "commit": git_commit(),
         "source": source_hash(cell),
         "slurm_job": device.slurm_job(),
         "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
@@ -71,7 +72,7 @@ def origin_of(
         exclusive=progress.exclusive and (on.type != "cpu" or progress.had_its_core),
         host=socket.gethostname(),
         starts=len(record.read(folder).starts),
-        commit=device.git_commit(),
+        commit=git_commit(),
         source=source_hash(cell),
         versions=device.versions(),
         data=digest,

@@ -20,7 +20,7 @@ from modulewise.models.network import Network, Shape
 from modulewise.models.start import draw_convolutions
 
 PATTERN = r"resnet(\d+)"
-EXAMPLES = [f"resnet{6 * n + 2}" for n in (1, 2, 3, 5, 9, 18)]
+EXAMPLES = ["resnet8", "resnet14", "resnet20", "resnet32", "resnet56", "resnet110"]
 
 
 class Block(BasicBlock):

@@ -20,6 +20,7 @@ from modulewise.config.study import StudyOrder
 from modulewise.engine import device
 from modulewise.errors import InvalidInput, parse
 from modulewise.rng import fork
+from modulewise.runs.checkout import git_commit
 from modulewise.runs.provenance import study_hash
 from modulewise.runs.study import StudyResult
 from modulewise.studies._trained import Trained, load
@@ -80,7 +81,7 @@ def make(order: StudyOrder, folder: Path, root: Path, on: torch.device) -> Study
         found=found,
         seconds=time.perf_counter() - begun,
         device=device.describe(on),
-        commit=device.git_commit(),
+        commit=git_commit(),
         source=study_hash(order.study, trained.cell),
         versions=device.versions(),
     )

@@ -1,0 +1,44 @@
+"""`modulewise diff`: what differs between two runs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modulewise.cli import _complete
+from modulewise.runs.find import RUNS, find
+from modulewise.status.difference import difference
+from modulewise.status.single import read
+
+
+def diff(
+    one: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="its folder, its result.json, or the beginning of its id or path",
+            autocompletion=_complete.runs,
+        ),
+    ],
+    other: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="another", autocompletion=_complete.runs),
+    ],
+    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
+) -> None:
+    """Show what differs between two runs.
+
+    Settings, device and versions, results and cost; and from which epoch on their curves differ.
+    Where nothing does, it says so.
+
+    Examples:
+        modulewise diff 759120be 4467e85c
+        modulewise diff 759120be elsewhere/result.json
+    """
+    width = max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80
+    a, b = (read(find(run, runs)) for run in (one, other))
+    print("\n".join(difference(a, b, width)))
