@@ -21,6 +21,10 @@ class NotDrawn(Exception):
     """A plot could not be drawn; the message is its reason, in one line."""
 
 
+class Nothing(NotDrawn):
+    """There is nothing that the plot could show; the message says why."""
+
+
 @contextmanager
 def _apart() -> Iterator[None]:
     """Environment and working folder in which matplotlib finds no settings."""
@@ -51,6 +55,7 @@ def drawing(*styles: Path) -> Iterator[None]:
         styles: style files; of equal settings the last counts.
 
     Raises:
+        Nothing: as the body says.
         NotDrawn: whatever went wrong in drawing.
     """
     with matplotlib.rc_context():
@@ -59,6 +64,8 @@ def drawing(*styles: Path) -> Iterator[None]:
         style.use(list(styles))
         try:
             yield
+        except NotDrawn:
+            raise
         except Exception as error:
             said = " ".join(str(error).split())
             raise NotDrawn(f"{type(error).__name__}: {said}"[:240].removesuffix(": ")) from error

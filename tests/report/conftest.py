@@ -19,7 +19,7 @@ from modulewise.config.cell import Cell
 from modulewise.config.plan import Plan, load_plan, make_plan
 from modulewise.config.resolve import Catalog
 from modulewise.config.sweep import Sweep
-from modulewise.report import build, drawing
+from modulewise.report import build, gallery
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.record import Record
 from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result
@@ -213,7 +213,7 @@ def _figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
             Figure, "savefig", lambda self, file, **options: file.write(b"<svg></svg>")
         )
     elif "drawn" not in request.fixturenames:
-        monkeypatch.setattr(drawing, "files", lambda make, suffixes: None)
+        monkeypatch.setattr(gallery, "figure", lambda *_, **__: iter(()))
 
 
 @pytest.fixture

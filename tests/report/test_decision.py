@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from modulewise.plots import Nothing
 from modulewise.report import frame
 from modulewise.report.decision import (
     BASELINE,
@@ -319,7 +320,8 @@ def test_the_figures_line_is_the_hull() -> None:
     ends = [(700.0, 0.06), (160.0, 0.082), (600.0, 0.09), (370.0, 0.0764)]
     local = (200.0, 0.07)
     marks = [Mark(Arm("e", m * 2**20, s), look, "1", True, True) for m, s in ends]
-    assert draw(marks, "GPU") is None
+    with pytest.raises(Nothing, match="no local arm"):
+        draw(marks, "GPU")
     fig = draw([*marks, Mark(Arm("l", local[0] * 2**20, local[1]), look, "2", False, False)], "GPU")
     assert fig
     (ax,) = fig.axes

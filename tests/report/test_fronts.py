@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modulewise.plots import Nothing
 from modulewise.report import figures, frame, fronts
 
 
@@ -78,8 +79,37 @@ def test_nothing_to_compare_draws_nothing(site: Any) -> None:
     s.fill("backprop", 1, [10.0], exclusive=False)
     s.fill("dgl", 2, [11.0], exclusive=False)
     f, done = read(s)
-    assert fronts.against_time(done, f) is None
-    assert fronts.against_memory(done, f) is not None
+    with pytest.raises(Nothing, match="measured alike on a device of their own"):
+        fronts.against_time(done, f)
+    assert [t.get_text() for t in fronts.against_memory(done, f).axes[0].texts] == ["1", "2"]
+
+
+def test_the_page_says_why_a_figure_is_not_drawn(
+    site: Any, sketched: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    s = site()
+    s.fill("backprop", 1, [10.0], exclusive=False)
+    s.fill("dgl", 2, [11.0], exclusive=False)
+    words = s.words()
+    for stem, reason in {
+        "error-against-time": "no two recipes or K have a time of a training step measured alike",
+        "decision": "memory and time of no local configuration were measured on a device of its",
+    }.items():
+        assert f"The figure {stem}_fake_resnet8 is not drawn: {reason}" in words
+        assert not list((s.root / "out/figures").glob(f"{stem}*"))
+    assert "not drawn" not in caplog.text, "nothing went wrong"
+
+
+def test_marks_at_one_place_are_rings(site: Any) -> None:
+    s = site()
+    s.fill("backprop", 1, [10.0], peak_memory_bytes=3000)
+    s.fill("dgl", 2, [11.0], peak_memory_bytes=2000)
+    s.fill("greedy", 2, [11.0], peak_memory_bytes=2000)
+    f, done = read(s)
+    (ax,) = fronts.against_memory(done, f).axes
+    marks = [m for m in ax.lines if m.get_ls() == "None" and list(m.get_ydata()) == [11.0]]
+    below, above = sorted(marks, key=lambda m: m.get_zorder())
+    assert below.get_markersize() >= above.get_markersize() + 3
 
 
 MANY = {f"r{n}": "dgl" for n in range(9)} | {f"g{n}": "greedy" for n in range(3)}

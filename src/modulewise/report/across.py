@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
+from modulewise.plots import Nothing
 from modulewise.report.drawing import legend, looks, panels
 from modulewise.report.frame import Frame
 from modulewise.report.naming import better
@@ -200,12 +201,18 @@ def common(found: Tasks, recipes: list[str]) -> tuple[list[str], list[tuple[Grid
     ] if names else []
 
 
-def performance_profiles(found: Tasks, frame: Frame, recipes: list[str]) -> Figure | None:
-    """The profiles of some recipes over the tasks they have in common; None if these are too few
-    or a baseline's mean is not above zero, so that nothing is a multiple of it."""
+def performance_profiles(found: Tasks, frame: Frame, recipes: list[str]) -> Figure:
+    """The profiles of some recipes over the tasks they have in common.
+
+    Raises:
+        Nothing: these are too few, or a baseline's mean is not above zero, so that nothing is a
+            multiple of it.
+    """
     names, shared = common(found, recipes)
-    if len(shared) < LEAST_TASKS or any(found.base[t[0]].mean() <= 0 for t in shared):
-        return None
+    if len(shared) < LEAST_TASKS:
+        raise Nothing(f"the recipes have fewer than {LEAST_TASKS} tasks in common")
+    if any(found.base[t[0]].mean() <= 0 for t in shared):
+        raise Nothing("the baseline's mean is zero on some task, and nothing is a multiple of it")
     scores = [found.own[r][t] / found.base[t[0]].mean() for r in names for t in shared]
     at = np.linspace(min(s.min() for s in scores), max(s.max() for s in scores), STEPS)
     (fig, (ax,)), look = panels(1, "share of runs"), looks(frame)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from modulewise import plots, units
 from modulewise.files import write_atomic
-from modulewise.report import hull
+from modulewise.report import hover, hull
 from modulewise.report.drawing import COLOURS, MARKERS, STYLE, Look
 
 Found = dict[str, Any]
@@ -192,23 +192,22 @@ def _flat(found: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return out
 
 
-def picture(group: Found, device: str) -> dict[str, bytes] | None:
-    """Memory against time as `svg` and `png`; None without an arm on each side.
+def picture(group: Found, device: str) -> dict[str, bytes]:
+    """Memory against time as `svg` and `png`.
 
     Raises:
+        Nothing: no arm on one side of the comparison.
         NotDrawn: with the reason.
     """
     arms = [a for a in group["arms"] if a["status"] == "measured" and a["step"]]
     marks = [_mark(arm, look) for arm, look in zip(arms, _looks(arms), strict=True)]
     with plots.drawing(STYLE):
-        fig = hull.draw(marks, f"{title(group)}, {device}") if marks else None
-        if fig is None:
-            return None
-        fig.set_size_inches(8, max(4, 0.19 * len(marks) + 1))
+        fig = hull.draw(marks, f"{title(group)}, {device}")
         svg, png = io.BytesIO(), io.BytesIO()
         fig.savefig(svg, format="svg", metadata={"Date": None})
         fig.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    return {"svg": svg.getvalue(), "png": png.getvalue()}
+    titled = hover.titled(svg.getvalue().decode()).encode()
+    return {"svg": titled, "png": png.getvalue()}
 
 
 def _mark(arm: Found, look: Look) -> hull.Mark:
@@ -246,7 +245,11 @@ def write(found: Found, folder: Path) -> list[Path]:
     paths = [folder / name for name in out]
     for group in found["groups"]:
         stem = f"pareto_{group['dataset']}_{group['networks'][0]}_b{group['batch_size']}"
-        for kind, content in (picture(group, found["device"]) or {}).items():
+        try:
+            drawn = picture(group, found["device"])
+        except plots.Nothing:
+            continue
+        for kind, content in drawn.items():
             paths.append(folder / f"{stem}.{kind}")
             write_atomic(paths[-1], content)
     return paths

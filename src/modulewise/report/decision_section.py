@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from modulewise.plots import Nothing
 from modulewise.report import figures, gallery, tables
 from modulewise.report.decision import ALIKE, ARM, costs_of, decide, margin_of, missing
 from modulewise.report.drawing import looks
 from modulewise.report.frame import Frame
 from modulewise.report.hull import Arm, Mark, draw
-from modulewise.report.naming import difference_unit, digits, of_difference
+from modulewise.report.naming import difference_unit, digits, of_difference, valued
 from modulewise.report.tables import NONE, Item, Table, interval, number, times
 from modulewise.runs.result import PrimaryMetric
 
@@ -210,7 +211,7 @@ def _figures(
                 yield shown | {"settings": settings, "several": several}
 
 
-def against(rows: pd.DataFrame, done: pd.DataFrame, frame: Frame) -> Figure | None:
+def against(rows: pd.DataFrame, done: pd.DataFrame, frame: Frame) -> Figure:
     """Time against memory of local arms, and the hull of what was measured end to end like most of
     them.
 
@@ -218,8 +219,11 @@ def against(rows: pd.DataFrame, done: pd.DataFrame, frame: Frame) -> Figure | No
         rows: of `decide`, the arms to show.
         done: done runs of the data set and network.
         frame: where they are from.
+
+    Raises:
+        Nothing: no two of them were measured alike.
     """
-    costs = costs_of(done)
+    costs, metric = costs_of(done), frame.metric(rows["dataset"].iloc[0])
     accurate = {
         tuple(row[k] for k in ARM): row["accurate"] == "yes" for row in rows.to_dict("records")
     }
@@ -227,7 +231,9 @@ def against(rows: pd.DataFrame, done: pd.DataFrame, frame: Frame) -> Figure | No
     costs = costs[(mine.to_numpy(bool) & ~costs["end_to_end"]) | costs["end_to_end"]]
     sizes = costs[~costs["end_to_end"]].groupby(ALIKE, sort=False).size()
     if sizes.empty:
-        return None
+        raise Nothing(
+            "memory and time of no local configuration were measured on a device of its own"
+        )
     costs = costs[(costs[ALIKE] == list(sizes.idxmax())).all(axis=1)]
     values, look = done.groupby(ARM)["value"].mean(), looks(frame)
     marks = []
@@ -236,5 +242,6 @@ def against(rows: pd.DataFrame, done: pd.DataFrame, frame: Frame) -> Figure | No
         arm = Arm(frame.labels[row["recipe"]], row["memory"], row["step_seconds"])
         text = f"{row['modules']}: {values[key]:.3g}"
         full = row["end_to_end"] or accurate[key]
-        marks.append(Mark(arm, look[row["recipe"]], text, row["end_to_end"], full))
+        said = f"{arm.name}, K = {row['modules']}: {valued(metric, values[key])}"
+        marks.append(Mark(arm, look[row["recipe"]], text, row["end_to_end"], full, said))
     return draw(marks, str(costs["device"].iloc[0]))

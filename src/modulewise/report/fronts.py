@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from modulewise.report.drawing import LEGEND, axis_label, looks, maybe_log
+from modulewise.plots import Nothing
+from modulewise.report import hover
+from modulewise.report.drawing import HALF, axis_label, looks, maybe_log, place_legend
 from modulewise.report.frame import Frame
+from modulewise.report.naming import valued
+from modulewise.report.placing import Spot, beside
 from modulewise.report.stats import PROVISIONAL
 
 GREY = "#8a8a8a"
-AROUND = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
-"""Directions from a mark in which its label may stand, the preferred first."""
+TOGETHER, RING = 0.012, 3.5
+"""Marks that are closer than this part of the axes' length are rings around one another, this many
+points larger each."""
 
 
 class Cost(NamedTuple):
@@ -29,6 +34,8 @@ class Cost(NamedTuple):
     same: list[str]
     title: str
     units: tuple[tuple[float, str], ...]
+    unless: str = ""
+    """What else a run needs for its cost to count."""
 
 
 MEMORY = Cost(
@@ -42,12 +49,11 @@ TIME = Cost(
     ["device", "batch_size"],
     "time of a training step",
     ((1, "s"), (1e-3, "ms"), (1e-6, "µs")),
+    " on a device of their own",
 )
 
 
-def against_memory(
-    runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
-) -> Figure | None:
+def against_memory(runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None) -> Figure:
     """The metric against peak memory, a mark per recipe and K.
 
     Args:
@@ -55,15 +61,20 @@ def against_memory(
         frame: where they are from.
         recipes: those to tell apart, if not all of them; the others are grey dots, and may be on
             the front.
+
+    Raises:
+        Nothing: fewer than two recipes and K can be compared.
     """
     return _front(runs, runs, frame, recipes, MEMORY)
 
 
-def against_time(
-    runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None
-) -> Figure | None:
+def against_time(runs: pd.DataFrame, frame: Frame, recipes: list[str] | None = None) -> Figure:
     """The metric against the time of a step, a mark per recipe and K; runs that shared their device
-    are left out."""
+    are left out.
+
+    Raises:
+        Nothing: as above.
+    """
     return _front(runs, runs[runs["exclusive"]], frame, recipes, TIME)
 
 
@@ -110,39 +121,46 @@ def points(runs: pd.DataFrame, measured: pd.DataFrame, cost: Cost) -> tuple[pd.D
 
 def _front(
     runs: pd.DataFrame, measured: pd.DataFrame, frame: Frame, recipes: list[str] | None, cost: Cost
-) -> Figure | None:
+) -> Figure:
     table, device = points(runs, measured, cost)
-    if len(table) < 2:
-        return None
-    metric = frame.metric(runs["dataset"].iloc[0])
-    unit, name = scale(cost, table["cost"])
-    x, y = table["cost"].to_numpy(float) / unit, table["value"].to_numpy(float)
-    fig = Figure(figsize=(4.6 + LEGEND, 3.4), layout="constrained")
-    ax, look = fig.subplots(), looks(frame)
-    front = pareto(list(x), [metric.rank(value) for value in y])
-    ax.plot(x[front], y[front], drawstyle="steps-post", color=GREY, lw=1, zorder=1)
     names = [
         r
         for r in frame.labels
-        if r in set(table["recipe"]) and (recipes is None or r in (frame.baseline, *recipes))
+        if len(table)
+        and r in set(table["recipe"])
+        and (recipes is None or r in (frame.baseline, *recipes))
     ]
-    if not set(names) - {frame.baseline}:
-        return None
+    if len(table) < 2 or not set(names) - {frame.baseline}:
+        raise Nothing(f"no two recipes or K have a {cost.title} measured alike{cost.unless}")
+    metric, look = frame.metric(runs["dataset"].iloc[0]), looks(frame)
+    unit, name = scale(cost, table["cost"])
+    x, y = table["cost"].to_numpy(float) / unit, table["value"].to_numpy(float)
+    fig = Figure(figsize=(HALF, 3.6), layout="constrained")
+    ax = fig.subplots()
+    front = pareto(list(x), [metric.rank(value) for value in y])
+    ax.plot(x[front], y[front], drawstyle="steps-post", color=GREY, lw=1, zorder=1)
     mine = table["recipe"].isin(names)
     ax.plot(x[~mine], y[~mine], ls="", marker="o", ms=2.5, color=GREY, alpha=0.6, zorder=1)
-    for recipe in names:
-        own, few = table["recipe"] == recipe, table["n"] < PROVISIONAL
-        seen, size = look[recipe], 8 if recipe == frame.baseline else 6
-        for which, face in ((own & few, "white"), (own & ~few, seen.colour)):
-            ax.plot(
-                x[which],
-                y[which],
-                ls="",
-                marker=seen.marker or "*",
-                color=seen.colour,
-                mfc=face,
-                ms=size,
-            )
+    rings, spots = np.zeros(len(table)), []
+    rings[mine] = RING * together(x[mine], y[mine])
+    for n, row in enumerate(table.to_dict("records")):
+        if row["recipe"] not in names:
+            spots.append(Spot(x[n], y[n], 2.5))
+            continue
+        seen, size = look[row["recipe"]], (8 if row["recipe"] == frame.baseline else 6) + rings[n]
+        (mark,) = ax.plot(
+            x[n],
+            y[n],
+            ls="",
+            marker=seen.marker or "*",
+            color=seen.colour,
+            mfc="white" if row["n"] < PROVISIONAL else seen.colour,
+            ms=size,
+            zorder=3 - 0.01 * rings[n],
+        )
+        at = f"{seen.label}, K = {row['modules']}: {valued(metric, y[n])}"
+        hover.tell(mark, f"{at}, {cost.title} {x[n]:.3g} {name}, n = {row['n']}")
+        spots.append(Spot(x[n], y[n], size + 1, str(row["modules"]), seen.ink))
     ax.margins(0.09)
     cost_axis(ax, x, "x")
     maybe_log(ax, table["value"], metric, factor=2.5)
@@ -159,18 +177,27 @@ def _front(
     if not mine.all():
         handles.append(Line2D([], [], ls="", marker="o", ms=2.5, color=GREY, label="other recipes"))
     handles.append(Line2D([], [], color=GREY, lw=1, label="Pareto front"))
-    fig.legend(handles=handles, loc="outside right upper")
-    label_marks(
-        fig,
-        ax,
-        x,
-        y,
-        [
-            (str(k), look[r].colour if r in names else "")
-            for r, k in zip(table["recipe"], table["modules"], strict=True)
-        ],
-    )
+    place_legend(fig, handles)
+    steps = zip(np.repeat(x[front], 2)[1:], np.repeat(y[front], 2)[:-1], strict=True)
+    beside(fig, ax, spots, list(steps))
     return fig
+
+
+def together(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Number of later marks that stand where each one does.
+
+    Args:
+        x: of the marks, whose extent is that of the axes.
+        y: likewise.
+
+    Example:
+        >>> together(np.array([1.0, 1.0, 5.0]), np.array([2.0, 2.0, 0.0]))
+        array([1, 0, 0])
+    """
+    near = np.ones((len(x), len(x)), bool)
+    for v in (x, y):
+        near &= np.abs(v[:, None] - v) <= TOGETHER * (np.ptp(v) or 1.0)
+    return np.asarray(np.triu(near, 1).sum(1))
 
 
 def scale(cost: Cost, values: Iterable[float]) -> tuple[float, str]:
@@ -192,36 +219,3 @@ def cost_axis(
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def label_marks(
-    fig: Figure, ax: Axes, x: np.ndarray, y: np.ndarray, labels: list[tuple[str, str]]
-) -> None:
-    """Small texts, each with its colour or none, beside the marks where they meet no mark and no
-    other text; else left out."""
-    fig.draw_without_rendering()
-    marks = ax.transData.transform(np.column_stack([x, y])) * 72 / fig.dpi  # in points
-    taken = [
-        (a - 3.5, b - 3.5, a + 3.5, b + 3.5) if labels[n][1] else (a - 1, b - 1, a + 1, b + 1)
-        for n, (a, b) in enumerate(marks)
-    ]
-    for place, ((text, colour), (a, b)) in enumerate(zip(labels, marks, strict=True)):
-        width, others = 4.2 * len(text) + 1.5, taken[:place] + taken[place + 1 :]
-        for dx, dy in AROUND if colour else ():
-            centre = a + dx * (4.5 + width / 2), b + dy * 6.5
-            box = (centre[0] - width / 2, centre[1] - 3, centre[0] + width / 2, centre[1] + 3)
-            if not any(
-                box[0] < o[2] and o[0] < box[2] and box[1] < o[3] and o[1] < box[3] for o in others
-            ):
-                taken.append(box)
-                at: dict[str, Any] = {
-                    "textcoords": "offset points",
-                    "ha": "center",
-                    "va": "center",
-                    "fontsize": 7,
-                    "color": colour,
-                }
-                ax.annotate(
-                    text, (x[place], y[place]), (centre[0] - a, centre[1] - b), **at
-                ).set_in_layout(False)
-                break

@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from modulewise.plots import NotDrawn
+from modulewise.plots import NotDrawn, Nothing
 from modulewise.report import drawing, figures, fronts
 from modulewise.report.frame import Frame
 from modulewise.report.naming import better, title
@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
     name: str
     """First part of its files' names; `*` stands for the name of the primary metric."""
-    draw: Callable[[pd.DataFrame, Frame, list[str]], Figure | None]
+    draw: Callable[[pd.DataFrame, Frame, list[str]], Figure]
     caption: Callable[[PrimaryMetric, str], str]
     """Of a metric, and of how single seeds are shown."""
     baseline: str = ""
@@ -160,14 +160,13 @@ def of_section(
 
 
 def figure(
-    make: Callable[[], Figure | None],
+    make: Callable[[], Figure],
     stem: str,
     prefix: str,
     files: dict[str, bytes],
     suffixes: tuple[str, ...] = ("svg", "pdf"),
 ) -> Iterator[dict[str, Any]]:
-    """A figure as the page shows it, or why it could not be drawn; nothing if there is nothing to
-    draw. Adds its files.
+    """A figure as the page shows it, or why it is not drawn. Adds its files.
 
     Args:
         make: draws it.
@@ -179,13 +178,14 @@ def figure(
     try:
         made = drawing.files(make, suffixes)
     except NotDrawn as error:
-        log.warning(f"{stem} not drawn: {error}")
-        yield {"stem": stem, "failed": str(error)}
+        empty = isinstance(error, Nothing)
+        if not empty:
+            log.warning(f"{stem} not drawn: {error}")
+        yield {"stem": stem, "failed": str(error), "empty": empty}
         return
-    if made:
-        files |= {f"figures/{stem}.{suffix}": content for suffix, content in made.items()}
-        svg = Markup(drawing.inline(made["svg"], prefix))
-        yield {"stem": stem, "failed": "", "svg": svg, "pdf": "pdf" in made}
+    files |= {f"figures/{stem}.{suffix}": content for suffix, content in made.items()}
+    svg, pdf = drawing.inline(made["svg"], prefix), "pdf" in made
+    yield {"stem": stem, "failed": "", "svg": Markup(svg), "half": drawing.is_half(svg), "pdf": pdf}
 
 
 def lighten(shown: Iterable[dict[str, Any]]) -> int:
@@ -199,8 +199,9 @@ def lighten(shown: Iterable[dict[str, Any]]) -> int:
     for one in shown:
         left -= drawing.weight(one.get("svg", ""))
         if left < 0 and "svg" in one:
-            one["svg"] = Markup('<img loading="lazy" src="figures/{}.svg" alt="">').format(
-                one["stem"]
-            )
+            one["svg"] = Markup(
+                '<a href="figures/{0}.svg"><img loading="lazy" src="figures/{0}.svg" '
+                'alt="figures/{0}.svg, beside this page"></a>'
+            ).format(one["stem"])
             outside += 1
     return outside

@@ -11,8 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from modulewise.report.drawing import LEGEND, Look
-from modulewise.report.fronts import GREY, MEMORY, TIME, cost_axis, label_marks, pareto, scale
+from modulewise.plots import Nothing
+from modulewise.report import hover
+from modulewise.report.drawing import FULL, Look, place_legend
+from modulewise.report.fronts import GREY, MEMORY, RING, TIME, cost_axis, pareto, scale, together
+from modulewise.report.placing import Spot, beside
 
 SHADE = "#ececec"
 
@@ -37,6 +40,8 @@ class Mark(NamedTuple):
     end_to_end: bool
     full: bool
     """A filled mark, not an open one."""
+    said: str = ""
+    """When the pointer rests on it, before its costs; the arm's name if nothing is given."""
 
 
 def beaten_by(arm: Arm, others: Sequence[Arm]) -> Arm | None:
@@ -53,17 +58,20 @@ def beaten_by(arm: Arm, others: Sequence[Arm]) -> Arm | None:
     return min(able, key=lambda o: (o.seconds, o.memory), default=None)
 
 
-def draw(marks: Sequence[Mark], device: str) -> Figure | None:
+def draw(marks: Sequence[Mark], device: str) -> Figure:
     """Time of a step against peak memory: the hull of the end-to-end arms as a line, what is beaten
-    by one of them shaded. None without an arm on each side of the comparison.
+    by one of them shaded.
 
     Args:
         marks: the arms; those of one label share their look and their place in the legend.
         device: what all of them were measured on.
+
+    Raises:
+        Nothing: no arm on one side of the comparison.
     """
     ends = [m for m in marks if m.end_to_end]
     if not ends or len(ends) == len(marks):
-        return None
+        raise Nothing(f"no {'local' if ends else 'end-to-end'} arm to compare with")
     units = [
         scale(cost, values)
         for cost, values in (
@@ -74,26 +82,40 @@ def draw(marks: Sequence[Mark], device: str) -> Figure | None:
     x, y = (
         np.array([m.arm[place] for m in marks]) / unit for place, (unit, _) in enumerate(units, 1)
     )
-    fig = Figure(figsize=(5.2 + LEGEND, 4.0), layout="constrained")
-    ax = fig.subplots()
-    for mark, a, b in zip(marks, x, y, strict=True):
+    fig = Figure(figsize=(FULL, 4.2), layout="constrained")
+    ax, spots = fig.subplots(), []
+    for mark, a, b, ring in zip(marks, x, y, RING * together(x, y), strict=True):
         face = mark.look.colour if mark.full else "white"
         edge = "black" if mark.end_to_end else mark.look.colour
-        ax.plot(a, b, ls="", marker=mark.look.marker or "*", ms=6, mfc=face, mec=edge, zorder=3)
+        (drawn,) = ax.plot(
+            a,
+            b,
+            ls="",
+            marker=mark.look.marker or "*",
+            ms=6 + ring,
+            mfc=face,
+            mec=edge,
+            zorder=3 - 0.01 * ring,
+        )
+        hover.tell(
+            drawn, f"{mark.said or mark.arm.name}: {a:.3g} {units[0][1]}, {b:.3g} {units[1][1]}"
+        )
+        spots.append(Spot(a, b, 7 + ring, mark.text, mark.look.ink))
     ax.margins(0.12)
     cost_axis(ax, x, "x")
     cost_axis(ax, y, "y", from_zero=False)
     mine = np.array([m.end_to_end for m in marks])
-    outline(ax, x[mine], y[mine])
+    steps = outline(ax, x[mine], y[mine])
     ax.set_xlabel(f"{MEMORY.title}, {units[0][1]}\n({device})")
     ax.set_ylabel(f"{TIME.title}, {units[1][1]}")
-    fig.legend(handles=_legend(marks), loc="outside right upper")
-    label_marks(fig, ax, x, y, [(m.text, m.look.colour) for m in marks])
+    place_legend(fig, _legend(marks))
+    beside(fig, ax, spots, steps)
     return fig
 
 
-def outline(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """The steps of the end-to-end arms to the edges of the axes, and the shade behind them."""
+def outline(ax: Axes, x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
+    """The steps of the end-to-end arms to the edges of the axes, and the shade behind them; returns
+    the steps' corners."""
     front = pareto(list(x), list(y))
     right, top = ax.get_xlim()[1], ax.get_ylim()[1]
     steps = [*x[front], right], [*y[front], y[front][-1]]
@@ -108,6 +130,8 @@ def outline(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
     )
     ax.set_xlim(right=right)
     ax.set_ylim(top=top)
+    down, across = [x[front][0], *steps[0]], [top, *steps[1]]
+    return list(zip(np.repeat(down, 2)[1:], np.repeat(across, 2)[:-1], strict=True))
 
 
 def _legend(marks: Sequence[Mark]) -> list[Line2D | Patch]:

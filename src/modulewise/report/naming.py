@@ -67,6 +67,16 @@ def digits(metric: PrimaryMetric) -> int:
     return 2 if metric.unit else 4
 
 
+def valued(metric: PrimaryMetric, value: float) -> str:
+    """The metric with a value of it.
+
+    Example:
+        >>> valued(PrimaryMetric(), 5.278)
+        'test error 5.28\xa0%'
+    """
+    return f"{metric.label} {value:.{digits(metric)}f}\u00a0{metric.unit}".rstrip()
+
+
 def named(
     rows: pd.DataFrame, metric: Callable[[str], PrimaryMetric], prefix: str = ""
 ) -> pd.DataFrame:

@@ -89,7 +89,7 @@ class Page:
     def figure(
         self,
         stem: str,
-        make: Callable[[], Figure | None],
+        make: Callable[[], Figure],
         caption: str,
         title: str = "",
         *text: str,
