@@ -11,6 +11,7 @@ from scipy import integrate
 from scipy import stats as scipy_stats
 
 from modulewise.report.verdicts import (
+    LEVEL,
     MOST_SEEDS,
     Difference,
     Sample,
@@ -128,13 +129,28 @@ def test_order_of_the_verdicts(value: float, error: float, p: float, said: str) 
     assert verdict(Difference(value, error, 8.0), p, 0.5, "higher") == turned
 
 
-def test_seeds_needed() -> None:
-    ours, theirs = Sample(3, 7.5, 0.4), Sample(5, 7.4, 0.2)
-    n = seeds_needed(ours, theirs, 0.5)
-    assert n and n > 3
-    fits = [inside(welch(ours._replace(n=k), theirs), 0.5) for k in (n - 1, n)]
-    assert fits == [False, True]
-    far = Sample(3, 8.4, 0.6)
+@pytest.mark.parametrize(
+    ("ours", "comparisons"),
+    [(Sample(3, 7.5, 0.4), 1), (Sample(3, 8.4, 0.6), 1), (Sample(3, 8.4, 0.6), 20)],
+)
+def test_seeds_needed_end_in_a_verdict_four_times_of_five(ours: Sample, comparisons: int) -> None:
+    """By drawing our seeds from the mean and spread that were found, the published as it is."""
+    theirs, rng = Sample(5, 7.4, 0.2), np.random.default_rng(4)
+    needed = seeds_needed(ours, theirs, 0.5, comparisons)
+    assert needed
+    chances = []
+    for n in (needed - 1, needed):
+        ended = 0
+        for draw in rng.normal(ours.mean, ours.std, (1500, n)):
+            found = welch(Sample(n, draw.mean(), draw.std(ddof=1)), theirs)
+            ended += inside(found, 0.5) or found.p < LEVEL / comparisons
+        chances.append(ended / 1500)
+    assert chances[0] < 0.8 + 0.03
+    assert chances[1] > 0.8 - 0.03
+
+
+def test_seeds_needed_with_many_comparisons_and_where_none_do() -> None:
+    ours, theirs, far = Sample(3, 7.5, 0.4), Sample(5, 7.4, 0.2), Sample(3, 8.4, 0.6)
     alone, among_many = (seeds_needed(far, theirs, 0.5, m) for m in (1, 20))
     assert alone and among_many and 3 < alone < among_many
     assert (

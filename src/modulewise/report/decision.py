@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 from scipy import special
 
+from modulewise.report import seeds
 from modulewise.report.frame import Frame
 from modulewise.report.fronts import MEMORY, TIME
 from modulewise.report.hull import Arm, beaten_by
 from modulewise.report.stats import NO_MEMORY, NO_TIME, PROVISIONAL, Mean, mean
-from modulewise.report.verdicts import LEVEL, MOST_SEEDS, holm
+from modulewise.report.verdicts import LEVEL, holm
 from modulewise.runs.result import PrimaryMetric
 
 MARGIN = 0.5
@@ -82,14 +83,11 @@ class Loss(NamedTuple):
         return float(special.stdtr(self.n - 1, -distance / self.std * self.n**0.5))
 
     def seeds_needed(self, margin: float, comparisons: int) -> int | None:
-        """The smallest number of seeds, above the present one, that ends in a verdict if mean and
-        spread stay as they are; corrected by Bonferroni, so not too few. None if `MOST_SEEDS` are
-        not enough."""
-        for n in range(max(self.n + 1, PROVISIONAL), MOST_SEEDS + 1):
-            loss = self._replace(n=n)
-            if min(loss.p(margin, more) for more in (True, False)) * comparisons < LEVEL:
-                return n
-        return None
+        """The smallest number of seeds, above the present one, that ends in a verdict with a chance
+        of `seeds.POWER` if mean and spread are the true ones; corrected by Bonferroni, so not too
+        few. None if `MOST_SEEDS` are not enough."""
+        effect = abs(self.mean - margin) / self.std
+        return seeds.needed(effect, LEVEL / comparisons, sides=1, above=self.n)
 
 
 def margin_of(metric: PrimaryMetric, chosen: float | None) -> float | None:
@@ -262,10 +260,10 @@ def _explain(row: dict[str, Any], margin: float | None, family: int) -> None:
         row["seeds_needed"] = needed or math.nan
         alone = min(row["loss"].p(margin, more) for more in (True, False)) < LEVEL
         words = f"not after Holm’s correction for {family} configurations: " if alone else ""
-        enough = f"about {needed}" if needed else f"more than {MOST_SEEDS}"
         row |= {
             "because": FEW,
-            "reason": f"{words}{row['gap_n']} seeds; {enough} would do if mean and spread stay",
+            "reason": f"{words}{row['gap_n']} seeds; {seeds.many(needed)} end in a verdict with a "
+            f"chance of {100 * seeds.POWER:.0f} % if mean and spread stay; {seeds.FIX}",
         }
 
 

@@ -27,6 +27,7 @@ from modulewise.report import (
     exhibit,
     figures,
     gallery,
+    matrix,
     naming,
     published,
     stats,
@@ -50,6 +51,7 @@ OURS = (
     "experimental",
     "experimental-published",
     "headline",
+    "matrix",
     "published",
     "runs",
     "trials",
@@ -146,14 +148,18 @@ def _sections(
     files: dict[str, bytes],
 ) -> Iterator[dict[str, Any]]:
     """What the page shows per data set and network; adds the files of its tables and figures."""
+    room = matrix.MOST
     for number, (_, mine) in enumerate(rows.groupby(stats.SECTION, sort=False)):
         shown = _tables(frame, mine, beside, ("headline", "published"), files)
         place, known = (shown["dataset"], shown["network"], number), plan.catalog.recipes.recipes
         decided = decision_section.section(
             frame, place, plan.sweep.margin, known, files, chosen.all
         )
+        against = matrix.section(frame, shown["dataset"], shown["network"], room, files)
+        room -= against["used"] if against else 0
         yield shown | {
             "decision": decided,
+            "matrix": against,
             "figures": list(gallery.of_section(frame, mine, number, chosen, files)),
         }
 
