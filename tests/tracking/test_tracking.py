@@ -3,6 +3,7 @@ MLflow."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
@@ -27,7 +28,7 @@ from mirrored_runs import (
 from modulewise.config.cell import Cell
 from modulewise.runs import record
 from modulewise.runs.record import Record
-from modulewise.tracking import mirror
+from modulewise.tracking import mirror, views
 from run_folders import ledger, submitted, submitting
 
 mlflow = pytest.importorskip("mlflow")
@@ -84,7 +85,7 @@ def test_a_finished_run_as_a_whole(tmp_path: Path, store: tuple[str, Path], data
     )
     assert all("/" in name for name in run.data.metrics), "without a slash a chart has no section"
     assert (
-        run.data.metrics["result/test_last"] == 12.5
+        run.data.metrics["test_error/last"] == 12.5
         and run.data.metrics["usage/peak_memory_bytes"] == 3 * 2**20
     )
     client = mlflow.MlflowClient(store[0])
@@ -94,8 +95,62 @@ def test_a_finished_run_as_a_whole(tmp_path: Path, store: tuple[str, Path], data
         "train.log",
         "plots",
     }
+    (images,) = run.inputs.dataset_inputs
+    assert (images.dataset.name, images.dataset.digest) == (dataset, "0123abcd")
+    assert images.dataset.source == '{"source": "digits"}'
+    place = run.info.experiment_id
+    assert [r.info.run_id for r in client.search_runs([place], f"dataset.name = '{dataset}'")] == [
+        run.info.run_id
+    ]
+    assert client.search_runs([place], "dataset.digest = 'another'") == []
     got = client.download_artifacts(run.info.run_id, "cell.json", str(tmp_path))
     assert Cell.model_validate_json(Path(got).read_text()) == cell
+
+
+def test_names_sort_so_that_the_error_after_the_last_epoch_is_the_first_chart(
+    tmp_path: Path, store: tuple[str, Path], dataset: str
+) -> None:
+    """MLflow sorts by section, then by name."""
+    cell = cell_of(dataset)
+    log, folder = begin(cell, tmp_path)
+    for epoch in range(1, EPOCHS + 1):
+        values = values_of(cell, epoch)
+        more = {"test_error/best": values["test_error/overall"], "memory/peak_mib": 3.0}
+        log.metrics(epoch, values | more)
+        log.commit(epoch)
+    finish(cell, log, folder)
+    mirror.mirror(tmp_path, *store)
+    (run,) = runs_of(store[0], dataset)
+    names = sorted(run.data.metrics, key=lambda name: name.split("/"))
+    assert names[:4] == [
+        "test_error/last",
+        "test_error/module_0",
+        "test_error/overall",
+        "test_error/overall_best",
+    ]
+    assert run.data.metrics["test_error/last"] == run.data.metrics["test_error/overall"]
+
+
+def test_an_experiment_has_a_list_and_charts_made_for_it(
+    tmp_path: Path, store: tuple[str, Path], dataset: str
+) -> None:
+    whole(cell_of(dataset), tmp_path)
+    mirror.mirror(tmp_path, *store)
+    client = mlflow.MlflowClient(store[0])
+    tags = client.get_experiment_by_name(f"modulewise-{dataset}").tags
+    shown, charts = (
+        json.loads(tags[f"mlflow.sharedViewState.{view}"]) for view in (views.LIST, views.CHARTS)
+    )
+    assert shown["selectedColumns"][:4] == [
+        "metrics.`test_error/last`",
+        "params.`recipe`",
+        "params.`modules`",
+        "params.`seed`",
+    ]
+    assert shown["orderByAsc"] and shown["orderByKey"] == "metrics.`test_error/last`"
+    (run,) = runs_of(store[0], dataset)
+    for key in charts["groupBy"]["groupByKeys"]:
+        assert key["mode"] == "param" and key["groupByData"] in run.data.params
 
 
 def test_a_second_pass_sends_nothing(

@@ -93,7 +93,7 @@ def assert_complete(uri: str, dataset: str, trainings: Trainings) -> None:
     client = mlflow.MlflowClient(uri)
     for run, folder in zip(found, trainings.all, strict=True):
         assert_equal(uri, run, folder)
-        assert run.info.status == "FINISHED" and run.data.metrics["result/test_last"] > 0
+        assert run.info.status == "FINISHED" and run.data.metrics["test_error/last"] > 0
         assert {a.path for a in client.list_artifacts(run.info.run_id)} == {
             "cell.json",
             "result.json",

@@ -163,8 +163,9 @@ def test_started_looked_at_and_interrupted(runs: Path, terminal: Callable[..., T
     links = dict(
         line.strip().split(": ", 1) for line in it.text.splitlines() if line.startswith("  ")
     )
-    assert set(links) == {"modulewise-toy", "report of first"}
-    base, _, place = links["modulewise-toy"].partition("/#/experiments/")
+    assert set(links) == {"modulewise-toy, runs", "modulewise-toy, charts", "report of first"}
+    assert links["modulewise-toy, runs"].endswith("viewStateShareKey=modulewise-list")
+    base, _, place = links["modulewise-toy, charts"].partition("/#/experiments/")
     experiment = place.partition("/")[0]
     assert (
         not base.endswith(f":{port}")

@@ -20,7 +20,7 @@ import typer
 
 from modulewise.cli.track import keep_tracking
 from modulewise.errors import InvalidInput
-from modulewise.tracking import mirror, reports
+from modulewise.tracking import mirror, reports, views
 
 log = logging.getLogger(__name__)
 
@@ -98,26 +98,17 @@ def _lost(unraisable: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(unraisable)
 
 
-def link(port: int, experiment: str) -> str:
-    """The address of an experiment's chart view."""
-    return (
-        f"http://{HOST}:{port}/#/experiments/{experiment}/runs"
-        "?workflowType=machine_learning&compareRunsMode=CHART"
-    )
-
-
 def _links(uri: str, artifacts: Path | None, port: int) -> dict[str, str]:
-    """Addresses by name: the chart view of every experiment, and the sweeps' reports."""
-    store = mirror.open_store(uri, artifacts)
-    charts = {
-        name: link(port, number)
+    """Addresses by name: list and charts of every experiment, and the sweeps' reports."""
+    store, base = mirror.open_store(uri, artifacts), f"http://{HOST}:{port}"
+    pages = {
+        f"{name}, {what}": views.address(base, number, view)
         for name, number in sorted(store.experiments.items())
         if name != reports.EXPERIMENT
+        for what, view in (("runs", views.LIST), ("charts", views.CHARTS))
     }
-    found = reports.link(store, f"http://{HOST}:{port}")
-    return {**charts, **{f"report of {sweep}": page for sweep, page in found.items()}} or {
-        "no runs yet": f"http://{HOST}:{port}"
-    }
+    pages |= {f"report of {sweep}": page for sweep, page in reports.link(store, base).items()}
+    return pages or {"no runs yet": base}
 
 
 def _serve(uri: str, artifacts: Path | None, port: int, logfile: Path) -> subprocess.Popen[bytes]:

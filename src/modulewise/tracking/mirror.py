@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from modulewise.errors import InvalidInput
 from modulewise.runs import jobs, record, result
 from modulewise.runs.state import ENDED, RunState, path_state
-from modulewise.tracking import plot, reports
+from modulewise.tracking import plot, reports, views
 from modulewise.tracking.store import (
     PIN,
     STORES_REMEMBERED,
@@ -41,11 +41,11 @@ from modulewise.tracking.store import (
     read_pins,
     sqlite_file,
 )
-from modulewise.tracking.view import KEY, SCHEMA, SUMMARY, Point, Wanted, wanted
+from modulewise.tracking.view import KEY, SCHEMA, SUMMARY, Images, Point, Wanted, wanted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 __all__ = [
     "PIN",
@@ -205,6 +205,7 @@ def _mirror_run(
         run, missing = None, want.points
     created = run is None
     run = run or _create(store, want)
+    views.share(store, want.experiment, want.metric)
     pin = pin if pin.get("run") == run.info.run_id else {"run": run.info.run_id}
     others = [p for p in pins if p["run"] != pin["run"]][: STORES_REMEMBERED - 1]
     # Until all is sent the pin says nothing of what the store holds: after a crash the next pass
@@ -260,6 +261,8 @@ def _send(
     for i, batch in enumerate(batches if points or params or tags else []):
         metrics = [Metric(name, value, at, step) for name, step, value, at in batch]
         client.log_batch(run_id, metrics, params if i == 0 else [], tags if i == 0 else [])
+    if want.images and not (run.inputs and run.inputs.dataset_inputs):
+        client.log_inputs(run_id, [_input(want.images)])
     contents = {"cell.json": want.cell.encode()} | {p.name: p.read_bytes() for p in want.files}
     hashes = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
     if want.ended is not None:
@@ -280,6 +283,14 @@ def _send(
     if sweep:
         store.swept.add(run_id)
     return _Sent(bool(points or params or tags or moved or hashes != had), hashes)
+
+
+def _input(images: Images) -> DatasetInput:
+    """A run's data set, in MLflow's words."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    data = Dataset(images.name, images.digest, "modulewise", images.source)
+    return DatasetInput(data, [InputTag("mlflow.data.context", "training and test")])
 
 
 def _missing(

@@ -61,7 +61,7 @@ def _draw(axes: Axes, want: Wanted, section: str) -> None:
 
     curves: dict[str, list[tuple[int, float]]] = {}
     for name, step, value, _ in want.points:
-        if name.startswith(section) and name != f"{section}best":
+        if name.startswith(section) and name.removeprefix(section) not in ("last", "overall_best"):
             curves.setdefault(name.removeprefix(section), []).append(
                 (step, value if abs(value) < 1e300 else math.nan)
             )

@@ -51,6 +51,8 @@ class Store:
     """Ids of experiments, by name."""
     runs: set[str] = field(default_factory=set)
     """Ids of runs that are there and not deleted."""
+    viewed: set[str] = field(default_factory=set)
+    """Names of experiments that have our views."""
     swept: set[str] = field(default_factory=set)
     """Ids of runs that have the tag `sweep`."""
     first: dict[tuple[str | None, int], str] = field(default_factory=dict)

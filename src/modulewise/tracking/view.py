@@ -1,7 +1,9 @@
 """What MLflow should hold of one run, made of its state. Imports nothing of MLflow.
 
 Experiments are data sets, runs are flat (nested ones hide every chart), tags are there to group by,
-and every metric has a slash in its name, which gives its section in the chart view.
+and every metric has a slash in its name, which gives its section in the chart view. MLflow sorts
+sections and charts by name, so names are chosen such that the primary metric after the last epoch
+comes first. Each run has its images as an input, whose name and digest runs can be searched by.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from modulewise.units import duration, memory
 
 KEY = "run.key"
 """Tag that names a cell, in every store."""
-SCHEMA = 4
+SCHEMA = 5
 """Version of what is made of a folder; runs mirrored with an older one are looked into again."""
-SUMMARY = ("result/", "usage/", "cost/")
-"""Sections of single figures; `usage` was called `cost` in earlier versions, which put it above
-the errors, for the chart view sorts sections by name."""
+SUMMARY = ("usage/", "result/", "cost/", "memory/", "test_error/best")
+"""Section of single figures, and beginnings of names that earlier versions gave: a run that has one
+of these is made anew."""
 STATUS: dict[State, str] = {
     "running": "RUNNING",
     "waiting": "SCHEDULED",
@@ -46,6 +48,18 @@ STATUS: dict[State, str] = {
 
 Point = tuple[str, int, float, int]
 """Metric, step, value, milliseconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set as MLflow knows it."""
+
+    name: str
+    """Its name in `datasets.yaml`."""
+    digest: str
+    """Short hash of images and labels."""
+    source: str
+    """Its entry in `datasets.yaml`, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,8 @@ class Wanted:
     """Points that can no longer change, in the order they were recorded."""
     known: dict[tuple[str, int], float]
     """Values by (metric, step), also those that may change yet."""
+    images: Images | None
+    """Images that it was trained and tested on; `None` before its end."""
     cell: str
     """Content of `cell.json`."""
     files: tuple[Path, ...]
@@ -94,7 +110,8 @@ def wanted(folder: Path, state: RunState) -> Wanted | None:
     if not said.starts:
         return None
     last, ended = said.starts[-1], _ended(folder, state)
-    points = [(name, step, _stored(v), at) for (name, step), (v, at) in said.settled().items()]
+    settled, seen = _named(said.settled()), _named(said.metrics)
+    points = [(name, step, _stored(v), at) for (name, step), (v, at) in settled.items()]
     if made and ended:
         points += [(name, 0, _stored(v), ended) for name, v in _summary(made).items()]
     cell = _resolved(last["cell"])
@@ -112,11 +129,30 @@ def wanted(folder: Path, state: RunState) -> Wanted | None:
         params=_flat({k: v for k, v in cell.items() if k != "data"}),
         tags={KEY: key} | _tags(c, state, _owner(folder / record.FILE)),
         points=points,
-        known={k: _stored(v) for k, (v, _) in said.metrics.items()}
-        | {(n, s): v for n, s, v, _ in points},
+        known={k: _stored(v) for k, (v, _) in seen.items()} | {(n, s): v for n, s, v, _ in points},
+        images=_images(c["dataset"], made) if ended else None,
         cell=json.dumps(last["cell"], indent=1) + "\n",
         files=tuple(p for p in (folder / result.FILE, folder / TRAIN_LOG) if ended and p.exists()),
     )
+
+
+def _named(
+    metrics: dict[tuple[str, int], tuple[float, int]],
+) -> dict[tuple[str, int], tuple[float, int]]:
+    """Metrics by name and step under the names that sort them: the value chosen on test images
+    after the others, memory after the errors."""
+    return {
+        (name.replace("/best", "/overall_best").replace("memory/peak", "training/peak"), step): v
+        for (name, step), v in metrics.items()
+    }
+
+
+def _images(name: str, made: Result | None) -> Images | None:
+    """The data set of a result; `None` for results from before its images were hashed."""
+    if made is None or not made.origin.data:
+        return None
+    entry = made.cell.data.model_dump(mode="json", exclude_defaults=True, exclude={"path"})
+    return Images(name, made.origin.data, json.dumps(entry, sort_keys=True))
 
 
 def _ended(folder: Path, state: RunState) -> int | None:
@@ -166,8 +202,10 @@ def _owner(path: Path) -> str | None:
 
 def _summary(made: Result) -> dict[str, float]:
     """Single figures of a finished run; at step 0, where MLflow draws bars instead of curves."""
-    figures = {
-        f"result/{k}": getattr(made, k) for k in ("test_last", "test_best_epoch", "val_last")
+    name = made.metric.name
+    figures: dict[str, Any] = {
+        f"test_{name}/last": made.test_last,
+        f"val_{name}/last": made.val_last,
     }
     figures |= {f"usage/{k}": v for k, v in made.cost.model_dump().items()}
     return {k: float(v) for k, v in figures.items() if isinstance(v, int | float)}
