@@ -150,7 +150,7 @@ def test_time_needs_an_exclusive_device_and_memory_the_same_model(site: Any) -> 
     assert shared["memory_ratio"] == 1.0
     assert math.isnan(other["time_ratio"])
     assert math.isnan(other["memory_ratio"])
-    assert "same device model" in other["time_reason"]
+    assert "same kind of device" in other["time_reason"]
     assert math.isnan(source["memory_ratio"])
     assert source["time_ratio"] == pytest.approx(5.0)
 

@@ -42,7 +42,8 @@ def status(
 ) -> None:
     """Show where a sweep's runs stand, on one screen.
 
-    Progress and time left of those that run, and why others failed or stopped.
+    Progress and time left of those that run, why others failed or stopped, and what runs use of
+    what was asked for.
 
     Examples:
         modulewise status

@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections import Counter
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ class Frame:
         baseline: name of the recipe the others are compared with; None if the sweep has none.
         labels: recipe -> label, in the sweep's order.
         metrics: data set -> its primary metric, as far as a run has named it.
+        uses: path -> what the run used of its machine, as far as its result says it.
     """
 
     runs: pd.DataFrame
@@ -75,6 +76,7 @@ class Frame:
     baseline: str | None
     labels: dict[str, str]
     metrics: dict[str, PrimaryMetric]
+    uses: dict[str, result.Use] = field(default_factory=dict)
 
     @property
     def done(self) -> pd.DataFrame:
@@ -109,6 +111,7 @@ def read(plan: Plan, runs: Path) -> Frame:
     labels = _labels(plan.catalog, dict.fromkeys(cell.recipe for _, cell in plan.reported))
     rows, curves, depth = [], [], []
     metrics: dict[str, PrimaryMetric] = {}
+    uses: dict[str, result.Use] = {}
     states = run_states((cell for _, cell in plan.reported), runs, keep="primary")
     others = other_images(zip((cell for _, cell in plan.reported), states, strict=True))
     for (grid, cell), run in zip(plan.reported, states, strict=True):
@@ -127,6 +130,8 @@ def read(plan: Plan, runs: Path) -> Frame:
             "counts": counts,
         }
         rows.append(_cell(cell) | said | _numbers(found))
+        if found and found.cost.use:
+            uses[cell.path] = found.cost.use
         if found and counts:
             curves += [(cell.path, *point) for point in _curve(run.history, found.metric)]
             depth += [
@@ -144,6 +149,7 @@ def read(plan: Plan, runs: Path) -> Frame:
         plan.catalog.baseline(labels),
         labels,
         metrics,
+        uses,
     )
 
 

@@ -23,6 +23,7 @@ from modulewise.report import (
     across,
     contrasts_section,
     decision_section,
+    devices,
     drawing,
     exhibit,
     figures,
@@ -34,6 +35,7 @@ from modulewise.report import (
     study,
     tables,
     tuning,
+    use,
     verdicts,
 )
 from modulewise.report.frame import Frame, read
@@ -57,6 +59,7 @@ OURS = (
     "trials",
     "tuning",
     "unfinished",
+    "use",
     *(kind.name for kind in gallery.KINDS),
     *names("studies"),
 )
@@ -115,6 +118,7 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False) -> Path:
         "exhibit": _exhibit(plan.sweep, compared, rows, beside, numbers, files),
         "experimental": list(_experimental(plan, frame, apart, numbers, files)),
         "tuning": _tuning(plan, frame, files),
+        "use": use.section(frame, files),
         "recipes": {name: plan.catalog.recipes.recipes[name] for name in frame.labels},
         "rerun": _rerun(plan, runs),
         "provisional": stats.PROVISIONAL,
@@ -216,6 +220,7 @@ def _tables(
         "network": network,
         "id": name,
         "table": table,
+        "devices": devices.mixed(frame, dataset, network),
         "published": compared,
     }
 

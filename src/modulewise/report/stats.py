@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from modulewise.report import devices
 from modulewise.report.frame import Frame
 from modulewise.runs.state import STATES
 
@@ -21,11 +22,11 @@ ROW = [*SECTION, "settings", "recipe", "modules"]
 """What the seeds of one row share."""
 NO_MEMORY = (
     "memory was not measured",
-    "no baseline run on the same device model, at the same batch size, measured the same way",
+    "no baseline run on the same kind of device, at the same batch size, measured the same way",
 )
 NO_TIME = (
     "no run had its device to itself",
-    "no baseline run had the same device model to itself, at the same batch size",
+    "no baseline run had the same kind of device to itself, at the same batch size",
 )
 
 
@@ -182,7 +183,9 @@ def _row(
     out |= {"stale": int(mine["stale"].sum()), "n": value.n, "provisional": value.n < PROVISIONAL}
     out |= {f"value_{k}": v for k, v in value._asdict().items() if k != "n"}
     out |= {f"gap_{k}": v for k, v in gap._asdict().items()}
-    out["gap_reason"] = _gap_reason(value.n, gap.n, len(base["value"])) if not is_baseline else ""
+    reason = _gap_reason(value.n, gap.n, len(base["value"]))
+    notes = "" if is_baseline else "; ".join(filter(None, [reason, devices.crossed(mine, base)]))
+    out["gap_reason"] = notes
     alone, base_alone = (_at(runs, runs["exclusive"].astype(bool)) for runs in (mine, base))
     same = ["device", "memory_source", "batch_size"]
     costs = {

@@ -19,8 +19,8 @@ from modulewise.runs.state import STATES, words
 
 NONE = "–"
 OTHERS = {
-    "memory": "ran on another device model",
-    "time": "shared their device or ran on another model",
+    "memory": "ran on another kind of device",
+    "time": "shared their device or ran on another kind",
 }
 """Why the runs that a cost leaves out cannot be compared."""
 BESIDE_K = [("K", "r"), ("Horizon", "r"), ("Helpers’ parameters", "r"), ("Helpers’ FLOPs", "r")]

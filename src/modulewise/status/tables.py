@@ -10,6 +10,7 @@ from modulewise.config.cell import Cell
 from modulewise.runs.images import other_images
 from modulewise.runs.state import ENDED, STATES, RunState, State, words
 from modulewise.status.layout import end_of, lines, start_of, table, wrapped
+from modulewise.status.use import use
 from modulewise.units import duration
 
 Row = tuple[Cell, RunState]
@@ -44,6 +45,7 @@ def screen(name: str, found: Sequence[Row], width: int = 80, most: int | None = 
     if not found:
         return out
     out += [*recipes(found, width), *_legend(found, width), *_cost(found, width)]
+    out += use([s for _, s in found], width)
     for title, shown in (("running", _running), ("look at", _trouble)):
         listed, left = shown(title, found, width, most)
         out += listed
