@@ -6,10 +6,8 @@ import re
 import subprocess
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
 from modulewise.cli import app
 
@@ -54,7 +52,6 @@ def test_links(path: Path) -> None:
 
 COMMAND = re.compile(r"(?:^|[`($] ?|&& )((?:modulewise|make|snakemake) [^`#|&)\n]*)", re.MULTILINE)
 """What begins a line or stands in quotes or behind a prompt."""
-VERBS: Any = typer.main.get_command(app.app)
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -82,10 +79,9 @@ def wrong(words: list[str]) -> str | None:
         return next((f for f in files if "/" in f and not (ROOT / f).exists()), None)
     if not given or not given[0].islower():  # `modulewise --help`, `modulewise VERB`
         return None
-    command = VERBS.get_command(None, given[0])
-    if command is None:
+    if given[0] not in app.VERBS:
         return given[0]
-    valid = {o for p in command.params for o in p.opts} | {"--help"}
+    valid = {o for p in app.load(given[0]).params for o in p.opts} | {"--help"}
     return next((w for w in rest if w.startswith("--") and w.split("=")[0] not in valid), None)
 
 
