@@ -4,8 +4,10 @@ measured before, limits."""
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from cases import Case, Row, rows, trainer_of
 from modulewise.cli import app
 from modulewise.config.cell import configurations
 from modulewise.config.plan import load_plan
+from modulewise.engine import device
+from modulewise.engine.progress import Progress
 from modulewise.engine.trainer import Trainer
 from modulewise.planning import profile
 
@@ -42,9 +46,13 @@ def sweep(folder: Path, **more: Any) -> Path:
 
 
 def run(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    exclusive: bool = True,
 ) -> tuple[int, str]:
-    """Exit status of `modulewise profile`, and what it said."""
+    """Exit status of `modulewise profile`, and what it said; the device is its own, or not."""
+    monkeypatch.setattr(profile, "alone", lambda *_: nullcontext(lambda: exclusive))
     words = [
         "--root",
         str(ROOT),
@@ -211,6 +219,45 @@ def test_other_code_or_another_device_measures_anew(
     path.write_text(json.dumps(content))
     said = run(tmp_path, capsys, monkeypatch)[1]
     assert "1/2" in said and "2/2" not in said, "the other configuration's code is the same"
+
+
+def test_what_was_timed_on_a_shared_device_is_said_and_measured_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(tmp_path)
+    code, said = run(tmp_path, capsys, monkeypatch, exclusive=False)
+    assert code == 0 and said.count("  others used the device") == 2
+    assert "2 of 2 configurations were timed while others used the device" in said
+    found = json.loads((tmp_path / "profile/x.json").read_text())["cells"]
+    assert [f["exclusive"] for f in found.values()] == [False, False]
+    code, said = run(tmp_path, capsys, monkeypatch)
+    assert "2/2" in said and "others used" not in said
+
+
+def test_a_core_that_another_run_holds_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    busy = Progress()
+    with ExitStack() as others:
+        for _ in os.sched_getaffinity(0):
+            others.enter_context(device.claim(CPU))
+        with profile.alone(CPU, busy) as own:
+            pass
+    assert not own()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_core_that_is_waited_for_is_shared(
+    waits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the thread stands still while it waits."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    now = iter([(10.0, 5.0), (20.0, 12.0 if waits else 14.5)])
+    monkeypatch.setattr(profile, "clock", lambda _: next(now))
+    with profile.alone(CPU, Progress()) as own:
+        pass
+    assert own() != waits
 
 
 def test_too_little_memory_is_a_finding(

@@ -64,6 +64,19 @@ def test_a_cell_that_was_not_measured_is_told_in_one_line(tmp_path: Path) -> Non
         measured(tmp_path, backprop=0.5)
 
 
+def test_a_step_that_was_timed_while_others_used_the_device_is_refused(tmp_path: Path) -> None:
+    plan = measured(tmp_path, backprop=0.5, dgl=0.25)
+    assert plan.times and len(plan.cells) == 8, "files of earlier versions do not say it"
+    path = tmp_path / "profile.json"
+    content = json.loads(path.read_text())
+    for cell in content["cells"].values():
+        cell["exclusive"] = cell["step_seconds"] == 0.5
+    path.write_text(json.dumps(content))
+    said = r"fake resnet8 dgl K=2 s0: its step was timed while others used the device"
+    with pytest.raises(InvalidInput, match=said):
+        load(tmp_path, profile=str(path))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [("{}", "device: missing"), ("{", "no valid YAML"), (None, "No such file")],

@@ -73,6 +73,11 @@ def profile(
         f"{len(todo)} runs to do: {time(3600 * hours)} of {found['device']}"
         + (f"; {unknown} run out of memory" if unknown else "")
     )
+    if shared := sum(not known[name].get("exclusive", True) for name in distinct):
+        print(
+            f"{shared} of {len(distinct)} configurations were timed while others used the device: "
+            f"budgets in seconds refuse them; the same command measures them again"
+        )
     plan.sweep.limits.hold("gpu_hours", hours, plan.where, f"measured on {found['device']}")
 
 
@@ -80,4 +85,5 @@ def _said(found: dict[str, Any]) -> str:
     if "seconds" not in found:
         return "out of memory"
     peak = f"  {memory(found['peak_memory_bytes'])}" if found["peak_memory_bytes"] else ""
-    return f"{time(found['epoch_seconds'] + found['evaluation_seconds'])} an epoch{peak}"
+    shared = "" if found.get("exclusive", True) else "  others used the device"
+    return f"{time(found['epoch_seconds'] + found['evaluation_seconds'])} an epoch{peak}{shared}"

@@ -21,6 +21,8 @@ class Measured(BaseModel):
     """Id that cells with the same training steps share: `Cell.steps`."""
     step_seconds: Positive | None = None
     """Seconds of a training step; none if the configuration had no room on the device."""
+    exclusive: bool = True
+    """Whether nobody else used the device meanwhile; files of earlier versions do not say it."""
 
 
 class StepTimes(BaseModel):
@@ -36,17 +38,27 @@ class StepTimes(BaseModel):
         """Seconds of a training step, by `Cell.steps`."""
         return {c.steps: c.step_seconds for c in self.cells.values() if c.step_seconds is not None}
 
+    @property
+    def exclusive(self) -> set[str]:
+        """`Cell.steps` of those that had the device to themselves."""
+        return {c.steps for c in self.cells.values() if c.exclusive}
+
     def timed(self, cell: Cell, where: str) -> Cell:
         """The cell with its measured step time, if its budget is in seconds.
 
         Raises:
-            InvalidInput: its steps were not measured.
+            InvalidInput: its steps were not measured, or while others used the device.
         """
         if cell.training.seconds is None:
             return cell
         found = self.step_seconds.get(cell.steps)
         if found is None:
             raise InvalidInput(f"{where}: {cell}: no step time in the profile file; {MEASURE}")
+        if cell.steps not in self.exclusive:
+            raise InvalidInput(
+                f"{where}: {cell}: its step was timed while others used the device; run the same "
+                f"modulewise profile again when it is idle"
+            )
         training = cell.training.model_copy(update={"step_seconds": found})
         return cell.model_copy(update={"training": training})
 

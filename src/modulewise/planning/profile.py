@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from modulewise.config.cell import Cell
 from modulewise.data import sources
 from modulewise.data.base import Data
 from modulewise.data.resident import Parts, Resident, Split
-from modulewise.engine.device import timed
+from modulewise.engine.device import claim, clock, timed
+from modulewise.engine.progress import Progress
 from modulewise.engine.trainer import TIMED, Trainer
 from modulewise.errors import InvalidInput, memory_short
 
@@ -43,6 +46,9 @@ class RunProfile:
     """Building, counting, and the first steps, with the search for algorithms."""
     peak_memory_bytes: int | None
     """On a GPU, largest sum of live tensor bytes in the timed steps."""
+    exclusive: bool = True
+    """Whether the device, or on a CPU the thread's core, was the measurement's own meanwhile: if
+    not, a budget in seconds refuses the times."""
 
     @property
     def seconds(self) -> float:
@@ -67,16 +73,29 @@ def measure(cell: Cell, images: Data, device: torch.device) -> RunProfile:
     trainer.plan()
     lengths = [phase.epochs for phase in trainer.phases]
     peak, steps = 0, []
-    for phase, length in enumerate(lengths):
-        trainer.progress.epoch = 1 + sum(lengths[:phase])
-        if length:
-            trainer.enter_phase()
-        steps.append(trainer.time_steps() if length else 0.0)
-        if device.type == "cuda":
-            peak = max(peak, torch.cuda.max_memory_allocated(device))
-    startup = time.perf_counter() - begun - TIMED * sum(steps)
-    evaluation = evaluation_seconds(trainer, device)
-    return _profile(trainer, steps, evaluation, startup, peak or None)
+    with alone(device, trainer.progress) as exclusive:
+        for phase, length in enumerate(lengths):
+            trainer.progress.epoch = 1 + sum(lengths[:phase])
+            if length:
+                trainer.enter_phase()
+            steps.append(trainer.time_steps() if length else 0.0)
+            if device.type == "cuda":
+                peak = max(peak, torch.cuda.max_memory_allocated(device))
+        startup = time.perf_counter() - begun - TIMED * sum(steps)
+        evaluation = evaluation_seconds(trainer, device)
+    return _profile(trainer, steps, evaluation, startup, peak or None, exclusive())
+
+
+@contextmanager
+def alone(on: torch.device, progress: Progress) -> Iterator[Callable[[], bool]]:
+    """Hold the device meanwhile; gives what says afterwards whether it was the process's own, by
+    the rule of a run's."""
+    begun = clock(on)
+    with claim(on) as unwanted:
+        yield lambda: own
+        wall, busy = (now - then for now, then in zip(clock(on), begun, strict=True))
+        progress.trained(wall, busy)
+        own = unwanted() and (on.type != "cpu" or progress.had_its_core)
 
 
 def evaluation_seconds(trainer: Trainer, device: torch.device) -> float:
@@ -121,18 +140,24 @@ def other_budget(profile: RunProfile, cell: Cell, images: Data, device: torch.de
         profile.evaluation_seconds,
         profile.startup_seconds,
         profile.peak_memory_bytes,
+        profile.exclusive,
     )
 
 
 def _profile(
-    trainer: Trainer, steps: list[float], evaluation: float, startup: float, peak: int | None
+    trainer: Trainer,
+    steps: list[float],
+    evaluation: float,
+    startup: float,
+    peak: int | None,
+    exclusive: bool,
 ) -> RunProfile:
     """The profile of a run whose phases have steps of so many seconds."""
     trainer.plan(steps[0])  # a budget in seconds is for schedules of one phase
     lengths, n = [phase.epochs for phase in trainer.phases], trainer.progress.epochs
     step = sum(m * s for m, s in zip(lengths, steps, strict=True)) / n
     epoch = trainer.data.steps * step
-    return RunProfile(n, steps, step, epoch, evaluation, n * epoch, startup, peak)
+    return RunProfile(n, steps, step, epoch, evaluation, n * epoch, startup, peak, exclusive)
 
 
 def _trainer(cell: Cell, images: Data, device: torch.device) -> Trainer:
@@ -167,8 +192,8 @@ def images(cell: Cell, root: Path) -> Resident:
 
 
 def from_json(found: dict[str, Any]) -> RunProfile:
-    """What `as_json` gave."""
-    return RunProfile(**{f.name: found[f.name] for f in fields(RunProfile)})
+    """What `as_json` gave, also in an earlier version."""
+    return RunProfile(**{f.name: found[f.name] for f in fields(RunProfile) if f.name in found})
 
 
 def as_json(profile: RunProfile) -> dict[str, Any]:

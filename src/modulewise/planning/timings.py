@@ -44,14 +44,16 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 def measured(folder: Path, by: dict[str, Any]) -> dict[str, Found]:
     """What was measured before by the same device and versions, by configuration; each says by what
-    code, its `source`.
+    code, its `source`. What was timed while others used the device is left out.
 
     Args:
         folder: of the profile files.
         by: `device` and `versions`.
     """
     content = read(folder / MEASURED)
-    return dict(content["cells"]) if all(content.get(k) == v for k, v in by.items()) else {}
+    if any(content.get(k) != v for k, v in by.items()):
+        return {}
+    return {name: f for name, f in content["cells"].items() if f.get("exclusive", True)}
 
 
 def minutes(path: Path, cell: Cell) -> int | None:
