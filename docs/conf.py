@@ -42,7 +42,8 @@ myst_enable_extensions = ["attrs_inline", "colon_fence"]
 
 html_theme = "furo"
 html_title = "modulewise"
-html_static_path = []
+html_static_path = ["generator/static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": False}

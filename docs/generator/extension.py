@@ -1,4 +1,4 @@
-"""The site's Sphinx extension: links to folders, and an entry page at the top."""
+"""The site's Sphinx extension: generated pages, links to folders, an entry page at the top."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+
+from generator import pages
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#:\s]+)\)")
 
@@ -37,6 +39,7 @@ def entry(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Sphinx calls this."""
+    app.connect("builder-inited", lambda _: pages.write())
     app.connect("source-read", folders)
     app.connect("build-finished", entry)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

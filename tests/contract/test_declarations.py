@@ -4,6 +4,7 @@ defaults."""
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -54,10 +55,21 @@ def test_every_recipe_names_a_method_file(name: str) -> None:
 
 @pytest.mark.parametrize("method", FILES)
 class TestClass:
-    def test_it_is_a_method_with_a_docstring_that_lists_deviations(self, method: str) -> None:
-        made = method_class(method)
-        assert issubclass(made, Method)
-        assert "Deviations" in (inspect.getmodule(made).__doc__ or "")
+    def test_it_is_a_method(self, method: str) -> None:
+        assert issubclass(method_class(method), Method)
+
+    def test_its_docstring_says_what_whose_how_and_what_deviates(self, method: str) -> None:
+        """A title and who it is of, a formula, deviations at the end: numbered, or none. Its card
+        is made of these."""
+        said = inspect.getdoc(inspect.getmodule(method_class(method))) or ""
+        body, heading, deviations = said.rpartition("\nDeviations")
+        assert heading and "Deviations" not in body
+        assert re.match(r"[A-Z][^\n]*[(:]", body), "the first line names the method"
+        assert re.search(r"arXiv|https://|\b(19|20)\d\d\b", body), "no paper is named"
+        assert re.search(r"\n\n    \S", body), "no indented formula"
+        first, *rest = deviations.strip().split("\n\n", 1)
+        numbers = [int(n) for n in re.findall(r"^(\d+)\. ", "".join(rest), re.MULTILINE)]
+        assert first.startswith(": none") or numbers == list(range(1, len(numbers) + 1)) != []
 
     @pytest.mark.parametrize(
         "declaration", ["single", "joint_only", "two_views", "graphable", "equals_backprop"]

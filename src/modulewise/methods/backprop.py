@@ -1,4 +1,7 @@
-"""End-to-end backpropagation: one module, the task's own loss. The baseline.
+"""End-to-end backpropagation (Rumelhart, Hinton & Williams, Nature 323, 1986): one module, the
+task's own loss. The baseline.
+
+    min L(net(x), y)
 
 Deviations: none.
 """
