@@ -83,9 +83,9 @@ def test_enough_tasks_are_shown(site: Any, sketched: None) -> None:
     s.fill("greedy", 2, [19.0, 19.1, 19.2])
     words = s.words()
     assert (
-        "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs Tasks "
-        "P(lower test error than Backprop) [95 %] "
-        "DGL & co_1 2 – 8 1 10 – 70 25.0 % – 70.0 % 3 1.00 [1.00, 1.00]"
+        "Recipe K Tasks P(lower test error than Backprop) [95 %] "
+        "Horizon Helpers’ parameters Helpers’ FLOPs "
+        "DGL & co_1 2 – 8 3 1.00 [1.00, 1.00] 1 10 – 70 25.0 % – 70.0 %"
     ) in words
     assert "Performance profiles over 3 tasks" in words
     assert (s.root / "out/figures/performance-profiles_all.svg").exists()
@@ -119,7 +119,7 @@ def test_what_stands_beside_a_recipe_is_of_its_tasks_alone(site: Any) -> None:
         ):
             small = cell.network == "resnet8"
             s.run(cell, 9.0, helper_parameters=(10 if small else 1000) * (cell.modules - 1))
-    assert "DGL & co_1 2 – 4 1 10 – 3 k 25.0 % – 50.0 % 4 " in s.words()
+    assert "DGL & co_1 2 – 4 4 0.50 [0.50, 0.50] 1 10 – 3 k 25.0 % – 50.0 % " in s.words()
 
 
 def test_other_settings_are_other_tasks(site: Any) -> None:

@@ -128,12 +128,12 @@ def test_costs_stand_beside_the_published_ones(site: Any) -> None:
     s.fill("backprop", 1, [5.0, 5.0, 5.0, 5.0], peak_memory_bytes=2 * 10**9, step_seconds=0.2)
     s.fill("dgl", 2, [6.0, 6.0, 6.0, 6.0], peak_memory_bytes=10**9, step_seconds=0.25)
     text = page(s)
-    assert "Backprop 1 all 0 0.0 % ours, last epoch 5.00 ± 0.00 (4) 2.00 – – – 3" in text
+    assert "Backprop 1 ours, last epoch 5.00 ± 0.00 (4) 2.00 – – – 3 all 0 0.0 %" in text
     # trunk 300 and helpers 100 (K - 1): (300 + 100) / 300
-    assert "DGL & co_1 2 1 10 25.0 % ours, last epoch 6.00 ± 0.00 (4) 1.00 50.0 33.3 25.0 3" in text
+    assert "DGL & co_1 2 ours, last epoch 6.00 ± 0.00 (4) 1.00 50.0 33.3 25.0 3 1 10 25.0 %" in text
     assert "published 1.50 40.0 −3.0 12.5" in text and "No verdicts on costs" not in text
     assert " verdict " not in text, "of costs alone there is nothing to judge"
-    assert "Beside published numbers No published number" in s.words()
+    assert "Beside published numbers : none in references.csv" in s.words()
 
 
 def test_grids_that_differ_in_the_budget_stand_side_by_side(site: Any) -> None:
@@ -150,10 +150,10 @@ def test_grids_that_differ_in_the_budget_stand_side_by_side(site: Any) -> None:
         s.run(cell, 7.0 if cell.training.flops else 9.0)
     text = page(s)
     assert (
-        "Recipe K Horizon Helpers’ parameters Helpers’ FLOPs epochs = 3 flops = 1e+09 Backprop 1"
+        "Recipe K epochs = 3 flops = 1e+09 Horizon Helpers’ parameters Helpers’ FLOPs Backprop 1"
         in text
     )
-    assert "DGL & co_1 2 1 10 25.0 % ours, last epoch 9.00 ± 0.00 (2) 7.00 ± 0.00 (2)" in text
+    assert "DGL & co_1 2 ours, last epoch 9.00 ± 0.00 (2) 7.00 ± 0.00 (2) 1 10 25.0 %" in text
 
 
 def test_grids_that_differ_in_settings_do_not_share_a_place(site: Any) -> None:

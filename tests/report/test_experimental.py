@@ -74,7 +74,8 @@ def test_the_section_has_the_headlines_columns_and_a_family_of_its_own(site: Any
     assert list(table.columns) == list(headline.columns)
     assert list(table["recipe"]) == ["backprop", "floor", "floor", "floor"]
     assert list(table["gap_mean"])[1] == pytest.approx((40 + 41 + 42.5) / 3 - 10.5)
-    assert table.iloc[0].equals(headline.iloc[0])
+    own = [n for n in table if not n.endswith("_standing")]
+    assert table[own].iloc[0].equals(headline[own].iloc[0])
     beside = s.table("experimental-published_fake_resnet8")
     assert list(beside["recipe"]) == ["floor"]
     assert beside["p_holm"][0] == beside["p"][0]
@@ -82,7 +83,7 @@ def test_the_section_has_the_headlines_columns_and_a_family_of_its_own(site: Any
     words = html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
     before, _, after = words.partition("Experimental recipes Here to be looked at")
     assert "Floor" not in before
-    assert "Floor 2 1 10 25.0 % 41.17 ± 1.26" in after
+    assert "Floor 2 41.17 ± 1.26" in after
     assert "Beside published numbers (experimental)" in after
     assert '<code>floor</code> <span class="badge">experimental</span>' in page
 

@@ -51,7 +51,10 @@ def test_the_page_has_the_words_of_the_metric_alone(site: Any, sketched: None) -
     for other in ("standard error", "without an error", "with an error"):
         words = words.replace(other, "")
     assert "error" not in words.lower()
-    assert "Helpers’ FLOPs mIoU, % n Gap to Backprop, points [95 %]" in words.replace("\u00a0", " ")
+    assert (
+        "Recipe K mIoU, % n Gap to Backprop, points [95 %] Memory Step time Horizon"
+        in words.replace("\u00a0", " ")
+    )
     assert "in mIoU, in percentage points (below zero: worse)" in words
     for caption in (
         "mIoU of the last epoch against the number of modules K",
@@ -161,9 +164,12 @@ def test_data_sets_of_different_metrics_are_not_mixed(mixed: Any, sketched: None
 
 def test_an_exhibit_has_a_column_per_metric(mixed: Any) -> None:
     words = mixed.words().replace("\u00a0", " ")
-    assert "Helpers’ FLOPs Test error, % mIoU, % fake Backprop 1 all" in words
-    assert "fake Backprop 1 all 0 0.0 % 10.50 ± 0.50 (3) fake DGL" in words
-    assert "pixels Backprop 1 all 0 0.0 % 80.50 ± 0.50 (3)" in words
+    assert (
+        "Test error, % mIoU, % Horizon Helpers’ parameters Helpers’ FLOPs fake Backprop 1 10.50"
+        in words
+    )
+    assert "fake Backprop 1 10.50 ± 0.50 (3) all 0 0.0 % fake DGL" in words
+    assert "pixels Backprop 1 80.50 ± 0.50 (3) all 0 0.0 %" in words
     found = mixed.table("exhibit")
     assert set(found.loc[found["metric"] == "test_mIoU", "dataset"]) == {"pixels"}
 

@@ -20,9 +20,9 @@ def test_costs_are_absolute(site: Any, sketched: None) -> None:
     s.fill("dgl", 2, [11.0, 12.0, 13.0], peak_memory_bytes=3_000_000, step_seconds=0.25)
     s.fill("greedy", 2, [11.0, 12.0, 14.0], exclusive=False)
     words = s.words()
-    assert "Test error, % n Memory Step time Inference MACs Parameters Remarks" in words
-    assert "DGL & co_1 2 1 10 25.0 % 12.00 ± 1.00 3 2.86 MiB 250 ms 500 1 k" in words
-    assert "Greedy 2 1 10 25.0 % 12.33 ± 1.53 3 1000 B – a 500" in words
+    assert "Test error, % n Memory Step time Horizon" in words
+    assert "DGL & co_1 2 ★ 12.00 ± 1.00 3 2.86 MiB ★ 250 ms 1 10 25.0 % 1 k 500" in words
+    assert "Greedy 2 ☆ 12.33 ± 1.53 3 ★ 1000 B – a 1 10 25.0 % 1 k 500" in words
     assert "a no run had its device to itself" in words
 
 
@@ -52,7 +52,7 @@ def test_a_section_without_the_baseline_of_another(site: Any) -> None:
     words = s.words()
     assert words.count("Gap to Backprop, points [95 %]") == 1
     assert words.count("Gap to Backprop, points [90 %]") == 1  # the decision
-    assert "DGL & co_1 2 1 10 25.0 % 11.00 ± 1.00 3 1000 B 100 ms" in words
+    assert "DGL & co_1 2 ★ 11.00 ± 1.00 3 ★ 1000 B ★ 100 ms" in words
 
 
 @pytest.mark.parametrize(

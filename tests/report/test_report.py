@@ -36,7 +36,14 @@ def test_more_epochs_than_the_baselines_are_said(site: Any) -> None:
     fill(s, "dgl", 2, [11.0, 12.0], planned=6)
     fill(s, "greedy", 2, [11.0, 12.0])
     page = text(s.report())
-    assert page.count("epochs (baseline") == page.count("6 epochs (baseline 3)") == 1
+    assert " a trained otherwise than Backprop: 6 epochs, not 3 " in page
+    assert "Step time Epochs Horizon" in page
+    assert re.search(r"DGL & co_1 2 11\.50 ± 0\.71 2 of 4 \+1\.00 a ★ \S+ ★ \S+ 6 a 1 ", page)
+    assert page.count(" 6 a ") == 1
+    said = s.table().dropna(subset="otherwise")
+    assert said[["recipe", "modules", "otherwise"]].values.tolist() == [
+        ["dgl", 2, "6 epochs, not 3"]
+    ]
     found = {r: (s.row(r, k)["epochs"], s.row(r, k)["baseline_epochs"]) for r, k in ROWS}
     assert found == {"backprop": (3, 3), "dgl": (6, 3), "greedy": (3, 3)}
 
@@ -120,16 +127,14 @@ def test_the_table_is_in_the_page_and_in_latex(site: Any) -> None:
     fill(s, "dgl", 2, [9.0, 9.5, 10.0])
     page = s.report()
     words = text(page)
-    assert (
-        "DGL & co_1 2 1 10 25.0 % 9.50 ± 0.50 3 of 4 −0.50 [−1.74, +0.74] 1.00× – b 1.00×" in words
-    )
-    assert "b no baseline run had the same kind of device to itself" in words
+    assert "DGL & co_1 2 ★ 9.50 ± 0.50 3 of 4 −0.50 [−1.74, +0.74] ★ 1.00× – c 1 10 25.0 %" in words
+    assert "c no baseline run had the same kind of device to itself" in words
     assert "A small <sweep>" in words
     assert "heads <ours>" in words
     latex = (s.root / "out/tables/headline_fake_resnet8.tex").read_text()
     assert (
-        r"DGL \& co\_1 & 2 & 1 & 10 & 25.0 \% & 9.50 $\pm$ 0.50 & 3 of 4 & $-$0.50 [$-$1.74, "
-        r"+0.74] & 1.00$\times$ & --$^{b}$" in latex
+        r"DGL \& co\_1 & 2 & \textbf{9.50 $\pm$ 0.50}$^{\star}$ & 3 of 4 & $-$0.50 [$-$1.74, "
+        r"+0.74] & \textbf{1.00$\times$}$^{\star}$ & --$^{c}$ & 1 & 10" in latex
     )
     assert (
         latex.index(r"\toprule")

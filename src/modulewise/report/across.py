@@ -20,7 +20,7 @@ from modulewise.report.drawing import legend, looks, panels
 from modulewise.report.frame import Frame
 from modulewise.report.naming import better
 from modulewise.report.stats import PROVISIONAL, advantages
-from modulewise.report.tables import BESIDE_K, Item, Table, beside_ks
+from modulewise.report.tables import HELP, Item, K, Table, beside_ks
 from modulewise.runs.result import PrimaryMetric
 
 LEAST_TASKS = 3
@@ -261,16 +261,16 @@ def show(rows: pd.DataFrame, found: Tasks, frame: Frame) -> Table:
     table = Table(
         [
             ("Recipe", "l"),
-            *BESIDE_K,
+            K,
             ("Tasks", "r"),
             (f"P({better(found.metric)} than {baseline}) [95\u00a0%]", "r"),
+            *HELP,
         ],
         [],
     )
     for _, row in rows.iterrows():
         text = f"{row['probability']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        over = beside_ks(beside(found, frame, row["recipe"]))
-        table.rows.append(
-            [Item(frame.labels[row["recipe"]]), *over, Item(str(row["tasks"])), Item(text)]
-        )
+        k, *help_ = beside_ks(beside(found, frame, row["recipe"]))
+        label = Item(frame.labels[row["recipe"]])
+        table.rows.append([label, k, Item(str(row["tasks"])), Item(text), *help_])
     return table

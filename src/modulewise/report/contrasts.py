@@ -20,11 +20,9 @@ from modulewise.config.analysis import Analysis, Contrast, Term
 from modulewise.config.contrasts import cells_of
 from modulewise.config.plan import Plan
 from modulewise.report.frame import Frame
-from modulewise.report.stats import mean
+from modulewise.report.stats import FLOAT_NOISE, mean
 from modulewise.report.verdicts import holm
 
-FLOAT_NOISE = 1e-9
-"""Standard deviations over seeds below this, relative to the values, are rounding: seeds tie."""
 Values = Mapping[str, float]
 """Value of the primary metric by the path of the run."""
 

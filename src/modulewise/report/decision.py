@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from scipy import special
 
@@ -27,7 +28,7 @@ from modulewise.report import seeds
 from modulewise.report.frame import Frame
 from modulewise.report.fronts import MEMORY, TIME
 from modulewise.report.hull import Arm, beaten_by
-from modulewise.report.stats import NO_MEMORY, NO_TIME, PROVISIONAL, Mean, mean
+from modulewise.report.stats import NO_MEMORY, NO_TIME, PROVISIONAL, Mean, paired
 from modulewise.report.verdicts import LEVEL, holm
 from modulewise.runs.result import PrimaryMetric
 
@@ -200,9 +201,11 @@ def _gap(mine: list[Run], base: list[Run], metric: PrimaryMetric) -> dict[str, A
     failed, total = sum(r["state"] in ("diverged", "out_of_memory") for r in mine), len(mine)
     mine, base = ([r for r in runs if r["counts"]] for runs in (mine, base))
     alike = len({tuple(r[k] for k in BUDGET) for r in (*mine, *base)}) == 1
-    anchors = {r["seed"]: r["value"] for r in base if alike}
-    gaps = [r["value"] - anchors[r["seed"]] for r in mine if r["seed"] in anchors]
-    gap = mean(pd.Series(gaps, dtype=float), 1 - 2 * LEVEL)
+    ours, theirs = (
+        {name: np.array([r[name] for r in runs], float) for name in ("seed", "value")}
+        for runs in (mine, base if alike else [])
+    )
+    gap = paired(ours, theirs, 1 - 2 * LEVEL)
     out = {f"gap_{k}": v for k, v in gap._asdict().items()}
     out["loss"] = Loss(gap.n, metric.rank(gap.mean), gap.std)
     because, reason = _why_no_test(gap, failed, total, len(base), alike)

@@ -17,10 +17,11 @@ from modulewise.report.frame import Frame
 from modulewise.report.published import UNJUDGED
 from modulewise.report.stats import PROVISIONAL, ROW, mean
 from modulewise.report.tables import (
-    BESIDE_K,
     BESIDE_K_NAMES,
+    HELP,
     NONE,
     Item,
+    K,
     Table,
     beside_k,
     beside_ks,
@@ -192,7 +193,7 @@ def show(exhibit: Exhibit, found: pd.DataFrame, frame: Frame) -> Table:
     )
     if list(exhibit.columns) == ["modules"]:
         heads.sort()
-    columns = [c for a in exhibit.rows for c in (BESIDE_K if a == "modules" else [(AXES[a], "l")])]
+    columns = [K if axis == "modules" else (AXES[axis], "l") for axis in exhibit.rows]
     lines = bool(exhibit.sources) or "modules" not in exhibit.rows
     columns += [("", "l")] * lines
     columns += [
@@ -200,6 +201,7 @@ def show(exhibit: Exhibit, found: pd.DataFrame, frame: Frame) -> Table:
         for head in heads
         for metric in exhibit.metrics
     ]
+    columns += HELP * ("modules" in exhibit.rows)
     table = Table(columns, [])
     task = [
         a
@@ -214,17 +216,16 @@ def show(exhibit: Exhibit, found: pd.DataFrame, frame: Frame) -> Table:
         words = {
             axis: _word(axis, value, mine) for axis, value in zip(exhibit.rows, key, strict=True)
         }
-        names = [
-            n
-            for a in exhibit.rows
-            for n in ([i.text for i in beside_ks(mine)] if a == "modules" else [words[a]])
-        ]
+        k, *help_ = beside_ks(mine)
+        names = [k.text if axis == "modules" else words[axis] for axis in exhibit.rows]
+        right = help_ if "modules" in exhibit.rows else []
         places = [_at(mine, exhibit, head, metric) for head in heads for metric in exhibit.metrics]
         table.starts.append(len(table.rows))
         same = next((n for n, (a, b) in enumerate(zip(names, before, strict=False)) if a != b), 0)
         left = [Item("", again=name) if n < same else Item(name) for n, name in enumerate(names)]
         for line, items in _lines(places, first, several, exhibit, frame):
-            table.rows.append([*left, *[Item(line, look="soft")] * lines, *items])
+            table.rows.append([*left, *[Item(line, look="soft")] * lines, *items, *right])
+            right = [Item("")] * len(right)
             left = [
                 Item("", again=name) if n < len(task) else Item("") for n, name in enumerate(names)
             ]

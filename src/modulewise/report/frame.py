@@ -122,6 +122,7 @@ def read(plan: Plan, runs: Path) -> Frame:
             "label": labels[cell.recipe],
             "settings": settings[grid],
             "batch_size": cell.training.batch_size,
+            "optimizer": cell.training.optimizer,
             "state": state,
             "reason": textwrap.shorten(
                 "; ".join(filter(None, [reason, other])), 240, placeholder=" …"

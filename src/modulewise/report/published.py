@@ -16,9 +16,10 @@ from modulewise.report.frame import Frame
 from modulewise.report.naming import digits, of_difference, with_unit
 from modulewise.report.stats import PROVISIONAL, ROW, advantages, mean
 from modulewise.report.tables import (
-    BESIDE_K,
+    HELP,
     NONE,
     Item,
+    K,
     Table,
     beside_k,
     interval,
@@ -225,7 +226,7 @@ def show(rows: pd.DataFrame, metric: PrimaryMetric) -> Table:
     several, choice = rows["settings"].nunique() > 1, (rows["published_selection"] != "last").any()
     columns = [("Settings", "l")] * several + [
         ("Recipe", "l"),
-        *BESIDE_K,
+        K,
         (with_unit("Ours", metric), "r"),
         ("n", "r"),
     ]
@@ -239,7 +240,7 @@ def show(rows: pd.DataFrame, metric: PrimaryMetric) -> Table:
         ("Verdict", "l"),
     ]
     open_ = (rows["verdict"] == "inconclusive").any()
-    columns += [("Seeds needed", "r")] * bool(open_)
+    columns += [*[("Seeds needed", "r")] * bool(open_), *HELP]
     table = Table(
         columns, [], filters={"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]}
     )
@@ -260,9 +261,10 @@ def show(rows: pd.DataFrame, metric: PrimaryMetric) -> Table:
             else ()
         )
         n = str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}"
+        k, *help_ = beside_k(row)
         items = [
             *names,
-            *beside_k(row),
+            k,
             Item(plus_minus(row["value_mean"], row["value_std"], decimals), failed),
             Item(n),
         ]
@@ -275,7 +277,7 @@ def show(rows: pd.DataFrame, metric: PrimaryMetric) -> Table:
             Item(f"± {row['tolerance']:g}"),
             _verdict(row, metric.direction),
         ]
-        items += [Item(_needed(row))] * bool(open_)
+        items += [*[Item(_needed(row))] * bool(open_), *help_]
         table.rows.append(items)
     return table
 

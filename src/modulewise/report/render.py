@@ -21,6 +21,7 @@ from modulewise.config.sweep import Sweep
 from modulewise.files import write_atomic
 from modulewise.report import (
     across,
+    best,
     contrasts_section,
     decision_section,
     devices,
@@ -28,6 +29,7 @@ from modulewise.report import (
     exhibit,
     figures,
     gallery,
+    headline,
     matrix,
     naming,
     published,
@@ -88,7 +90,7 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False) -> Path:
     frame = read(plan, runs)
     apart = {n for n in frame.labels if plan.catalog.recipes.recipes[n].experimental}
     compared = frame.of(frame.labels.keys() - apart)
-    rows = stats.headline(compared)
+    rows = best.judged(stats.headline(compared), compared)
     beside = published.compare(compared, rows, plan, numbers)
     files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(named(frame.runs, frame.metric))}
     left = tables.unfinished(frame)
@@ -122,7 +124,6 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False) -> Path:
         "recipes": {name: plan.catalog.recipes.recipes[name] for name in frame.labels},
         "rerun": _rerun(plan, runs),
         "provisional": stats.PROVISIONAL,
-        "references": sorted({f"{r.dataset} {r.network}" for r in numbers}),
         "most_seeds": verdicts.MOST_SEEDS,
         "naming": naming,
     }
@@ -188,7 +189,7 @@ def _experimental(
     tried = frame.of([*apart, frame.baseline])
     if not len(frame.of(apart).done):
         return
-    rows = stats.headline(tried)
+    rows = best.judged(stats.headline(tried), tried)
     beside = published.compare(tried, rows[~rows["is_baseline"]], plan, numbers)
     for _, mine in rows.groupby(stats.SECTION, sort=False):
         if not mine["is_baseline"].all():
@@ -206,9 +207,8 @@ def _tables(
     are any; adds their files, whose names begin with `stems`."""
     dataset, network = mine["dataset"].iloc[0], mine["network"].iloc[0]
     name, metric = f"{dataset}_{network}", frame.metric(dataset)
-    baseline = frame.labels[frame.baseline] if frame.baseline else None
-    table = tables.headline(mine, baseline if mine["is_baseline"].any() else None, metric)
-    _add(files, f"{stems[0]}_{name}", table, named(mine, frame.metric))
+    table = headline.show(mine, metric)
+    _add(files, f"{stems[0]}_{name}", table, named(headline.ordered(mine), frame.metric))
     theirs = beside
     if len(beside):
         theirs = beside[(beside[stats.SECTION] == [dataset, network]).all(axis=1)]

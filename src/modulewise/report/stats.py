@@ -17,9 +17,17 @@ from modulewise.runs.state import STATES
 
 PROVISIONAL = 3
 """Fewer seeds than this are provisional: shown one by one, without an interval in figures."""
+FLOAT_NOISE = 1e-9
+"""Differences below this, relative to the values, are rounding: such values are equal."""
 SECTION = ["dataset", "network"]
 ROW = [*SECTION, "settings", "recipe", "modules"]
 """What the seeds of one row share."""
+PACE = {
+    "planned_epochs": "{} epochs, not {}",
+    "batch_size": "batches of {}, not {}",
+    "optimizer": "{}, not {}",
+}
+"""Column -> how a training differs from the baseline's of the same grid."""
 NO_MEMORY = (
     "memory was not measured",
     "no baseline run on the same kind of device, at the same batch size, measured the same way",
@@ -53,8 +61,21 @@ class Ratio(NamedTuple):
     reason: str
 
 
-def mean(values: pd.Series | np.ndarray, level: float = 0.95) -> Mean:
-    """Summarise some values, NaN left out.
+def noise(values: Any) -> float:
+    """The largest spread of values, or of their differences, that is rounding."""
+    return FLOAT_NOISE * float(np.abs(values).max(initial=0.0))
+
+
+def mean(
+    values: pd.Series | np.ndarray, level: float = 0.95, rounding: float | None = None
+) -> Mean:
+    """Summarise some values, NaN left out. Values that differ by rounding alone are equal: their
+    standard deviation is 0, and there is no interval.
+
+    Args:
+        values: the values.
+        level: of the interval.
+        rounding: largest standard deviation that is rounding; that of the values' size if left out.
 
     Example:
         >>> m = mean(pd.Series([1.0, 2.0, 3.0]))
@@ -66,6 +87,8 @@ def mean(values: pd.Series | np.ndarray, level: float = 0.95) -> Mean:
     if len(x) < 2:
         return Mean(len(x), centre, np.nan, np.nan, np.nan)
     std = float(x.std(ddof=1))
+    if std <= (noise(x) if rounding is None else rounding):
+        return Mean(len(x), centre, 0.0, np.nan, np.nan)
     half = _quantile((1 + level) / 2, len(x) - 1) * std / len(x) ** 0.5
     return Mean(len(x), centre, std, centre - half, centre + half)
 
@@ -98,7 +121,10 @@ def paired(mine: Columns, base: Columns, level: float = 0.95) -> Mean:
     """
     theirs = dict(zip(base["seed"], base["value"], strict=True))
     pairs = zip(mine["seed"], mine["value"], strict=True)
-    return mean(np.array([v - theirs[seed] for seed, v in pairs if seed in theirs], float), level)
+    both = [(v, theirs[seed]) for seed, v in pairs if seed in theirs]
+    values = np.array(both, float).reshape(-1, 2)
+    values = values[~np.isnan(values).any(axis=1)]
+    return mean(values[:, 0] - values[:, 1], level, noise(values))
 
 
 def relative(
@@ -203,6 +229,7 @@ def _row(
     out["epochs"], out["baseline_epochs"] = (
         median(runs["planned_epochs"]) for runs in (mine, base)
     )
+    out["otherwise"] = _otherwise(mine, base)
     out["macs"] = median(mine["macs"])
     out["macs_ratio"] = float(np.float64(out["macs"]) / median(base["macs"]))
     return out | {k: median(mine[k]) for k in ("parameters", "inference_parameters")}
@@ -217,6 +244,20 @@ def advantages(mine: Columns) -> dict[str, float]:
     return {k: median(mine[k]) for k in ("horizon", "helper_parameters")} | {
         "helper_flops_share": median(share)
     }
+
+
+def _otherwise(mine: Columns, base: Columns) -> str:
+    """In what the training differs from the baseline's, in words; empty if in nothing of
+    `PACE`."""
+    said = []
+    for column, words in PACE.items():
+        ours, theirs = (sorted({v for v in runs[column] if v == v}) for runs in (mine, base))
+        if ours and theirs and ours != theirs:
+            one, other = (
+                " or ".join(f"{v:g}" if v != str(v) else v for v in many) for many in (ours, theirs)
+            )
+            said.append(words.format(one, other))
+    return ", ".join(said)
 
 
 def _gap_reason(n: int, common: int, base: int) -> str:

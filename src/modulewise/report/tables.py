@@ -1,4 +1,4 @@
-"""Tables as people read them: text with units, footnotes and badges; the same as HTML cells and as
+"""Tables as people read them: text with units, footnotes and marks; the same as HTML cells and as
 LaTeX."""
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from modulewise import units
 from modulewise.report.frame import Frame
-from modulewise.report.naming import digits, of_difference, title, with_unit
-from modulewise.report.stats import NO_MEMORY, NO_TIME
-from modulewise.runs.result import PrimaryMetric
-from modulewise.runs.state import STATES, words
+from modulewise.runs.state import words
 
 NONE = "–"
-OTHERS = {
-    "memory": "ran on another kind of device",
-    "time": "shared their device or ran on another kind",
-}
-"""Why the runs that a cost leaves out cannot be compared."""
-BESIDE_K = [("K", "r"), ("Horizon", "r"), ("Helpers’ parameters", "r"), ("Helpers’ FLOPs", "r")]
-"""Columns that no comparison goes without."""
+K = ("K", "r")
+"""The column of the number of modules."""
+HELP = [("Horizon", "r"), ("Helpers’ parameters", "r"), ("Helpers’ FLOPs", "r")]
+"""Columns that no comparison of equal K goes without."""
 BESIDE_K_NAMES = ("modules", "horizon", "helper_parameters", "helper_flops_share")
-"""The numbers in them."""
+"""The numbers in the column of K and in these."""
+ABOUT = {
+    "Horizon": "number of modules that a loss’s gradient reaches back through, its own included; "
+    "all: end to end",
+    "Helpers’ parameters": "of what is trained beside the network: local heads, decoders, encoders",
+    "Helpers’ FLOPs": "share of a training step’s operations that is not the network’s own",
+}
+"""Title of a column -> what it says."""
+MARKS = {"best": ("★", "best"), "level": ("☆", "not told apart from the best")}
+"""Mark of a cell -> its sign, and its meaning."""
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {c: f"\\{c}" for c in "{}$&#_%"} | {
     "±": r"$\pm$",
@@ -37,6 +39,8 @@ _LATEX |= {c: f"\\{c}" for c in "{}$&#_%"} | {
     "|": r"\textbar{}",
     "–": "--",
     "’": "'",
+    "★": r"$\star$",
+    "☆": r"$\circ$",
     "\u00a0": "~",
 }
 
@@ -50,6 +54,10 @@ class Item(NamedTuple):
     """What the row above says already; the page shows it where a filter hides that row."""
     look: str = ""
     """How the page prints it: a class of the style sheet."""
+    mark: str = ""
+    """A key of `MARKS`."""
+    key: float | None = None
+    """What the page sorts by, where the text does not say it."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,24 @@ class Table:
         rows: as many items as columns.
         starts: numbers of the rows that begin a group.
         filters: title -> a word per row, for the page to choose rows by.
+        legend: what its marks mean; empty without marks.
     """
 
     columns: list[tuple[str, str]]
     rows: list[list[Item]]
     starts: list[int] = field(default_factory=list)
     filters: dict[str, list[str]] = field(default_factory=dict)
+    legend: str = ""
+
+    @staticmethod
+    def sign(item: Item) -> str:
+        """The sign of a marked cell."""
+        return MARKS[item.mark][0]
+
+    @property
+    def about(self) -> dict[str, str]:
+        """Title -> what the column says, of those that need it."""
+        return {name: ABOUT[name] for name, _ in self.columns if name in ABOUT}
 
     @property
     def notes(self) -> dict[str, str]:
@@ -75,64 +95,8 @@ class Table:
         return {note: _letter(n) for n, note in enumerate(found)}
 
 
-def headline(rows: pd.DataFrame, baseline: str | None, metric: PrimaryMetric) -> Table:
-    """The headline table of one data set and network.
-
-    Args:
-        rows: of `stats.headline`, one data set and network.
-        baseline: the baseline's label; None: there is none, costs stand as they are, without gaps.
-        metric: of the data set.
-    """
-    several = rows["settings"].nunique() > 1
-    columns = [
-        ("Recipe", "l"),
-        *BESIDE_K,
-        (with_unit(title(metric), metric), "r"),
-        ("n", "r"),
-    ]
-    if baseline:
-        columns.append((of_difference(f"Gap to {baseline}", metric, 95), "r"))
-    columns += [
-        ("Memory", "r"),
-        ("Step time", "r"),
-        ("Inference MACs", "r"),
-        ("Parameters", "r"),
-        ("Remarks", "l"),
-    ]
-    table = Table(([("Settings", "l")] if several else []) + columns, [])
-    table.filters.update({"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]})
-    before = None
-    for _, row in rows.iterrows():
-        begins = (row["settings"], row["recipe"]) != before
-        before = (row["settings"], row["recipe"])
-        if begins:
-            table.starts.append(len(table.rows))
-        names = [Item(row["settings"] or "recipe’s own")] if several else []
-        names.append(Item(row["label"]))
-        if not begins:
-            names = [Item("", again=name.text) for name in names]
-        table.rows.append([*names, *_figures(row, digits(metric), bool(baseline))])
-    return table
-
-
-def _figures(row: pd.Series, decimals: int, against: bool) -> list[Item]:
-    value = plus_minus(row["value_mean"], row["value_std"], decimals)
-    n = str(row["n"]) if row["n"] == row["planned"] else f"{row['n']} of {row['planned']}"
-    return [
-        *beside_k(row),
-        Item(value),
-        Item(n),
-        *[_gap(row, decimals)] * against,
-        _cost(row, "memory", _measured(row["memory_bytes"], units.memory), against),
-        _cost(row, "time", _measured(row["step_seconds"], units.time), against),
-        Item(count(row["macs"]) if row["is_baseline"] or not against else times(row["macs_ratio"])),
-        Item(count(row["parameters"])),
-        Item(_remarks(row)),
-    ]
-
-
 def beside_k(row: pd.Series) -> list[Item]:
-    """K, and what else decides how far a comparison is fair: the columns of `BESIDE_K`."""
+    """K, and what else decides how far a comparison is fair: the columns `K` and `HELP`."""
     horizon, share = row["horizon"], row["helper_flops_share"]
     reach = (
         NONE if math.isnan(horizon) else "all" if horizon >= row["modules"] else f"{horizon:.0f}"
@@ -140,62 +104,20 @@ def beside_k(row: pd.Series) -> list[Item]:
     flops = NONE if math.isnan(share) else f"{100 * share:.1f} %"
     return [
         Item(f"{row['modules']:.0f}"),
-        Item(reach),
+        Item(reach, key=horizon if reach == "all" else None),
         Item(count(row["helper_parameters"])),
         Item(flops),
     ]
 
 
 def beside_ks(rows: pd.DataFrame) -> list[Item]:
-    """The columns of `BESIDE_K` over several rows: the least and the most where they differ."""
+    """The columns `K` and `HELP` over several rows: the least and the most where they differ."""
     out = []
     for n, name in enumerate(BESIDE_K_NAMES):
         ordered = rows.dropna(subset=[name]).sort_values(name)
         ends = [beside_k(ordered.iloc[end])[n].text for end in (0, -1)] if len(ordered) else [NONE]
         out.append(Item(" – ".join(dict.fromkeys(ends))))
     return out
-
-
-def _gap(row: pd.Series, decimals: int) -> Item:
-    notes = (row["gap_reason"],) if row["gap_reason"] else ()
-    if row["is_baseline"] or row["n"] == 0:
-        return Item(NONE)
-    if row["gap_n"] == 0:
-        return Item(NONE, notes)
-    text = number(row["gap_mean"], decimals, sign=True)
-    if row["gap_n"] > 1 and row["gap_std"] == 0:
-        return Item(text, (*notes, "all seeds differ by the same amount: no interval can be given"))
-    if row["gap_n"] > 1:
-        text += f" {interval(row['gap_low'], row['gap_high'], decimals)}"
-    return Item(text, notes)
-
-
-def _cost(row: pd.Series, name: str, absolute: str, against: bool) -> Item:
-    """A cost as a multiple of the baseline's; the baseline's own, and all without one, as it is."""
-    if not against:
-        lacking = {"memory": NO_MEMORY, "time": NO_TIME}[name][0]
-        return Item(absolute, (lacking,) if absolute == NONE and row["n"] else ())
-    used, reason = row[f"{name}_n"], row[f"{name}_reason"]
-    if row["n"] == 0:
-        return Item(NONE)
-    if used == 0:
-        return Item(NONE, (reason,))
-    notes = (
-        (f"from {used} of {row['n']} runs: the others {OTHERS[name]}",) if used < row["n"] else ()
-    )
-    return Item(absolute if row["is_baseline"] else times(row[f"{name}_ratio"]), notes)
-
-
-def _remarks(row: pd.Series) -> str:
-    found = ["provisional"] if row["provisional"] and row["n"] else []
-    ours, theirs = row["epochs"], row["baseline_epochs"]
-    if abs(ours - theirs) > 0:  # not if either is unknown
-        found.append(f"{ours:.0f} epochs (baseline {theirs:.0f})".replace(" ", "\u00a0"))
-    names: dict[str, str] = {s: words(s) for s in reversed(STATES) if s != "done"}
-    names |= {"other_images": "of other images", "stale": "stale"}
-    return ", ".join(
-        found + [f"{row[s]} {name}".replace(" ", "\u00a0") for s, name in names.items() if row[s]]
-    )
 
 
 def unfinished(frame: Frame) -> Table:
@@ -254,10 +176,7 @@ def to_latex(table: Table) -> bytes:
     for number_, row in enumerate(table.rows):
         if number_ in table.starts[1:]:
             lines.append("\\addlinespace")
-        marks = ["".join(notes[n] for n in item.notes) for item in row]
-        cells = [
-            escape(i.text) + (f"$^{{{m}}}$" if m else "") for i, m in zip(row, marks, strict=True)
-        ]
+        cells = [_latex(item, [notes[n] for n in item.notes]) for item in row]
         lines.append(" & ".join(cells) + r" \\")
     lines.append("\\bottomrule")
     width = len(table.columns)
@@ -265,7 +184,17 @@ def to_latex(table: Table) -> bytes:
         f"\\multicolumn{{{width}}}{{l}}{{\\footnotesize $^{{{m}}}$ {escape(n)}}} \\\\"
         for n, m in notes.items()
     ]
+    if table.legend:
+        lines.append(f"\\multicolumn{{{width}}}{{l}}{{\\footnotesize {escape(table.legend)}}} \\\\")
     return ("\n".join([*lines, "\\end{tabular}"]) + "\n").encode()
+
+
+def _latex(item: Item, letters: list[str]) -> str:
+    """A cell: marked ones bold, with their sign among the letters of the footnotes."""
+    text = escape(item.text)
+    raised = [escape(Table.sign(item))[1:-1] + " "] * bool(item.mark) + letters
+    text = f"\\textbf{{{text}}}" if item.mark else text
+    return text + (f"$^{{{''.join(raised).strip()}}}$" if raised else "")
 
 
 def escape(text: str) -> str:
