@@ -36,10 +36,10 @@ def test_more_epochs_than_the_baselines_are_said(site: Any) -> None:
     fill(s, "dgl", 2, [11.0, 12.0], planned=6)
     fill(s, "greedy", 2, [11.0, 12.0])
     page = text(s.report())
-    assert " a trained otherwise than Backprop: 6 epochs, not 3 " in page
+    assert " b trained otherwise than Backprop: 6 epochs, not 3 " in page
     assert "Step time Epochs Horizon" in page
-    assert re.search(r"DGL & co_1 2 11\.50 ± 0\.71 2 of 4 \+1\.00 a ★ \S+ ★ \S+ 6 a 1 ", page)
-    assert page.count(" 6 a ") == 1
+    assert re.search(r"DGL & co_1 2 11\.50 ± 0\.71 2 of 4 \+1\.00 ab ★ \S+ ★ \S+ 6 b 1 ", page)
+    assert page.count(" 6 b ") == 1
     said = s.table().dropna(subset="otherwise")
     assert said[["recipe", "modules", "otherwise"]].values.tolist() == [
         ["dgl", 2, "6 epochs, not 3"]

@@ -192,8 +192,10 @@ def to_latex(table: Table) -> bytes:
 def _latex(item: Item, letters: list[str]) -> str:
     """A cell: marked ones bold, with their sign among the letters of the footnotes."""
     text = escape(item.text)
-    raised = [escape(Table.sign(item))[1:-1] + " "] * bool(item.mark) + letters
-    text = f"\\textbf{{{text}}}" if item.mark else text
+    raised = letters
+    if item.mark:
+        text = f"\\textbf{{{text}}}"
+        raised = [escape(Table.sign(item)).strip("$") + " ", *letters]
     return text + (f"$^{{{''.join(raised).strip()}}}$" if raised else "")
 
 
