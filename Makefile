@@ -1,4 +1,5 @@
-# Two commands matter: `make demo` and `make test`. `make help` lists the rest.
+# Two commands matter: `make demo` and `make test`. `make` alone lists them all.
+.DEFAULT_GOAL := help
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 # Every run is a process of its own: without cached bytecode each would compile torch's sources anew.
@@ -18,8 +19,8 @@ PYTEST := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, nothing to download
 	@$(RUN) snakemake --profile profiles/local --configfile config/demo.yaml
 
-test: $(READY)  ## all tests but the slow ones
-	@$(RUN) $(PYTEST) -m "not slow and not gpu"
+test: $(READY)  ## all tests but the slow ones; METHOD=name: of that method alone
+	@$(RUN) $(PYTEST) -m "not slow and not gpu" $(if $(METHOD),tests/contract -k $(METHOD))
 
 test-all: $(READY)  ## the slow ones too
 	@$(RUN) $(PYTEST)

@@ -104,6 +104,17 @@ def disk(count: float) -> str:
     return _in_unit(count, (1, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB"))
 
 
+def work(count: float) -> str:
+    """A number of floating-point operations.
+
+    Example:
+        >>> [work(n) for n in (2_000, 8.5e10, 3.25e18)]
+        ['0.002 MFLOPs', '85 GFLOPs', '3250 PFLOPs']
+    """
+    units = ((1e6, "MFLOPs"), (1e9, "GFLOPs"), (1e12, "TFLOPs"), (1e15, "PFLOPs"))
+    return _in_unit(count, *units)
+
+
 def _in_unit(value: float, *units: tuple[float, str]) -> str:
     """The value in the largest unit of which it holds one once it is rounded, else the smallest."""
     factor, name = next(

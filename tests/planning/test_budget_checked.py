@@ -36,7 +36,7 @@ def sweep(folder: Path, budget: str, **training: Any) -> Path:
 
 
 def test_a_budget_too_small_is_told_with_one_that_is_not(tmp_path: Path) -> None:
-    where = {"root": ROOT, "data": tmp_path, "runs": tmp_path, "profile": tmp_path, "tflops": 1.0}
+    where = {"root": ROOT, "data": tmp_path, "runs": tmp_path, "profile": tmp_path}
     with pytest.raises(InvalidInput) as caught:
         check(sweep(tmp_path, "1MiB"), **where)  # type: ignore[arg-type]
     said = str(caught.value)

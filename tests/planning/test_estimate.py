@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,12 @@ def test_minutes_are_measured_time_with_a_margin_and_at_least_five(
     assert timings.minutes(tmp_path / "none", cells[0]) is None
 
 
-def test_hours_come_from_finished_runs_then_from_the_profile_then_from_flops(
+def test_hours_come_from_finished_runs_then_from_the_profile_and_from_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = sweep(tmp_path)[1]
     code, said = check(tmp_path, capsys, monkeypatch)
-    assert code == 0 and "6 of 6 cells estimated from FLOPs at 5 TFLOP/s" in said
+    assert code == 0 and "to run 6 cells, time not measured: about " in said
     profile_file(tmp_path, cells, 1800)
     assert "to run 6 cells: about 3 h" in (said := check(tmp_path, capsys, monkeypatch)[1])
     assert "6 of 6 cells measured on A device" in said
@@ -130,14 +131,38 @@ def test_a_run_that_diverged_says_nothing_of_the_time(tmp_path: Path) -> None:
     assert estimate.finished(cells[:1], tmp_path / "runs") == {}
 
 
-def test_the_speed_can_be_said(
+DURATION = re.compile(r"[0-9] (ms|s|min|h|d)\b")
+
+
+@pytest.mark.parametrize("training", [TRAINING, {"flops": 3.6e15}], ids=str)
+def test_without_a_measurement_no_duration_is_said_and_how_to_get_one_is(
+    training: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sweep(tmp_path, training)
+    said = check(tmp_path, capsys, monkeypatch)[1]
+    assert not DURATION.search(said), said
+    assert f"measure modulewise profile --sweep {tmp_path / 's.yaml'} disk " in said
+    assert "to run 6 cells, time not measured: about " in said
+
+
+def test_of_cells_that_are_measured_in_part_both_are_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep(tmp_path, {"flops": 3.6e15})
-    assert "about 1.2 h" in check(tmp_path, capsys, monkeypatch)[1]
-    assert "about 12 h" in check(tmp_path, capsys, monkeypatch, "--tflops", "0.5")[1]
-    monkeypatch.setenv("MODULEWISE_TFLOPS", "50")
-    assert "about 7.2 min" in check(tmp_path, capsys, monkeypatch)[1]
+    cells = sweep(tmp_path, {"flops": 2e12}, limits={"gpu_hours": 1.6})[1]
+    profile_file(tmp_path, cells[:1], 1800)
+    code, said = check(tmp_path, capsys, monkeypatch)
+    assert code == 0
+    assert (
+        "6 cells: about 1.5 h of one device, a run at a time (3 of 6 cells measured on A device); "
+        "3, time not measured: about 6 TFLOPs" in said
+    )
+    assert "limit gpu_hours: 1.6 holds for the 3 of 6 cells whose time is known" in said
+    profile_file(tmp_path, cells[:1], 1980)
+    code, said = check(tmp_path, capsys, monkeypatch)
+    assert code == 2 and "limits.gpu_hours: 1.6 allowed, about 1.65 expected (3 of 6 cells" in said
 
 
 def test_a_budget_of_seconds_is_what_it_says(
@@ -157,12 +182,8 @@ def test_seconds_of_another_device_cost_the_epochs_they_pay_for(
         {"seconds": 63.0, "step_seconds": 3.0},
     ):  # an epoch has two steps
         sweep(tmp_path, {"train_images": 128, "batch_size": 64, **budget})
-        said.append(
-            check(tmp_path, capsys, monkeypatch, "--tflops", "1e-6")[1]
-            .split("to run")[1]
-            .split("disk")[0]
-        )
-    assert said[0] == said[1] and "estimated from FLOPs" in said[1]
+        said.append(check(tmp_path, capsys, monkeypatch)[1].split("to run")[1].split("measure ")[0])
+    assert said[0] == said[1] and "time not measured: about " in said[1]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -179,12 +200,12 @@ def test_the_estimate_is_linear_between_the_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = sweep(tmp_path, {"epochs": 4, "batch_size": 64})[1]
-    said = check(tmp_path, capsys, monkeypatch, "--tflops", "1e-6")[1]
+    said = check(tmp_path, capsys, monkeypatch)[1]
     counted = [
         flops.step_flops(preflight.build(c, (3, 16, 16), 4, {}), (3, 16, 16), 64) for c in cells
     ]
-    hours = sum(f * 4 * (512 + 128 / 3) for f in counted) / 1e6 / 3600
-    assert f"about {hours:.3g} h" in said
+    flops_of_all = sum(f * 4 * (512 + 128 / 3) for f in counted)
+    assert f"about {flops_of_all / 1e9:.3g} GFLOPs" in said
 
 
 @pytest.mark.parametrize(
@@ -287,7 +308,7 @@ def test_a_finished_run_leaves_what_was_expected(keep: bool, tmp_path: Path) -> 
     built = preflight.Preflight(load_plan(tmp_path / "s.yaml", ROOT), tmp_path)
     weights, checkpoint = built.state_bytes(cell)
     assert checkpoint == pytest.approx(2 * weights, rel=0.02)
-    times = estimate.Times({cell.configuration: (1.0, "x")}, {"cells": {}}, tflops=1)
+    times = estimate.Times({cell.configuration: (1.0, "x")}, {"cells": {}})
     expected = estimate.expect([cell], times, built, lambda _: keep)
     assert 0.5 < expected.left / sum(found.values()) < 2.5
     assert expected.files == estimate.FILES + estimate.HELD + keep

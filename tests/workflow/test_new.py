@@ -4,6 +4,8 @@ as it is."""
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +22,8 @@ def clone(tmp_path: Path) -> Path:
     """A copy of what the command touches and the tests read."""
     for name in ("src", "tests", "config", "workflow"):
         shutil.copytree(REPO / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(REPO / "pyproject.toml", tmp_path)
+    for name in ("pyproject.toml", "Makefile"):
+        shutil.copy(REPO / name, tmp_path)
     return tmp_path
 
 
@@ -45,16 +48,38 @@ def test_a_new_method_passes_the_contract(clone: Path) -> None:
         "config/recipes.yaml",
         "tests/cases.py",
     }
-    assert (
-        yaml.safe_load((clone / "config/recipes.yaml").read_text())["recipes"]["local-mean"][
-            "method"
-        ]
-        == "local_mean"
-    )
-    words = ("-p", "no:cacheprovider", "tests/contract", "-k", "local_mean", "-m", "not slow")
-    tests = run(clone, "-m", "pytest", *words)
+    recipe = yaml.safe_load((clone / "config/recipes.yaml").read_text())["recipes"]["local-mean"]
+    assert recipe["method"] == "local_mean" and recipe["options"] == {"weight": 1.0}
+    asked = re.search("recipe local-mean: (.*);", made.stdout)
+    assert asked and set(asked[1].split(", ")) <= recipe.keys(), made.stdout
+    assert "\nmake test METHOD=local_mean " in made.stdout
+    words = _of_make(clone, "test", "METHOD=local_mean")
+    tests = run(clone, *words, "-p", "no:cacheprovider")
     assert tests.returncode == 0, tests.stdout
-    assert " passed" in tests.stdout
+    assert " passed" in tests.stdout and " deselected" in tests.stdout
+
+
+def _of_make(clone: Path, *words: str) -> list[str]:
+    """What `make` gives Python to do, without processes of its own."""
+    said = subprocess.run(
+        ["make", "-n", f"PYTHON={sys.executable}", *words],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+    )
+    *_, command = said.stdout.splitlines()
+    return shlex.split(command.partition(" python ")[2].replace("-n 3 --dist loadfile", ""))
+
+
+def test_make_alone_lists_its_commands() -> None:
+    alone, asked = (
+        subprocess.run(["make", *words], cwd=REPO, capture_output=True, text=True)
+        for words in ((), ("help",))
+    )
+    assert alone.stdout == asked.stdout and alone.returncode == 0
+    commands = [line.split()[0] for line in alone.stdout.splitlines()]
+    assert {"demo", "test", "new", "help"} <= set(commands)
+    assert all(len(line) <= 100 for line in alone.stdout.splitlines())
 
 
 @pytest.mark.parametrize(

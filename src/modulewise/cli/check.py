@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -30,19 +31,11 @@ def check(
     profile: Annotated[
         Path, typer.Option(help="folder of what `modulewise profile` measured")
     ] = Path("results/profile"),
-    tflops: Annotated[
-        float,
-        typer.Option(
-            envvar="MODULEWISE_TFLOPS",
-            min=1e-6,
-            help="10^12 FLOPs a second, where nothing is measured",
-        ),
-    ] = 5.0,
 ) -> None:
-    """Validate a sweep and estimate what it takes.
+    """Validate a sweep and say what it takes.
 
-    Every model is built without data, so that mistakes show before the first job; then expected run
-    time, disk and files of the cells that are still to run.
+    Every model is built without data, so that mistakes show before the first job; then what is
+    known of run time, and disk and files, of the cells that are still to run.
 
     Examples:
         modulewise check
@@ -66,11 +59,10 @@ def check(
     _show([*_axes(plan), *_studies(plan, runs)])
     finished = {c.path for c in done}
     left = [c for c in plan.cells if c.path not in finished]
-    times = estimate.Times(
-        estimate.finished(done, runs), timings.read(profile / timings.MEASURED), tflops
-    )
+    times = estimate.Times(estimate.finished(done, runs), timings.read(profile / timings.MEASURED))
     expected = estimate.expect(left, times, built, plan.keeps_weights)
-    _show(expected.rows())
+    measure = shlex.join(["modulewise", "profile", "--sweep", str(sweep)])
+    _show(expected.rows(plan.sweep.limits, measure))
     expected.check(plan.sweep.limits, plan.where)
 
 

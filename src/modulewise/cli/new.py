@@ -53,7 +53,10 @@ _RECIPE = """
   RECIPE:
     method: METHOD
     label: TITLE
+    paper: "Authors, arXiv number"
+    options: {weight: 1.0}
     overrides: [equal-cuts]
+    note: "where its values come from"
 """
 
 
@@ -94,11 +97,10 @@ def new(
     file.write_text(_METHOD.replace("CLASS", title).replace("TITLE", title))
     entry = _RECIPE.replace("RECIPE", recipe).replace("METHOD", method).replace("TITLE", title)
     recipes.write_text(recipe_text.rstrip("\n") + "\n" + entry)
-    cases.write_text(f'{case_text[:end]}    Case("{method}"),\n{case_text[end:]}')
-    print(f"{file}       the method: docstring, options, local_loss")
-    print(
-        f"{recipes}    recipe {recipe}: label, paper, options; name it in a sweep when it should "
-        f"run"
-    )
-    print(f"{cases}      its row: the smallest options that exercise it")
-    print("then: make schemas test")
+    row = f'    Case("{method}", {{"weight": 0.5}}),\n'
+    cases.write_text(case_text[:end] + row + case_text[end:])
+    print(f"{file}   the method: docstring, options, local_loss")
+    print(f"{recipes}   recipe {recipe}: label, paper, options, note; name it in a sweep")
+    print(f"{cases}   its row: the smallest options that exercise it")
+    print(f"make test METHOD={method}   tests it alone")
+    print("make schemas test   everything, once it works")

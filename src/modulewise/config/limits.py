@@ -14,8 +14,8 @@ class Limits(Frozen):
     """Limits above which a sweep stops before its first job; `None` allows anything."""
 
     gpu_hours: Positive | None = None
-    """Hours of all runs that are still to do, each on one device: a GPU, or the CPU where there is
-    none."""
+    """Hours of the runs that are still to do and whose time is known, each on one device: a GPU, or
+    the CPU where there is none."""
     disk_gb: Positive | None = None
     """Disk space of all that the runs leave and hold at most, in 10^9 bytes."""
     files: Annotated[int, Field(ge=1), NUMBER] | None = None

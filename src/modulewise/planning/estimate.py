@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from modulewise.config.cell import Cell
 from modulewise.config.limits import Limits
 from modulewise.runs.state import run_state
-from modulewise.units import disk, time
+from modulewise.units import disk, time, work
 
 FILES = 7
 """That a finished run leaves: record, log, cell, result; the workflow's log and benchmark of it;
@@ -37,13 +37,13 @@ class Costs(Protocol):
 
 
 class RunTime(NamedTuple):
-    """Expected time of a run."""
+    """What is known of a run's time."""
 
-    seconds: float
-    """Seconds of the whole run."""
+    seconds: float | None
+    """Seconds of the whole run; `None` if nothing was measured."""
     epochs: int
     """Number of epochs."""
-    source: str
+    source: str = ""
     """What the time was taken from, in words."""
 
 
@@ -55,12 +55,11 @@ class Times:
     """Seconds and device of finished runs, by configuration."""
     profile: dict[str, Any]
     """Content of a profile file."""
-    tflops: float
-    """Speed that a device is taken to have where nothing is measured, in 10^12 FLOPs a second."""
 
     def of(self, cell: Cell, costs: Costs) -> RunTime:
         """Time of a cell's run: as finished runs of its configuration took, else as measured, else
-        by its budget in seconds, else from its FLOPs."""
+        its budget in seconds, else unknown: a speed that nobody measured can be wrong by a factor
+        of a hundred."""
         name, device = cell.configuration, self.profile.get("device")
         measured, t = self.profile["cells"].get(name, {}), cell.training
         epochs = costs.epochs(cell)
@@ -73,8 +72,7 @@ class Times:
             return RunTime(t.seconds, epochs, "by their budget of seconds")
         if "status" in measured:
             return RunTime(0.0, epochs, f"out of memory on {device}")
-        speed = f"estimated from FLOPs at {self.tflops:g} TFLOP/s"
-        return RunTime(costs.flops(cell) / (self.tflops * 1e12), epochs, speed)
+        return RunTime(None, epochs)
 
 
 @dataclass
@@ -84,9 +82,13 @@ class Expected:
     cells: int = 0
     """Number of these cells."""
     hours: float = 0.0
-    """Hours of one device, a run at a time."""
+    """Hours of one device, a run at a time, of the cells whose time is known."""
     by: Counter[str] = field(default_factory=Counter)
-    """Number of cells by what their time was taken from."""
+    """Number of these cells by what their time was taken from."""
+    unmeasured: int = 0
+    """Number of the other cells."""
+    flops: float = 0.0
+    """What those compute, about."""
     left: float = 0.0
     """Bytes that the finished runs leave."""
     held: float = 0.0
@@ -95,7 +97,7 @@ class Expected:
     """Number of files at most."""
 
     def check(self, limits: Limits, where: str) -> None:
-        """Refuse what is above a limit.
+        """Refuse what is above a limit; hours of cells that were not measured count as none.
 
         Raises:
             InvalidInput: names the limit, the expectation and how to raise it.
@@ -109,22 +111,45 @@ class Expected:
         """What the hours rest on, and for how many cells."""
         return ", ".join(f"{n} of {self.cells} cells {what}" for what, n in self.by.items())
 
-    def rows(self) -> list[tuple[str, str]]:
-        """Titles and texts, for people."""
+    def rows(self, limits: Limits, measure: str) -> list[tuple[str, str]]:
+        """Titles and texts, for people.
+
+        Args:
+            limits: of the sweep.
+            measure: the command that measures what is not.
+        """
         if not self.cells:
             return [("to run", "nothing")]
         return [
-            (
-                "to run",
-                f"{self.cells} cells: about {time(3600 * self.hours)} of one device, a run at a "
-                f"time ({self.basis()})",
-            ),
+            ("to run", self._to_run()),
+            *([("measure", measure)] if self.unmeasured else []),
+            *self._limit(limits),
             (
                 "disk",
                 f"{disk(self.left)} stay, at most {disk(self.held)} of checkpoints meanwhile; at "
                 f"most {self.files} files",
             ),
         ]
+
+    def _to_run(self) -> str:
+        """How many cells, and what is known of their time."""
+        if not self.unmeasured:
+            return f"{self.cells} cells: {self._hours()}"
+        unknown = f"time not measured: about {work(self.flops)}"
+        if not self.by:
+            return f"{self.cells} cells, {unknown}"
+        return f"{self.cells} cells: {self._hours()}; {self.unmeasured}, {unknown}"
+
+    def _hours(self) -> str:
+        return f"about {time(3600 * self.hours)} of one device, a run at a time ({self.basis()})"
+
+    def _limit(self, limits: Limits) -> list[tuple[str, str]]:
+        """That a limit of hours does not hold for all cells."""
+        if not (limits.gpu_hours and self.unmeasured):
+            return []
+        held = self.cells - self.unmeasured
+        text = f"gpu_hours: {limits.gpu_hours:g} holds for the {held} of {self.cells} cells whose "
+        return [("limit", text + "time is known")]
 
 
 def finished(cells: Sequence[Cell], runs: Path, most: int = 3) -> dict[str, tuple[float, str]]:
@@ -173,8 +198,12 @@ def expect(
         weights, checkpoint = costs.state_bytes(cell)
         kept = keeps_weights(cell)
         out.cells += 1
-        out.hours += took.seconds / 3600
-        out.by[took.source] += 1
+        if took.seconds is None:
+            out.unmeasured += 1
+            out.flops += costs.flops(cell)
+        else:
+            out.hours += took.seconds / 3600
+            out.by[took.source] += 1
         out.left += TEXT + took.epochs * (EPOCH + HEAD * cell.modules) + weights * kept
         out.held += HELD * checkpoint
         out.files += FILES + HELD + kept
