@@ -1,11 +1,14 @@
 # Configuration -> cells -> Paramspace: one path per cell. Nothing else.
 import errno
+import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 from snakemake.io import IOFile
+from snakemake.logging import logger
 from snakemake.utils import Paramspace
 
 from modulewise.config.merged import sweep_file
@@ -14,8 +17,11 @@ from modulewise.errors import InvalidInput
 from modulewise.planning import timings
 
 # Jobs find `modulewise` beside `snakemake`. A prefix takes the place of Snakemake's own, strict
-# mode included.
-shell.prefix(f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# mode included. What a job says is in its log; here, in one terminal, the logger says a line of it.
+shell.prefix(
+    f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    + "exec > /dev/null; " * workflow.is_main_process
+)
 ROOT = str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1])
 try:
     READ = [Path(f) for f in workflow.configfiles]
@@ -32,6 +38,7 @@ BY_PATH = {c.path: c for c in CELLS}
 RESULTS = [f"results/runs/{path}/result.json" for path in SPACE.instance_patterns]
 STUDIES = {f"results/runs/{study.path}": study for study in PLAN.studies}
 REPORT = f"results/reports/{SWEEP.sweep}/report.html"
+BEGUN = time.time()
 STUDY_PAGES = {
     name: f"results/reports/{SWEEP.sweep}/{name}.html"
     for name in ([] if PLAN.tuning else SWEEP.studies)
@@ -121,23 +128,37 @@ def entry_of(wildcards):
     return PLAN.catalog.datasets[wildcards.dataset].model_dump_json(exclude_defaults=True)
 
 
+def rerun():
+    """The command of this run, with one more option that trains a cell again and then makes the
+    report anew."""
+    program, words = Path(sys.executable).with_name("snakemake"), sys.argv[1:]
+    if "--forcerun" in words:
+        words = words[: words.index("--forcerun")]
+    if sys.prefix == sys.base_prefix or os.environ.get("VIRTUAL_ENV") == sys.prefix:
+        program = program.name
+    elif program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    return shlex.join([str(program), *words, "--forcerun", RESULTS[0]])
+
+
+def is_new(path):
+    """Whether this run made it."""
+    return Path(path).exists() and Path(path).stat().st_mtime >= BEGUN
+
+
+if workflow.is_main_process:
+    os.environ["MODULEWISE_RERUN"] = rerun()  # the report says it too
+
+
 onstart:
-    shell("modulewise check --sweep {SWEEP_FILE:q} --root {ROOT:q}")
+    shell("modulewise check --sweep {SWEEP_FILE:q} --root {ROOT:q} 1>&2")
 
 
 onsuccess:
     if PLAN.tuning:  # these cells are trials; the reported ones are known when they are judged
-        print(
-            f"tuned   {TUNED}   the same command again trains the reported cells",
-            file=sys.stderr,
-        )
-    else:
-        print(f"report  {REPORT}", file=sys.stderr)
-    print("MLflow  make ui", file=sys.stderr)
-    print(
-        f"rerun   rm '{RESULTS[-1]}'   then the same command: it runs what is missing",
-        file=sys.stderr,
-    )
+        logger.info(f"tuned   {TUNED}   the same command again trains the reported cells")
+    elif is_new(REPORT):
+        logger.info(f"report  {REPORT}\nMLflow  make ui\nrerun   {rerun()}")
 
 
 onerror:  # what exists is still shown; that it cannot be is no second error
@@ -145,3 +166,5 @@ onerror:  # what exists is still shown; that it cannot be is no second error
         "modulewise report --sweep {SWEEP_FILE:q} --root {ROOT:q} || true; "
         "modulewise track --sweep {SWEEP.sweep} || true"
     )
+    shown = f"report  {REPORT}   of what is there\n" if is_new(REPORT) else ""
+    logger.error(f"{shown}The same command again goes on with what is missing.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modulewise.config.plan import load_plan
+from modulewise.config.plan import Plan, load_plan
 from modulewise.errors import InvalidInput
 from modulewise.runs import result
 
@@ -24,6 +25,12 @@ def report(
     all_figures: Annotated[
         bool, typer.Option("--all-figures", help="draw all figures of a sweep that has very many")
     ] = False,
+    rerun: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MODULEWISE_RERUN", help="the command that trains a cell again, for the page"
+        ),
+    ] = None,
 ) -> None:
     """Write a sweep's report of whatever runs exist.
 
@@ -46,7 +53,16 @@ def report(
 
     target = out or Path("results/reports") / plan.sweep.sweep
     try:
-        page = build(plan, runs, target, all_figures)
+        page = build(plan, runs, target, all_figures, rerun or _rerun(plan, sweep, runs))
     except OSError as error:
         raise InvalidInput(f"{error.filename or target}: {error.strerror or error}") from None
     print(page)
+
+
+def _rerun(plan: Plan, sweep: Path, runs: Path) -> str:
+    """The command for a page that is made by hand."""
+    if not plan.cells:
+        return ""
+    target = str(runs / plan.cells[0].path / result.FILE)
+    base = ["snakemake", "--profile", "profiles/local", "--configfile", str(sweep)]
+    return shlex.join([*base, "--forcerun", target])

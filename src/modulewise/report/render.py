@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -69,7 +68,7 @@ OURS = (
 left under these names is removed."""
 
 
-def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False) -> Path:
+def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: str = "") -> Path:
     """Write the report of whatever runs exist.
 
     Args:
@@ -78,6 +77,7 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False) -> Path:
         out: where `report.html`, `tables/` and `figures/` go; files of an earlier report are
             replaced one by one.
         all_figures: whether to draw all figures also of a sweep that has very many.
+        rerun: the command that trains a cell again.
 
     Returns:
         The path of `report.html`.
@@ -122,7 +122,7 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False) -> Path:
         "tuning": _tuning(plan, frame, files),
         "use": use.section(frame, files),
         "recipes": {name: plan.catalog.recipes.recipes[name] for name in frame.labels},
-        "rerun": _rerun(plan, runs),
+        "rerun": rerun,
         "provisional": stats.PROVISIONAL,
         "most_seeds": verdicts.MOST_SEEDS,
         "naming": naming,
@@ -331,27 +331,6 @@ def _counted(values: pd.Series) -> str:
     """The distinct values, with their numbers if there are several."""
     counts = values.value_counts().sort_index()
     return ", ".join(f"{v} ({n} runs)" if len(counts) > 1 else str(v) for v, n in counts.items())
-
-
-def _rerun(plan: Plan, runs: Path) -> str:
-    """Commands that train one cell again."""
-    if not plan.reported:
-        return ""
-    cell, sweep = plan.reported[0].cell, plan.sweep
-    target = shlex.quote(str(runs / cell.path / "result.json"))
-    recipes, datasets = plan.catalog.recipes_file, plan.catalog.datasets_file
-    plain = recipes.parent == datasets.parent and (recipes.name, datasets.name) == (
-        "recipes.yaml",
-        "datasets.yaml",
-    )
-    if any(grid.training or grid.partition for grid in sweep.grids) or not plain:
-        return f"snakemake --profile profiles/local --configfile SWEEP.yaml --force {target}"
-    words = ["modulewise", "train"]
-    for key in ("dataset", "network", "recipe", "modules", "seed"):
-        words += [f"--{key}", str(getattr(cell, key))]
-    if Path(sweep.recipes).parent != Path("config"):
-        words += ["--config", str(Path(sweep.recipes).parent)]
-    return f"rm -f {target}\n{shlex.join(words)} --out {target}"
 
 
 def _publish(out: Path, files: dict[str, bytes]) -> None:
