@@ -40,8 +40,8 @@ SILENT = {
     LogEvent.RULEGRAPH,
 }
 LOCKED = (
-    "error: another Snakemake works on these files: wait until it has ended, then start this one "
-    "again; if none runs, one was killed: snakemake --unlock, then start again"
+    "error: another Snakemake works on these files; wait for its end. If it was killed: "
+    "snakemake --unlock"
 )
 
 
@@ -102,7 +102,8 @@ class LogHandler(LogHandlerBase):
 
     def text(self, record: logging.LogRecord) -> str:
         """The lines for a message; empty if it is not shown."""
-        event, message = getattr(record, "event", None), record.getMessage()
+        event: Any = getattr(record, "event", None)
+        message = record.getMessage()
         special = {
             LogEvent.RUN_INFO: self._counts,
             LogEvent.JOB_INFO: self._begun,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -85,6 +87,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def said(folder: Path) -> list[str]:
+    """What the terminal said of the tiny sweep."""
+    return (folder / "output.txt").read_text().splitlines()
+
+
 def test_a_sweep_ends_with_results_report_and_mlflow(finished: Path) -> None:
     results = [result.load(p) for p in finished.glob("results/runs/**/result.json")]
     assert {(r.cell.recipe, r.cell.modules, r.status, r.epochs) for r in results} == {
@@ -99,16 +106,24 @@ def test_a_sweep_ends_with_results_report_and_mlflow(finished: Path) -> None:
     assert "warning" not in (finished / "results/reports/tiny/tracked.txt").read_text()
 
 
-def test_the_terminal_says_what_runs_and_where_to_look(finished: Path) -> None:
-    text = (finished / "output.txt").read_text()
-    assert "fake resnet8 dgl K=2 s0  epoch 1/2  error " in text
-    assert " left\n" in text
-    last = [
-        line.split()[0]
-        for line in text.splitlines()
-        if line.startswith(("report  ", "MLflow  ", "rerun   "))
-    ]
-    assert last[-3:] == ["report", "MLflow", "rerun"]
+def test_the_terminal_has_one_line_a_job_and_says_where_to_look(finished: Path) -> None:
+    """Between what `modulewise check` says and the end nothing but the jobs' lines."""
+    lines = said(finished)
+    assert lines[0].startswith("Using profiles ")  # before any logger is there
+    assert lines[1] == "5 jobs: 1 data, 2 train, 1 report, 1 track"
+    assert lines[2].startswith("sweep tiny: 2 cells, 0 finished")
+    end = lines.index("report  results/reports/tiny/report.html")
+    assert [line[:8] for line in lines[end:]] == ["report  ", "MLflow  ", "rerun   "]
+    jobs = lines[end - 5 : end]
+    assert [line[:5] for line in jobs] == [f"{n}/5  " for n in range(1, 6)]
+    assert lines[end - 6].startswith("           files")  # the end of the check
+    assert sum("fake resnet8 dgl K=2 s0  done  error " in line for line in jobs) == 1
+    assert max(len(line) for line in lines[1 : end + 2]) <= 100
+
+
+def test_what_a_job_said_is_in_its_log(finished: Path) -> None:
+    (log,) = finished.glob("results/logs/runs/**/recipe~dgl/**/*.log")
+    assert "fake resnet8 dgl K=2 s0  epoch 1/2  error " in log.read_text()
 
 
 def test_every_job_leaves_a_log_and_a_benchmark(finished: Path) -> None:
@@ -166,16 +181,39 @@ def test_snakemakes_own_report_holds_the_page(finished: Path) -> None:
     assert (finished / "report.zip").stat().st_size > 100_000
 
 
-def test_one_cell_can_be_rerun(finished: Path) -> None:
-    target = next(finished.glob("results/runs/**/recipe~dgl/**/result.json")).relative_to(finished)
-    before = result.load(finished / target)
-    done = snakemake(
-        finished, "--configfile", str(finished / "sweep.yaml"), "--force", str(target), "--no-hooks"
+def test_one_cell_is_rerun_by_the_command_that_terminal_and_report_say(finished: Path) -> None:
+    """It trains this cell alone and makes the report anew; the numbers are the same."""
+    command = said(finished)[-1].removeprefix("rerun   ")
+    page = finished / "results/reports/tiny/report.html"
+    assert html.escape(command, quote=False) in html.unescape(page.read_text())
+    target = finished / shlex.split(command)[-1]
+    before, others = result.load(target), result_times(finished, target)
+    made = page.stat().st_mtime
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, timeout=280, env=environment()
     )
     assert done.returncode == 0, done.stderr
-    after = result.load(finished / target)
+    assert "3 jobs: 1 train, 1 report, 1 track" in done.stderr.splitlines()
+    after = result.load(target)
     assert after.test_last == before.test_last and after.module_losses == before.module_losses
     assert after.origin.starts == before.origin.starts + 1
+    assert page.stat().st_mtime > made and result_times(finished, target) == others
+
+
+def result_times(folder: Path, but: Path) -> dict[Path, float]:
+    """When the other results were made."""
+    found = folder.glob("results/runs/**/result.json")
+    return {path: path.stat().st_mtime for path in found if path != but}
+
+
+def test_a_run_that_made_no_report_speaks_of_none(finished: Path) -> None:
+    path = next(finished.glob("results/runs/**/recipe~dgl/**/result.json"))
+    target = str(path.relative_to(finished))
+    done = snakemake(finished, "--configfile", str(finished / "sweep.yaml"), "--force", target)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith("1/1  fake resnet8 dgl K=2 s0  done")
+    assert not [line for line in lines if line.startswith(("report", "MLflow", "rerun"))]
 
 
 def test_interrupted_and_continued(tmp_path: Path) -> None:
@@ -260,7 +298,7 @@ def test_a_key_of_the_default_sweep_never_reaches_another(tmp_path: Path) -> Non
         tmp_path, "-n", "--configfile", str(tmp_path / "config/demo.yaml"), repo=tmp_path
     )
     assert demo.returncode == 0, demo.stderr
-    assert train_jobs(demo.stdout) == 38
+    assert train_jobs(demo.stdout) == 20
 
 
 def test_the_papers_grid_has_the_right_number_of_cells(tmp_path: Path) -> None:

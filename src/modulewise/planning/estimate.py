@@ -111,18 +111,16 @@ class Expected:
         """What the hours rest on, and for how many cells."""
         return ", ".join(f"{n} of {self.cells} cells {what}" for what, n in self.by.items())
 
-    def rows(self, limits: Limits, measure: str) -> list[tuple[str, str]]:
+    def rows(self, limits: Limits) -> list[tuple[str, str]]:
         """Titles and texts, for people.
 
         Args:
             limits: of the sweep.
-            measure: the command that measures what is not.
         """
         if not self.cells:
             return [("to run", "nothing")]
         return [
             ("to run", self._to_run()),
-            *([("measure", measure)] if self.unmeasured else []),
             *self._limit(limits),
             (
                 "disk",
