@@ -25,6 +25,8 @@ HALF = 0.5
 """Of what was asked for: where no run used as much, much more was asked for than used."""
 SPARE = 1.5
 """So many times the most that was used is enough to ask for."""
+START = 120.0
+"""Seconds of a job before its run is counted."""
 LEAST: dict[Kind, float] = {"cpus": 1.0, "memory": 2.0**30, "time": 900.0}
 """Of so much nothing is said."""
 TITLES: dict[Kind, str] = {
@@ -35,7 +37,7 @@ TITLES: dict[Kind, str] = {
     "time": "Time of a run",
 }
 TEXTS: dict[Kind, Callable[[float], str]] = {
-    "cpus": lambda n: f"{n:.3g}",
+    "cpus": lambda n: f"{round(n, 2):g}",
     "memory": units.memory,
     "gpu": lambda percent: f"{percent:.0f} %",
     "power": lambda watts: f"{watts:.0f} W",
@@ -113,10 +115,10 @@ def much_more(c: Compared) -> str:
                 f"mem_mb={enough} leaves half as much again."
             )
         case "time":
-            enough = math.ceil(spare / 60)
+            enough = max(5, math.ceil((spare + START) / 60))
             return (
                 f"No run took longer than {most} of the {least} that were asked for it: "
-                f"runtime={enough} leaves half as much again."
+                f"runtime={enough} leaves half as much again, and two minutes to start."
             )
         case "gpu":
             return (
