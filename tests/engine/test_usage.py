@@ -245,3 +245,23 @@ def test_instruction_sets_have_names(
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(device, "_cpuinfo", lambda name: {"flags": flags}[name])
     assert device.instructions() == said
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_tells_what_nvidia_smi_tells() -> None:
+    uuid = str(torch.cuda.get_device_properties(0).uuid)
+    asked = "memory.total,memory.used,enforced.power.limit,compute_mode"
+    said = subprocess.run(
+        ["nvidia-smi", f"--id=GPU-{uuid}", f"--query-gpu={asked}", "--format=csv,noheader,nounits"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    total, used, limit, mode = said.strip().split(", ")
+    look = Gpu(uuid).look()
+    assert (look.total or 0) / 2**20 == pytest.approx(float(total), rel=0.02)
+    assert (look.used or 0) / 2**20 == pytest.approx(float(used), rel=0.1, abs=700)
+    assert look.most_watts == pytest.approx(float(limit), abs=0.01)
+    assert look.watts and 0 < look.watts <= 1.1 * float(limit)
+    assert look.percent is not None and 0 <= look.percent <= 100
+    assert Gpu(uuid).mode == {"Default": ""}.get(mode, mode.lower().replace("_", " "))

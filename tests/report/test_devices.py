@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from conftest import GRID, Site
+from conftest import GRID, SWEEP, Site
 from modulewise.report import devices
 from modulewise.report.frame import read
 
@@ -40,6 +40,16 @@ def test_one_device_is_no_remark(site: Callable[..., Site]) -> None:
     s.fill("dgl", 2, [10.0, 10.5], device=NEW)
     assert devices.mixed(read(s.plan, s.runs), "fake", "resnet8") == []
     assert "whose digits differ" not in s.words()
+
+
+def test_a_planned_analysis_names_seeds_that_are_split(site: Callable[..., Site]) -> None:
+    terms = [{"recipe": "dgl", "modules": 2}, {"recipe": "backprop"}]
+    contrast = {"name": "a", "hypothesis": "b", "difference": terms}
+    s = site(SWEEP | {"analysis": {"n": 4, "primary": [contrast]}})
+    s.fill("backprop", 1, [9.0, 9.5, 9.2], device=NEW)
+    for seed, device in enumerate((NEW, OLD, NEW)):
+        s.run(s.cell("dgl", 2, seed), 10.0 + seed, device=device)
+    assert "Seed 1 has runs on several devices: what contrasts of it show" in s.words()
 
 
 def test_devices_of_two_sections_are_not_mixed(site: Callable[..., Site]) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from modulewise.config.analysis import Analysis
 from modulewise.config.plan import Plan
-from modulewise.report import tables
+from modulewise.report import devices, tables
 from modulewise.report.contrasts import judge
 from modulewise.report.frame import Frame
 from modulewise.report.naming import difference_unit, digits
@@ -58,6 +58,7 @@ def section(
         "alpha": f"{100 * analysis.alpha:g}",
         "primary": len(analysis.primary),
         "secondary": len(analysis.secondary),
+        "split": devices.split_seeds(frame),
         "sentences": [sentence(row, frame) for row in rows.to_dict("records")],
         "changed": [it for it in seen[1:] if it["done"]],
         "first": seen[0],

@@ -74,6 +74,15 @@ def _rows(runs: pd.DataFrame, keys: list[str]) -> list[str]:
     return [f"{name} K = {', '.join(ks)}{which}" for (name, which), ks in alike.items()]
 
 
+def split_seeds(frame: Frame) -> list[int]:
+    """Seeds whose runs that count were made on several devices, within one data set and network:
+    a contrast of such a seed holds a difference of devices too."""
+    if not len(frame.done):
+        return []
+    devices = frame.done.groupby(["dataset", "network", "seed"])["device"].nunique()
+    return sorted(devices[devices > 1].index.get_level_values("seed").unique())
+
+
 def crossed(mine: Mapping[str, np.ndarray], base: Mapping[str, np.ndarray]) -> str:
     """What is to be said of pairs of runs, equal in their seed, of different devices; empty if
     there is none.
