@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -94,6 +94,7 @@ def instructions() -> str:
     return "default instructions" if said == "DEFAULT" else said
 
 
+@cache
 def _cpuinfo(name: str) -> str:
     """What Linux says of the first CPU; empty elsewhere."""
     with suppress(OSError):
