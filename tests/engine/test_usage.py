@@ -260,7 +260,7 @@ def test_a_real_gpu_tells_what_nvidia_smi_tells() -> None:
     total, used, limit, mode = said.strip().split(", ")
     look = Gpu(uuid).look()
     assert (look.total or 0) / 2**20 == pytest.approx(float(total), rel=0.02)
-    assert (look.used or 0) / 2**20 == pytest.approx(float(used), rel=0.1, abs=700)
+    assert (look.used or 0) / 2**20 >= float(used) - 50, "what the driver holds is on top"
     assert look.most_watts == pytest.approx(float(limit), abs=0.01)
     assert look.watts and 0 < look.watts <= 1.1 * float(limit)
     assert look.percent is not None and 0 <= look.percent <= 100
