@@ -334,11 +334,11 @@ def test_command_line(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(s.root)
     answer = invoke("--sweep", "sweep.yaml", "--runs", "runs")
     assert answer.exit_code == 0, answer.output
-    assert answer.output == "results/reports/small/report.html\n"
+    assert answer.output.splitlines()[-1] == "results/reports/small/report.html"
     answer = invoke(
         "--sweep", s.root / "sweep.yaml", "--runs", s.runs, "--out", "there", "--root", s.root
     )
-    assert answer.output == "there/report.html\n"
+    assert answer.output.splitlines()[-1] == "there/report.html"
     pd.testing.assert_frame_equal(
         pd.read_csv("there/tables/headline_fake_resnet8.csv"),
         pd.read_csv("results/reports/small/tables/headline_fake_resnet8.csv"),

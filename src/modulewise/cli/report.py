@@ -49,13 +49,15 @@ def report(
             f"choose"
         )
         return
-    from modulewise.report import build
+    from modulewise.report import brief, build
 
     target = out or Path("results/reports") / plan.sweep.sweep
     try:
         page = build(plan, runs, target, all_figures, rerun or _rerun(plan, sweep, runs))
     except OSError as error:
         raise InvalidInput(f"{error.filename or target}: {error.strerror or error}") from None
+    for line in brief(page.parent):
+        print(line)
     print(page)
 
 

@@ -16,10 +16,13 @@ from scipy import special
 
 from modulewise.report.contrasts import FLOAT_NOISE
 from modulewise.report.decision import BUDGET
+from modulewise.report.frame import Frame
 from modulewise.report.stats import PROVISIONAL
 from modulewise.report.verdicts import LEVEL, holm, side
 from modulewise.runs.result import PrimaryMetric
 
+PLACE = ["dataset", "network", "settings"]
+"""What cells that are compared share."""
 EQUAL = "equal at every seed"
 TIED = "all seeds differ by the same amount: no interval can be given"
 OPEN = "not told apart"
@@ -103,6 +106,39 @@ def compare(of: Cells, pairs: Sequence[tuple[int, int]], metric: PrimaryMetric) 
         for mean, p in zip(table.loc[tested, "mean"], table.loc[tested, "p_adjusted"], strict=True)
     ]
     return table
+
+
+def against_baseline(rows: pd.DataFrame, frame: Frame) -> pd.DataFrame:
+    """The rows with their test against the baseline, one family for every data set, network and
+    settings.
+
+    Args:
+        rows: of `best.judged`.
+        frame: the runs.
+
+    Returns:
+        The rows with `gap_p`, `gap_p_adjusted`, `gap_found` and `gap_untested` (why it was not),
+        as of `compare`; nothing in the baseline's own row.
+    """
+    if rows.empty:
+        return rows
+    names = {"p": "gap_p", "p_adjusted": "gap_p_adjusted", "found": "gap_found"}
+    names["reason"] = "gap_untested"
+    out = rows.assign(gap_p=np.nan, gap_p_adjusted=np.nan, gap_found="", gap_untested="")
+    runs = dict(list(frame.runs.groupby(PLACE, sort=False)))
+    for place, group in rows.groupby(PLACE, sort=False):
+        of = cells(runs[place])
+        at = {key: n for n, key in enumerate(of.keys)}
+        base = at.get((str(frame.baseline), 1))
+        others = group[~group["is_baseline"]]
+        if base is None or others.empty:
+            out.loc[others.index, "gap_untested"] = "no baseline" * (base is None)
+            continue
+        keys = others[["recipe", "modules"]].itertuples(index=False, name=None)
+        found = compare(of, [(at[key], base) for key in keys], frame.metric(str(place[0])))
+        for name, column in names.items():
+            out.loc[others.index, column] = found[name].to_numpy()
+    return out
 
 
 def summary(differences: np.ndarray, level: float = 0.95) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from modulewise.config.sweep import Sweep
 from modulewise.files import write_atomic
 from modulewise.report import (
     across,
+    answer_section,
     best,
     contrasts_section,
     decision_section,
@@ -31,6 +32,7 @@ from modulewise.report import (
     headline,
     matrix,
     naming,
+    pairs,
     published,
     stats,
     study,
@@ -90,7 +92,7 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
     frame = read(plan, runs)
     apart = {n for n in frame.labels if plan.catalog.recipes.recipes[n].experimental}
     compared = frame.of(frame.labels.keys() - apart)
-    rows = best.judged(stats.headline(compared), compared)
+    rows = pairs.against_baseline(best.judged(stats.headline(compared), compared), compared)
     beside = published.compare(compared, rows, plan, numbers)
     files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(named(frame.runs, frame.metric))}
     left = tables.unfinished(frame)
@@ -98,6 +100,12 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
     chosen = gallery.choose(compared, all_figures) if len(compared.done) else None
     sections = list(_sections(plan, compared, rows, beside, chosen, files)) if chosen else []
     beyond = [_across(compared, metric, files) for metric in compared.primary]
+    answers = [
+        it
+        for _, mine in (rows.groupby(stats.SECTION, sort=False) if len(rows) else ())
+        for it in answer_section.section(mine, compared, plan.sweep.margin)
+    ]
+    files[answer_section.FILE] = (json.dumps(answers, indent=1, ensure_ascii=False) + "\n").encode()
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     env = _templates()
     page = {
@@ -108,6 +116,8 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
         "facts": _facts(frame),
         "left": left,
         "analysis": contrasts_section.section(plan, compared, out, files),
+        "answers": answers,
+        "many_settings": len({it["settings"] for it in answers}) > 1,
         "sections": sections,
         "across": beyond,
         "drawn": chosen,
@@ -189,7 +199,7 @@ def _experimental(
     tried = frame.of([*apart, frame.baseline])
     if not len(frame.of(apart).done):
         return
-    rows = best.judged(stats.headline(tried), tried)
+    rows = pairs.against_baseline(best.judged(stats.headline(tried), tried), tried)
     beside = published.compare(tried, rows[~rows["is_baseline"]], plan, numbers)
     for _, mine in rows.groupby(stats.SECTION, sort=False):
         if not mine["is_baseline"].all():

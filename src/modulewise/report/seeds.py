@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 from modulewise.report.stats import PROVISIONAL
 from modulewise.report.verdicts import MOST_SEEDS, POWER
@@ -47,6 +47,19 @@ def needed(effect: float, level: float, sides: int = 2, above: int = 0) -> int |
     n = np.arange(max(above + 1, PROVISIONAL), MOST_SEEDS + 1)
     enough = n[power(effect, n, level, sides) >= POWER] if len(n) and effect else n[:0]
     return int(enough[0]) if len(enough) else None
+
+
+def detectable(n: int, level: float) -> float:
+    """The effect, as of `power`, that a two-sided test finds with a chance of `POWER`.
+
+    Args:
+        n: number of seeds.
+        level: of the test.
+    """
+    top = 1.0
+    while power(top, n, level) < POWER:
+        top *= 2
+    return float(optimize.brentq(lambda x: float(power(x, n, level)) - POWER, 0, top))
 
 
 def many(n: int | None) -> str:
