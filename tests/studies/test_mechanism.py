@@ -21,10 +21,11 @@ from modulewise.config.resolve import Catalog
 from modulewise.config.study import StudyOrder
 from modulewise.config.sweep import Sweep
 from modulewise.data.load import load
+from modulewise.engine.deployed import last_linear
 from modulewise.engine.trainer import Trainer
 from modulewise.errors import InvalidInput, parse
 from modulewise.runs import study as study_files
-from modulewise.studies._trained import last_linear, stage_outputs
+from modulewise.studies._trained import stage_outputs
 from run_folders import ROOT, finish
 
 CPU = torch.device("cpu")

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
+from modulewise.data.base import Data
 from modulewise.errors import InvalidInput, memory_short
 from modulewise.files import patiently, remove_unfinished, write_atomic
 
@@ -29,15 +31,42 @@ def save(folder: Path, content: dict[str, Any], name: str = FILE) -> None:
     write_atomic(folder / name, partial(torch.save, content))
 
 
-def keep(folder: Path, cell: str, method: dict[str, Any]) -> None:
-    """Write a finished run's weights.
+class Inputs(NamedTuple):
+    """What a trained network is given, and how much it gives.
+
+    Attributes:
+        image: shape of one image (C, H, W).
+        outputs: number of scores.
+        mean: per channel, of images in [0, 1] (C 1 1).
+        std: likewise.
+    """
+
+    image: tuple[int, int, int]
+    outputs: int
+    mean: Tensor
+    std: Tensor
+
+
+def inputs_of(data: Data) -> Inputs | None:
+    """What a network trained on these data is given; `None` of data without mean and std."""
+    mean, std = getattr(data, "mean", None), getattr(data, "std", None)
+    if mean is None or std is None:
+        return None
+    return Inputs(data.image, data.task.outputs, mean.cpu(), std.cpu())
+
+
+def keep(folder: Path, cell: str, method: dict[str, Any], data: Data) -> None:
+    """Write a finished run's weights, and what the network is given.
 
     Args:
         folder: of the run.
         cell: as JSON.
         method: its state.
+        data: that it was trained on.
     """
-    save(folder, {"method": method, "cell": cell}, WEIGHTS)
+    inputs = inputs_of(data)
+    content = {"method": method, "cell": cell, "inputs": inputs and inputs._asdict()}
+    save(folder, content, WEIGHTS)
 
 
 def remove(folder: Path) -> None:

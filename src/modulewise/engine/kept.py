@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from modulewise.config.cell import Cell
-from modulewise.engine.checkpoint import WEIGHTS
+from modulewise.engine.checkpoint import WEIGHTS, Inputs
 from modulewise.errors import InvalidInput
 from modulewise.runs.result import FILE, Result
 
@@ -25,11 +25,13 @@ class Kept:
         result: of the run.
         weights: the method's state, on the CPU.
         digest: short hash of the weights' file.
+        inputs: what the network is given; `None` in files of earlier versions.
     """
 
     result: Result
     weights: dict[str, Tensor]
     digest: str
+    inputs: Inputs | None = None
 
 
 def read(folder: Path, missing: str, again: str, where: str = "") -> Kept:
@@ -55,10 +57,11 @@ def read(folder: Path, missing: str, again: str, where: str = "") -> Kept:
         raw = path.read_bytes()
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
         weights, made = content["method"], Cell.model_validate_json(content["cell"])
+        inputs = Inputs(**given) if (given := content.get("inputs")) else None
     except FileNotFoundError:
         raise InvalidInput(f"{where}{folder}: no {WEIGHTS}; {again}") from None
     except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, EOFError):
         raise InvalidInput(f"{where}{path}: damaged; {again}") from None
     if made.id != result.cell.id:
         raise InvalidInput(f"{where}{path}: weights of another cell; {again}")
-    return Kept(result, weights, hashlib.sha256(raw).hexdigest()[:12])
+    return Kept(result, weights, hashlib.sha256(raw).hexdigest()[:12], inputs)

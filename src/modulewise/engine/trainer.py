@@ -392,7 +392,7 @@ class Trainer:
             self.cell, self.metric, status, reason, p, self.cuts, method.horizon, cost, origin
         )
         if self.keep_weights:
-            checkpoint.keep(self.folder, self.cell.to_json(), method.state_dict())
+            checkpoint.keep(self.folder, self.cell.to_json(), method.state_dict(), self.data)
         with closing(Record(self.folder)) as record:
             record.write("end", status=status, reason=reason)
         result.save(self.folder)

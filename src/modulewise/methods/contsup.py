@@ -56,7 +56,7 @@ class Encoder(nn.Module):
 
     def forward(self, c: Tensor) -> Tensor:
         """Context -> B C H W, or B C where the feature is flat."""
-        return self.pool(self.layers(c)).reshape(len(c), *self.feature)
+        return self.pool(self.layers(c)).reshape(c.shape[0], *self.feature)
 
 
 class Contsup(LocalMethod):

@@ -110,6 +110,9 @@ def _cost(cost: Cost) -> Iterator[tuple[str, str]]:
     ]
     if times:
         yield "time", ", ".join(times)
+    if use := cost.use:
+        cpu, wall, held = time(use.cpu_seconds), time(use.seconds), memory(use.peak_bytes)
+        yield "used", f"{cpu} of CPU time in {wall}, {held} of the machine's memory"
     if cost.parameters:
         yield (
             "parameters",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from modulewise.config.cell import Cell
 from modulewise.config.dataset import Dataset
@@ -16,6 +16,7 @@ from modulewise.data.load import load as load_data
 from modulewise.data.staging import staged
 from modulewise.engine import device, kept
 from modulewise.engine.build import build
+from modulewise.engine.deployed import last_linear
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.runs.result import FILE, Result
@@ -75,18 +76,6 @@ class Trained:
                 method.entering(method.k, x)  # not `predict`, which a method may do its own way
                 targets.append(y)
         return torch.cat(caught), torch.cat(targets)
-
-
-def last_linear(method: Method) -> nn.Linear:
-    """The last linear layer of a method's network: its output are the scores.
-
-    Raises:
-        InvalidInput: there is none.
-    """
-    layers = [m for m in method.trunk[-1].modules() if isinstance(m, nn.Linear)]
-    if not layers:
-        raise InvalidInput("the network has no linear layer at its end")
-    return layers[-1]
 
 
 @torch.no_grad()

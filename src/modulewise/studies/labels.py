@@ -28,11 +28,12 @@ from modulewise.data.base import Data, Part
 from modulewise.data.load import load
 from modulewise.data.resident import balanced_order
 from modulewise.data.staging import staged
+from modulewise.engine.deployed import last_linear
 from modulewise.errors import InvalidInput
 from modulewise.method import Method, Supervision
 from modulewise.rng import generator
 from modulewise.studies._linear import error, fit_linear
-from modulewise.studies._trained import Trained, last_linear
+from modulewise.studies._trained import Trained
 from modulewise.task import class_labels
 
 PARTS: tuple[Part, Part] = ("train", "test")

@@ -36,12 +36,13 @@ from torch import Tensor, nn
 from modulewise.config.types import Count, Name, PairFeature, PairObjective, Positive
 from modulewise.data.base import Data
 from modulewise.data.resident import balanced_order
+from modulewise.engine.deployed import last_linear
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.parts import pairs
 from modulewise.rng import generator
 from modulewise.studies._linear import Standardise, error, fit_linear
-from modulewise.studies._trained import Trained, last_linear
+from modulewise.studies._trained import Trained
 from modulewise.task import class_labels
 
 
