@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from generator import reference
 from generator.cards import Cards
 
 ROOT = Path(__file__).parents[2]
@@ -26,4 +27,5 @@ def write() -> None:
 
 def pages() -> Iterator[tuple[str, str]]:
     """Names, below `docs`, and texts."""
+    yield from reference.pages(ROOT)
     yield from Cards(ROOT, ROOT / "build/docs/costs.json").pages()
