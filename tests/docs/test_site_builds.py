@@ -3,6 +3,7 @@ network to be read."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from modulewise.config.resolve import Catalog
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,3 +98,17 @@ def test_the_first_page_leads_to_all_others(site: Path, pages: dict[Path, Page])
             ]
     beside = {site / name for name in ("index.html", "genindex.html", "search.html")}
     assert set(pages) - reached <= beside
+
+
+@pytest.mark.usefixtures("site")
+def test_every_method_has_a_card_and_its_command_trains_it(catalog: Catalog) -> None:
+    methods = {p.stem for p in (ROOT / "src/modulewise/methods").glob("[a-z]*.py")}
+    pages = {p.stem: p.read_text() for p in (ROOT / "docs/methods").glob("*.md")}
+    assert set(pages) == methods | {"index", "values"}
+    for method in methods:
+        (words,) = re.findall(r"^modulewise train (.*)$", pages[method], re.MULTILINE)
+        said = dict(zip(*[iter(words.split())] * 2, strict=True))
+        places = (said[f"--{name}"] for name in ("dataset", "network", "recipe"))
+        cell = catalog.cell(*places, int(said["--modules"]), int(said["--seed"]))
+        assert cell.method == method
+        assert f"]({method}.md)" in pages["index"]
