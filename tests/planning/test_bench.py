@@ -38,7 +38,7 @@ GRID: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def small_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device's peak matters to nothing here but that there is one."""
-    monkeypatch.setattr(bench, "PRODUCT", {"cpu": 32})
+    monkeypatch.setattr(products, "ROWS", {"cpu": 32})
 
 
 def sweep(folder: Path, *grids: dict[str, Any]) -> Path:

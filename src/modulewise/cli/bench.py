@@ -40,7 +40,8 @@ def bench(
     ] = None,
     arm: Annotated[list[str] | None, typer.Option(help="measure this arm alone; several")] = None,
     memory_cap: Annotated[
-        list[str] | None, typer.Option(help="find the largest batch in so much, 8GiB; several")
+        list[str] | None,
+        typer.Option(help="find the largest batch in so much, 8GiB; several; none: do not look"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
@@ -55,7 +56,8 @@ def bench(
         modulewise bench --sweep config/bench-resnet110.yaml --threads 1
     """
     try:
-        caps = [memory_bytes(cap) for cap in memory_cap or ("8GiB",)]
+        wanted = memory_cap or ["8GiB"]
+        caps = [] if wanted == ["none"] else [memory_bytes(cap) for cap in wanted]
     except ValueError as error:
         raise InvalidInput(f"--memory-cap: {error}") from None
     from modulewise.planning.arms import groups

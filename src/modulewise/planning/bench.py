@@ -18,16 +18,16 @@ import torch
 from torch import Tensor
 
 from modulewise import models
-from modulewise.config.cell import Cell
 from modulewise.data.resident import Resident
 from modulewise.engine import device as devices
+from modulewise.engine import graphs
 from modulewise.engine.flops import parameters
 from modulewise.engine.memory import MemoryProbe, live_bytes
 from modulewise.engine.trainer import WARM, Trainer
 from modulewise.errors import InvalidInput, memory_short
 from modulewise.method import Batch
 from modulewise.models.partition import activation_bytes, by_cost
-from modulewise.planning import capacity
+from modulewise.planning import capacity, products
 from modulewise.planning.arms import Arm, Group
 from modulewise.planning.profile import evaluation_seconds, images
 from modulewise.rng import fork
@@ -39,9 +39,6 @@ Found = dict[str, Any]
 CLOSE = 4
 """On a CPU a batch of at most so many times the arm's own is measured, to find the largest that
 fits; on a GPU any."""
-PRODUCT = {"cpu": 2048, "cuda": 8192}
-"""Rows of the square matrices whose product tells the device's peak, and of how many the best."""
-PRODUCTS = 12
 
 
 def measure(
@@ -59,8 +56,12 @@ def measure(
     Returns:
         `groups`, as `measure_group` has them, and `peak_flops`: operations a second by precision.
     """
-    kinds = {_numerics(arm.cell) for group in groups for arm in group.arms} if rounds else set()
-    peaks = {kind: peak_flops(kind, on) for kind in sorted(kinds)}
+    kinds = (
+        {products.numerics(arm.cell.training) for group in groups for arm in group.arms}
+        if rounds
+        else set()
+    )
+    peaks = {kind: products.peak_flops(kind, on) for kind in sorted(kinds)}
     found = []
     for n, group in enumerate(groups, 1):
         log.info(f"{n}/{len(groups)}  {group.title}: {len(group.arms)} arms")
@@ -159,7 +160,7 @@ class Running:
         self.trainer.plan()
         self.trainer.enter_phase()
         self.batches = self._endless()
-        for _ in range(WARM):
+        for _ in range(graphs.WARM + 1 if self.cell.training.cuda_graphs else WARM):
             self.lap()
 
     def _batches_of(self, size: int | None = None) -> Resident:
@@ -191,14 +192,15 @@ class Running:
         return {"seconds": seconds, "cpu_seconds": worked, "batch_seconds": batch_seconds}
 
     def step_memory(self, size: int | None = None) -> Found:
-        """Bytes of a step that the tensors between steps do not hold, of so many images."""
-        training = self.cell.training
+        """Bytes of a step that the tensors between steps do not hold, of so many images. The step
+        is no recorded one: a replay allocates nothing."""
+        training, t = self.cell.training, self.trainer
         devices.set_numerics(training.tf32, training.deterministic)
         batch = self._batches_of(size).batch(0)
         given = live_bytes([batch.x, batch.y, batch.image, batch.index])
         probe = MemoryProbe(self.device)
-        with probe.step(self.trainer.optimizers, batch):
-            self.trainer.step(batch)
+        with probe.step(t.optimizers, batch):
+            t.schedule.step(t.method, batch, t.optimizers, t.precision)
         grown = probe.growth
         return {
             "batch": given,
@@ -299,7 +301,7 @@ class Running:
 
     def least_seconds(self, peaks: dict[str, float]) -> float | None:
         """Seconds of the arm's operations at the device's peak."""
-        flops, peak = self.trainer.flops[0], peaks.get(_numerics(self.cell))
+        flops, peak = self.trainer.flops[0], peaks.get(products.numerics(self.cell.training))
         return (flops.trunk + flops.helpers) * self.size / peak if peak else None
 
 
@@ -364,34 +366,6 @@ def memory_bound(trainer: Trainer, held: Found, batch: int) -> int:
     largest = max(sum(costs[a:b]) for a, b in itertools.pairwise(ends))
     own = held["parameters"] + held["buffers"] + held["optimizer"]
     return int(own + batch + min(cell.training.micro_batch, data.sizes.train) * largest)
-
-
-def peak_flops(numerics: str, on: torch.device) -> float:
-    """Operations a second of a large matrix product, the best of a few; on a CPU by the CPU time of
-    its threads, which other work on the machine does not stretch.
-
-    Args:
-        numerics: `fp32`, `tf32` or `bf16`.
-        on: the device, with as many threads as the arms have.
-    """
-    n = PRODUCT[on.type]
-    devices.set_numerics(numerics == "tf32", False)
-    a = torch.ones(n, n, device=on, dtype=torch.bfloat16 if numerics == "bf16" else torch.float32)
-
-    def seconds() -> float:
-        if on.type != "cpu":
-            return devices.timed(lambda: torch.mm(a, a), on)
-        begun = time.process_time()
-        torch.mm(a, a)
-        return (time.process_time() - begun) / torch.get_num_threads()
-
-    seconds()
-    return 2 * n**3 / min(seconds() for _ in range(PRODUCTS))
-
-
-def _numerics(cell: Cell) -> str:
-    t = cell.training
-    return "bf16" if t.precision == "bf16" else "tf32" if t.tf32 else "fp32"
 
 
 def _tidy(on: torch.device) -> None:
