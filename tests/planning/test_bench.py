@@ -18,7 +18,7 @@ from modulewise.cli import app
 from modulewise.config.plan import Plan, load_plan
 from modulewise.engine.trainer import Trainer
 from modulewise.errors import InvalidInput
-from modulewise.planning import bench, capacity, profile
+from modulewise.planning import bench, capacity, products, profile
 from modulewise.planning.arms import Arm, Group, groups
 from modulewise.report import ratios
 from modulewise.report.bench import sentences
