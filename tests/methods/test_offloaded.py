@@ -12,15 +12,15 @@ from modulewise.models.network import cut
 from modulewise.tasks.classification import Classification
 
 
-def made(method: str) -> Method:
+def made(method: str, side: int = 8) -> Method:
     torch.manual_seed(0)
-    network = models.build("resnet8", (3, 8, 8), 5)
+    network = models.build("resnet8", (3, side, side), 5)
     return methods.build(method, cut(network, [], Classification(5)), {}).train()
 
 
-def batch(device: str = "cpu") -> Batch:
+def batch(n: int = 6, side: int = 8, device: str = "cpu") -> Batch:
     torch.manual_seed(1)
-    x, y = torch.rand(6, 3, 8, 8, device=device), torch.arange(6, device=device) % 5
+    x, y = torch.rand(n, 3, side, side, device=device), torch.arange(n, device=device) % 5
     return Batch(x, y, x, y)
 
 
@@ -58,13 +58,14 @@ def test_what_the_forward_pass_saves_goes_through_the_host(
 
 @pytest.mark.gpu
 def test_a_gpu_keeps_less() -> None:
+    """Where maps are large: of small ones weights and gradients are most of the peak."""
     peaks = []
     for name in ("offloaded", "backprop"):
-        method = made(name).cuda()
+        method = made(name, side=32).cuda()
         for _ in range(2):
             method.zero_grad()
             with memory.growth("cuda") as grown:
-                for loss in method.losses(batch("cuda")):
+                for loss in method.losses(batch(64, 32, "cuda")):
                     loss.value.backward()
         peaks.append(grown.live)
-    assert peaks[0] < 0.8 * peaks[1]
+    assert peaks[0] < 0.5 * peaks[1]

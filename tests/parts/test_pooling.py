@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from modulewise.parts.pooling import flattened, kernel
+from modulewise.parts.pooling import flattened, kernel, windows
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,12 @@ def test_windows_average_what_they_cover(feature: tuple[int, ...], most: int) ->
     torch.testing.assert_close(found, torch.stack(by_hand, 1), rtol=1e-12, atol=1e-14)
     assert size <= most or size == feature[0]
     assert size == len(by_hand) == feature[0] * math.ceil(height / a) * math.ceil(width / b)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (1, 1), (3, 4), (5, 7), (8, 9)])
+@pytest.mark.parametrize("shape", [(8, 8), (5, 7), (1, 1)])
+def test_two_products_pool_to_any_size(shape: tuple[int, int], size: tuple[int, int]) -> None:
+    h = torch.randn(2, 3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows, columns = (windows(n, m, h) for n, m in zip(shape, size, strict=True))
+    expected = torch.nn.functional.adaptive_avg_pool2d(h, size)
+    torch.testing.assert_close(rows @ h @ columns.T, expected, rtol=1e-12, atol=1e-14)

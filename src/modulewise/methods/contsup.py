@@ -32,11 +32,12 @@ from modulewise.method import Batch, LocalMethod, State
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.infopro_loss import InfoProLoss
 from modulewise.parts.layers import AsMap, conv
+from modulewise.parts.pooling import ToSize
 
 
 class Encoder(nn.Module):
     """Context to the shape of a feature: convolutions at the context's own resolution, then
-    adaptive average pooling.
+    average pooling.
 
     The image takes two 3x3 convolutions over 12 channels (E-net), a module's input one 1x1
     convolution (Res-net).
@@ -51,7 +52,8 @@ class Encoder(nn.Module):
             else [conv(c, out, kernel=1, bias=True)]
         )
         self.layers = nn.Sequential(AsMap(), *layers)
-        self.pool = nn.AdaptiveAvgPool2d(feature[1:] or (1, 1))
+        height, width = feature[1:] or (1, 1)
+        self.pool = ToSize((height, width))
         self.feature = feature
 
     def forward(self, c: Tensor) -> Tensor:

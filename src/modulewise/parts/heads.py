@@ -20,6 +20,7 @@ from torch.func import functional_call
 from modulewise.config.types import HeadNet, LabelHead
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.layers import AsMap, conv
+from modulewise.parts.pooling import ToSize
 from modulewise.parts.statistics import frozen_statistics
 
 
@@ -134,10 +135,10 @@ def _mlp_sr(c: int, size: Shape, outputs: int) -> nn.Sequential:
     quarter = (-(-size[0] // 4), -(-size[1] // 4))
     layers: list[nn.Module] = [
         AsMap(),
-        nn.AdaptiveAvgPool2d(quarter),
+        ToSize(quarter),
         *(conv(c, c, kernel=1) for _ in range(3)),
     ]
-    layers += [nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+    layers += [ToSize((2, 2)), nn.Flatten()]
     width = 4 * c
     for _ in range(3):
         layers += [nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]

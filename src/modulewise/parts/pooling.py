@@ -1,13 +1,49 @@
-"""Average pooling to a size that a linear layer can bear, as in the released code of Nøkland and
-Eidnes (arXiv 1901.06656)."""
+"""Average pooling: to a given size, and to one that a linear layer can bear, as in the released
+code of Nøkland and Eidnes (arXiv 1901.06656)."""
 
 from __future__ import annotations
 
 import math
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from modulewise.models.network import Shape
+
+
+class ToSize(nn.Module):
+    """Average pooling of maps to a given height and width. torch's own adds gradients on a GPU in
+    no fixed order; where kernels must be deterministic two products with `windows` take its place.
+
+    Args:
+        size: height and width of what is left.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, h: Tensor) -> Tensor:
+        """B C H W -> B C and the size."""
+        if not (h.is_cuda and torch.are_deterministic_algorithms_enabled()):
+            return F.adaptive_avg_pool2d(h, self.size)
+        rows, columns = (windows(n, m, h) for n, m in zip(h.shape[2:], self.size, strict=True))
+        return rows @ h @ columns.T
+
+
+def windows(n: int, m: int, like: Tensor) -> Tensor:
+    """The matrix (m, n) that averages n neighbours to m: window i is of those from floor(i n / m)
+    to ceil((i + 1) n / m).
+
+    Args:
+        n: how many there are.
+        m: how many are left.
+        like: has the matrix's device and type.
+    """
+    i, at = torch.arange(m, device=like.device)[:, None], torch.arange(n, device=like.device)
+    inside = ((at >= i * n // m) & (at < -(-(i + 1) * n // m))).to(like.dtype)
+    return inside / inside.sum(1, keepdim=True)
 
 
 def kernel(feature: Shape, most: int) -> tuple[int, int]:
