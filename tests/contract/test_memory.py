@@ -165,3 +165,57 @@ def test_distinct_storages_count_once() -> None:
 def test_shared_parameters_count_once() -> None:
     layer = nn.Linear(3, 4)
     assert flops.parameters([layer, nn.Sequential(layer, nn.Linear(4, 1))]) == 16 + 5
+
+
+def events(*rows: tuple[int, int, int, int]) -> list[memory.Event]:
+    """Of address, bytes, operator and the allocator's sum, one a nanosecond."""
+    return [memory.Event(n, *row) for n, row in enumerate(rows)]
+
+
+def test_workspace_is_no_live_tensor_and_older_memory_does_not_count() -> None:
+    found = memory.largest(
+        events(
+            (1, 10, 7, 110),  # 100 bytes were there before
+            (2, 40, 7, 150),
+            (2, -40, 7, 110),  # by the operator that took it: workspace
+            (3, 5, 8, 115),
+            (9, -60, -1, 55),  # of the 100
+            (4, 20, -1, 75),
+            (3, -5, 9, 70),  # by another operator: a tensor
+        )
+    )
+    assert (found.live, found.whole) == (35, 50)
+
+
+def test_a_release_that_no_event_tells_of_counts() -> None:
+    """As happens in the backward passes of a GPU: the allocator's sum knows it."""
+    found = memory.largest(events((1, 10, 1, 10), (2, 30, 2, 40), (3, 10, 3, 20), (2, 8, 4, 28)))
+    assert (found.live, found.whole) == (40, 40)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["backprop", "checkpointed", "offloaded", "infopro"])
+def test_the_growth_on_a_gpu_is_what_the_allocator_says(name: str) -> None:
+    torch.manual_seed(0)
+    task, k = Classification(5), 1 if name == "offloaded" else 3
+    network = models.build("resnet8", (3, 32, 32), 5)
+    trunk = cut(network, partition.even(len(network.stages), k), task)
+    method = methods.build(name, trunk, {}).train().cuda()
+    x, y = torch.rand(64, 3, 32, 32, device="cuda"), torch.arange(64, device="cuda") % 5
+    batch = Batch(x, y, x, torch.arange(64, device="cuda"))
+
+    def passes() -> None:
+        for loss in method.losses(batch):
+            loss.value.backward()
+
+    peaks = []
+    for _ in range(3):  # the first ones hold libraries' first allocations
+        method.zero_grad()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        passes()
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    method.zero_grad()
+    with memory.growth("cuda") as grown:
+        passes()
+    assert grown.live < grown.whole == peaks[-1]

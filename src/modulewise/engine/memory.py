@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -54,12 +54,11 @@ def growth(device: torch.device | str = "cpu") -> Iterator[Peak]:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's library is chatty
     with torch.autograd.profiler.profile(use_kineto=True, profile_memory=True) as prof:
         yield found
-    events = _events(prof, torch.device(device).type)
-    found.whole = _largest(events)
-    found.live = _largest(_outliving(events))
+    peak = largest(_events(prof, torch.device(device).type))
+    found.live, found.whole = peak.live, peak.whole
 
 
-class _Event(NamedTuple):
+class Event(NamedTuple):
     """An allocation (bytes above zero) or a release."""
 
     time: int
@@ -67,9 +66,11 @@ class _Event(NamedTuple):
     bytes: int
     operator: int
     """Number of the outermost operator that it happened in; -1 if in none."""
+    total: int
+    """Bytes that the allocator has given out, after it."""
 
 
-def _events(prof: torch.autograd.profiler.profile, kind: str) -> list[_Event]:
+def _events(prof: torch.autograd.profiler.profile, kind: str) -> list[Event]:
     """Allocations and releases on devices of a kind, in order of time."""
     from torch._C._profiler import _EventType
 
@@ -79,41 +80,54 @@ def _events(prof: torch.autograd.profiler.profile, kind: str) -> list[_Event]:
     while stack:
         event, operator = stack.pop()
         if event.tag == _EventType.Allocation:
-            fields = event.extra_fields
-            if fields.device.type == kind:
-                found.append(_Event(event.start_time_ns, fields.ptr, fields.alloc_size, operator))
+            f = event.extra_fields
+            if f.device.type == kind:
+                time = event.start_time_ns
+                found.append(Event(time, f.ptr, f.alloc_size, operator, f.total_allocated))
         elif operator < 0 and event.name.startswith("aten::"):
             operator = event.correlation_id
         stack.extend((child, operator) for child in event.children)
     return sorted(found, key=lambda e: e.time)
 
 
-def _outliving(events: list[_Event]) -> list[_Event]:
-    """The events of blocks that outlive the operator that allocated them."""
+def largest(events: Sequence[Event]) -> Peak:
+    """Largest sums of live bytes above those before the first event.
+
+    The sums are the allocator's own. Those of the events would be too large on a GPU: its backward
+    passes run in a thread of their own, and not all of what is released there has an event.
+
+    Args:
+        events: in order of time.
+    """
+    peak = Peak()
+    workspace, known = _workspace(events), set[int]()
+    aside = older = 0
+    for n, event in enumerate(events):
+        if event.bytes > 0:
+            known.add(event.address)
+        elif event.address in known:
+            known.remove(event.address)
+        else:  # allocated before
+            older -= event.bytes
+        if n in workspace:
+            aside += event.bytes
+        whole = event.total - (events[0].total - events[0].bytes) + older
+        peak.raise_to(whole - aside, whole)
+    return peak
+
+
+def _workspace(events: Sequence[Event]) -> set[int]:
+    """Numbers of the events of blocks that do not outlive the operator that allocated them."""
     born: dict[int, int] = {}
-    workspace: set[int] = set()
+    found: set[int] = set()
     for n, event in enumerate(events):
         if event.bytes > 0:
             born[event.address] = n
             continue
         first = born.pop(event.address, None)
         if first is not None and events[first].operator == event.operator >= 0:
-            workspace |= {first, n}
-    return [event for n, event in enumerate(events) if n not in workspace]
-
-
-def _largest(events: Iterable[_Event]) -> int:
-    """Largest sum of live bytes."""
-    live: dict[int, int] = {}
-    total = peak = 0
-    for event in events:
-        if event.bytes > 0:
-            live[event.address] = event.bytes
-            total += event.bytes
-            peak = max(peak, total)
-        else:
-            total -= live.pop(event.address, 0)
-    return peak
+            found |= {first, n}
+    return found
 
 
 class MemoryProbe:
