@@ -265,3 +265,29 @@ def test_many_places_in_few_lines() -> None:
     assert all(len(line) <= 80 for line in lines)
     assert lines[0].startswith("d0 net: lowest:")
     assert lines[-1] == "and 4 more, in the page"
+
+
+def test_what_is_not_found_with_few_seeds_is_not_relied_on(site: Any) -> None:
+    """Four seeds, one configuration not told apart: the chance is that of simulated differences."""
+    s = site({"sweep": "a", "grids": [GRID | {"recipes": RECIPES[:2], "modules": [2], "seeds": 4}]})
+    gaps = np.array([0.4, -0.3, 0.5, 0.0])
+    s.fill("backprop", 1, list(BASE[:4]))
+    s.fill("dgl", 2, list(BASE[:4] + gaps))
+    first = told(s)[0]
+    draws = np.random.default_rng(5).normal(0.5, np.std(gaps, ddof=1), (40_000, 4))
+    chance = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
+    words, percent = first["text"].split(" with a chance of ")[:2]
+    assert words.endswith("4 find a difference of 0.5 points")
+    assert float(percent.split(" %")[0]) == pytest.approx(100 * chance, abs=1.5)
+    assert first["brief"].startswith("too few seeds: 4 often miss 0.5 points; ")
+
+
+def test_a_spread_that_is_not_known(site: Any) -> None:
+    s = site({"sweep": "a", "grids": [GRID | {"recipes": RECIPES[:2], "modules": [2], "seeds": 1}]})
+    s.fill("backprop", 1, [10.0])
+    s.fill("dgl", 2, [10.5])
+    assert texts(s)["seeds"] == (
+        "Too few seeds: 1 of 1 configuration (recipe and K) has fewer than 3 in common with "
+        "Backprop, without which nothing is tested; 3 are the least, and two tell how many would "
+        "do."
+    )

@@ -85,31 +85,35 @@ def _seeds(done: list[Row], question: Question) -> Iterator[Sentence]:
         return
     key = "gap_n" if question.baseline else "n"
     few = [row for row in others if row[key] < PROVISIONAL]
+    open_ = [r for r in others if r["gap_found"] == pairs.OPEN or not question.baseline]
+    if not (few or open_):
+        return
+    family = [row for row in others if row["gap_found"] or row in few or not question.baseline]
     common = f" in common with {question.baseline}" if question.baseline else ""
-    n, effect, looked_for = _effect(others, question)
-    level = LEVEL / len(others)
-    would = seeds.needed(effect, level) if not math.isnan(effect) else None
-    enough = _enough(would, effect, level, looked_for, question)
-    short = f"{seeds.many(would)} would do" if not math.isnan(effect) else "3 are the least"
+    n = min(row[key] for row in family)
+    effect, looked_for = _effect(family, question)
+    level = LEVEL / len(family)
+    would = None if math.isnan(effect) else seeds.needed(effect, level)
+    short = "3 are the least" if math.isnan(effect) else f"{seeds.many(would)} would do"
     if few:
         which = "all" if len(few) == len(others) > 1 else f"{len(few)} of"
         have = "has" if len(few) == 1 else "have"
         yield Sentence(
             "seeds",
             f"Too few seeds: {which} {_configurations(len(others))} {have} fewer than "
-            f"{PROVISIONAL}{common}, without which nothing is tested; {enough}.",
+            f"{PROVISIONAL}{common}, without which nothing is tested; "
+            f"{_enough(would, effect, level, f'a difference of {looked_for}', question)}.",
             f"too few seeds: {len(few)} of {len(others)} have fewer than {PROVISIONAL}; {short}",
         )
         return
-    open_ = [row for row in others if row["gap_found"] in (pairs.OPEN, "")]
-    if math.isnan(effect) or not open_ or (would is not None and would <= n):
+    if math.isnan(effect) or (would is not None and would <= n):
         return
     chance = float(seeds.power(effect, n, level))
     yield Sentence(
         "seeds",
-        f"Too few seeds to rely on what is not found: {n} find {looked_for} with a chance of "
-        f"{_percent(chance)}; {enough}.",
-        f"too few seeds: {n} miss {looked_for} too often; {short}",
+        f"Too few seeds to rely on what is not found: {n} find a difference of {looked_for} with a "
+        f"chance of {_percent(chance)}; {_enough(would, effect, level, 'it', question)}.",
+        f"too few seeds: {n} often miss {looked_for}; {short}",
     )
 
 
@@ -127,21 +131,19 @@ def _enough(
     return f"{said} ({seeds.FIX})"
 
 
-def _effect(others: list[Row], question: Question) -> tuple[int, float, str]:
-    """Seeds that there are at least; the difference to find over the spread of differences, NaN if
-    that is unknown; the difference in words. Without a baseline the spread is that of two
-    independent cells."""
-    n = min(row["gap_n" if question.baseline else "n"] for row in others)
-    spread = [row["gap_std"] for row in others if row["gap_std"] > 0]
+def _effect(rows: list[Row], question: Question) -> tuple[float, str]:
+    """The difference to find over the spread of differences, NaN if that is unknown, and the
+    difference in words. Without a baseline the spread is that of two independent cells."""
+    spread = [row["gap_std"] for row in rows if row["gap_std"] > 0]
     if not question.baseline:
-        spread = [math.sqrt(2) * row["value_std"] for row in others if row["value_std"] > 0]
+        spread = [math.sqrt(2) * row["value_std"] for row in rows if row["value_std"] > 0]
     if not spread:
-        return n, math.nan, ""
+        return math.nan, ""
     pooled = float(np.sqrt(np.mean(np.square(spread))))
     if question.margin is None:
-        return n, 1.0, "a difference of one standard deviation"
+        return 1.0, "one standard deviation"
     unit = difference_unit(question.metric)
-    return n, question.margin / pooled, f"a difference of {question.margin:g} {unit}".strip()
+    return question.margin / pooled, f"{question.margin:g} {unit}".strip()
 
 
 def _baseline(done: list[Row], question: Question) -> Iterator[Sentence]:

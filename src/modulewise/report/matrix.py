@@ -23,7 +23,7 @@ WIDEST = 10
 MOST = 400
 """Pairs that a page shows; those of later data sets and networks are in the CSV alone."""
 OPEN = 4
-"""Matrices of more recipes than this are folded."""
+"""Matrices of more recipes than this are folded, and those without a test."""
 
 
 def compare(frame: Frame, dataset: str, network: str) -> pd.DataFrame:
@@ -98,7 +98,7 @@ def section(
                 "title": title,
                 "sentence": sentence(mine, metric),
                 "table": show(mine, metric),
-                "open": recipes <= OPEN,
+                "open": recipes <= OPEN and bool(mine["found"].ne("").any()),
             }
         )
     return {

@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from modulewise.report.contrasts import FLOAT_NOISE
 from modulewise.report.decision import BUDGET
 from modulewise.report.frame import Frame
-from modulewise.report.stats import PROVISIONAL
+from modulewise.report.stats import FLOAT_NOISE, PROVISIONAL
 from modulewise.report.verdicts import LEVEL, holm, side
 from modulewise.runs.result import PrimaryMetric
 
