@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modulewise.report import across, drawing, figures, gallery, stats
+from modulewise.report import across, alone, drawing, figures, gallery, stats
 
 COSTS = ["device", "memory_source"]
 MAYBE = st.none() | st.sampled_from([1.0, 2.0, 3.5, 8.0])
@@ -127,6 +127,22 @@ def test_a_large_sweep_draws_some_kinds_and_says_so(
         assert (s.root / "out" / link).is_file(), link
 
 
+def test_a_page_with_large_files_says_that_its_folder_is_needed(
+    site: Any, sketched: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = site()
+    for recipe, k in (("backprop", 1), ("dgl", 2), ("dgl", 4)):
+        s.fill(recipe, k, [10.0, 11.0, 12.0])
+    assert 'href="tables/' not in s.report() and "it can be sent by itself" in s.words()
+    monkeypatch.setattr(alone, "MOST", 1000)
+    page, words = s.report(), s.words()
+    links = re.findall(r'(?:href|src)="((?:tables|figures)/[^"]*)"', page)
+    assert {path.rpartition(".")[2] for path in links} == {"csv", "tex", "svg", "pdf"}
+    assert all((s.root / "out" / link).is_file() for link in links)
+    assert "base64" not in page and "by itself" not in words
+    assert "send its folder: downloads lie in tables/ and figures/ beside it" in words
+
+
 def test_a_page_holds_no_more_figures_than_it_should(
     site: Any, drawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +153,8 @@ def test_a_page_holds_no_more_figures_than_it_should(
     monkeypatch.setattr(gallery, "INLINE", 40_000)
     page = s.report()
     linked = re.findall(r'<img loading="lazy" src="(figures/[^"]*)"', page)
-    assert linked and f"{len(linked)} figures stand in" in page and "<img" not in whole
+    assert linked and "<img" not in whole
+    assert f"downloads and {len(linked)} of the figures lie in tables/" in s.words()
     assert all((s.root / "out" / link).is_file() for link in linked)
     assert sum(map(drawing.weight, re.findall(r"<svg.*?</svg>", page, re.DOTALL))) <= 40_000
     assert page.count("<figure") == whole.count("<figure")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -96,22 +97,44 @@ def test_a_report_is_attached_and_sent_again_when_it_changes(
     )
 
 
-def test_pages_of_studies_go_with_their_report(tmp_path: Path) -> None:
+def test_the_whole_folder_of_a_report_is_in_the_store(tmp_path: Path) -> None:
+    """What a page links to lies beside it there too; only what changed is sent again."""
     store = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts"
-    page = tmp_path / "reports" / "studied" / "report.html"
     (tmp_path / "runs").mkdir()
-    page.parent.mkdir(parents=True)
-    page.write_text("the report")
-    page.with_name("probe.html").write_text("the study")
-    page.with_name("mine.html").write_text("a user's own")
-    assert mirror.mirror(tmp_path / "runs", *store).reports == 1
-    client = mlflow.MlflowClient(store[0])
-    place = client.get_experiment_by_name("modulewise-reports").experiment_id
-    (run,) = client.search_runs([place], "tags.sweep = 'studied'")
-    sent = [file.path for file in client.list_artifacts(run.info.run_id, "report")]
-    assert sorted(sent) == ["report/probe.html", "report/report.html"]
-    found = client.download_artifacts(run.info.run_id, "report/probe.html", str(tmp_path))
-    assert Path(found).read_text() == "the study"
+    folder, sent = tmp_path / "reports" / "whole", tmp_path / "artifacts"
+    files = {
+        "plan.json": "[]",
+        "probe.html": "the study",
+        "tables/runs.csv": "a,b",
+        "tables/headline_a b_%.tex": "&",
+        "figures/error.svg": "<svg/>",
+        "figures/error.pdf": "%PDF",
+        "report.html": '<a href="tables/runs.csv">CSV</a> <img src="figures/error.svg">',
+    }
+    own = {"tables/mine.xlsx": "a user's own", "mine.html": "likewise"}
+    for name, content in (files | own).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+    def held() -> dict[str, Path]:
+        assert mirror.mirror(tmp_path / "runs", *store).reports == 1
+        (top,) = sent.rglob("report")
+        return {str(p.relative_to(top)): p for p in top.rglob("*") if p.is_file()}
+
+    found = held()
+    assert {name: p.read_text() for name, p in found.items()} == files
+    for link in re.findall(r'(?:href|src)="([^"]+)"', found["report.html"].read_text()):
+        assert (found["report.html"].parent / link).is_file()
+    for name in found:
+        os.utime(found[name], (1, 1))
+    (folder / "report.html").write_text("made again")
+    (folder / "tables/runs.csv").write_text("a,b,c")
+    again = held()
+    assert again.keys() == found.keys() and again["tables/runs.csv"].read_text() == "a,b,c"
+    assert {name for name, p in again.items() if p.stat().st_mtime > 1} == {
+        "report.html",
+        "tables/runs.csv",
+    }
 
 
 def test_a_report_that_cannot_be_read_is_named_and_the_runs_go_on(

@@ -20,6 +20,7 @@ from modulewise.config.sweep import Sweep
 from modulewise.files import write_atomic
 from modulewise.report import (
     across,
+    alone,
     answer_section,
     best,
     contrasts_section,
@@ -106,6 +107,8 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
         for it in answer_section.section(mine, compared, plan.sweep.margin)
     ]
     files[answer_section.FILE] = (json.dumps(answers, indent=1, ensure_ascii=False) + "\n").encode()
+    shown = [part for s in (*sections, *beyond) for part in (s.get("decision"), s) if part]
+    outside = gallery.lighten(f for part in shown for f in part.get("figures", ()))
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     env = _templates()
     page = {
@@ -121,12 +124,7 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
         "sections": sections,
         "across": beyond,
         "drawn": chosen,
-        "outside": gallery.lighten(
-            f
-            for s in (*sections, *beyond)
-            for part in (s.get("decision"), s)
-            for f in (part or {}).get("figures", ())
-        ),
+        "outside": outside,
         "exhibit": _exhibit(plan.sweep, compared, rows, beside, numbers, files),
         "experimental": list(_experimental(plan, frame, apart, numbers, files)),
         "tuning": _tuning(plan, frame, files),
@@ -137,7 +135,10 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
         "most_seeds": verdicts.MOST_SEEDS,
         "naming": naming,
     }
+    page["alone"] = not outside and alone.can_be(files)
     text = env.get_template("report.html.j2").render(page)
+    if page["alone"]:
+        text = alone.made(text, files)
     files["report.html"] = drawing.share_glyphs(text).encode()
     _publish(out, files)
     return out / "report.html"

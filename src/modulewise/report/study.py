@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from modulewise.config.cell import Cell
 from modulewise.config.plan import Plan
-from modulewise.report import gallery, tables
+from modulewise.report import alone, gallery, tables
 from modulewise.report.frame import Frame
 from modulewise.report.stats import SECTION
 from modulewise.runs import study
@@ -145,12 +145,15 @@ def pages(
             "total": page.total,
             "stale": page.stale,
         }
+        inside = alone.can_be(page.files)
         content = said | {
+            "alone": inside,
             "blocks": list(author.blocks(page)) if page.found else [],
             "sweep": plan.sweep,
             "made": made,
             "options": ", ".join(f"{k}={v}" for k, v in page.options.items()),
         }
         files |= page.files
-        files[f"{name}.html"] = env.get_template("study.html.j2").render(content).encode()
+        text = env.get_template("study.html.j2").render(content)
+        files[f"{name}.html"] = (alone.made(text, page.files) if inside else text).encode()
         yield said | {"name": name}
