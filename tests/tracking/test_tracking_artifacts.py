@@ -104,6 +104,7 @@ def test_the_whole_folder_of_a_report_is_in_the_store(tmp_path: Path) -> None:
     folder, sent = tmp_path / "reports" / "whole", tmp_path / "artifacts"
     files = {
         "plan.json": "[]",
+        "answer.json": "[]",
         "probe.html": "the study",
         "tables/runs.csv": "a,b",
         "tables/headline_a b_%.tex": "&",

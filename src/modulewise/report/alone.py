@@ -9,11 +9,16 @@ from collections.abc import Mapping
 
 MOST = 500_000
 """Bytes of files that a page holds for downloads."""
-TYPES = {"csv": "text/csv", "tex": "text/plain", "pdf": "application/pdf"}
+TYPES = {
+    "csv": "text/csv",
+    "tex": "text/plain",
+    "pdf": "application/pdf",
+    "json": "application/json",
+}
 """Ending of a file that is downloaded -> its type."""
 
 _SVG = re.compile(r'<a href="figures/[^"]*\.svg">SVG</a>(?:, )?')
-_LINK = re.compile(r'<a href="((?:tables|figures)/([^"/]*))">')
+_LINK = re.compile(r'<a href="((?:tables/|figures/)?([^"/:#]+\.(?:csv|tex|pdf|json)))">')
 
 
 def can_be(files: Mapping[str, bytes]) -> bool:
@@ -30,7 +35,7 @@ def made(page: str, files: Mapping[str, bytes]) -> str:
     """The page with downloads inside: of tables and of figures as PDF. An SVG stands in it already.
 
     Args:
-        page: with links to `tables/` and `figures/`.
+        page: with links to `tables/`, `figures/` and files beside it.
         files: path in the report's folder -> content; those that are linked are among them.
     """
 

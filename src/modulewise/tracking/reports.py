@@ -25,7 +25,7 @@ from modulewise.tracking.store import (
 from modulewise.tracking.view import KEY, SCHEMA
 
 FILE = "report.html"
-PLAN = "plan.json"
+WORDS = ("plan.json", "answer.json")
 EXPERIMENT = "modulewise-reports"
 FOLDER = "report"
 ARTIFACT = f"{FOLDER}/{FILE}"
@@ -68,7 +68,7 @@ def send(store: Store, page: Path) -> bool:
 
 def _beside(folder: Path) -> Iterator[Path]:
     """The files of a report beside its page."""
-    for name in (*(f"{study}.html" for study in names("studies")), PLAN):
+    for name in (*(f"{study}.html" for study in names("studies")), *WORDS):
         if (folder / name).is_file():
             yield folder / name
     for inside, endings in INSIDE.items():
