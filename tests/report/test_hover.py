@@ -71,7 +71,7 @@ def test_the_figures_of_a_report_say_their_values(site: Any, drawn: None) -> Non
         f"Backprop, K = 1: test error 11.00 %, {memory} 3 MiB, n = 3"
         in (said["error-against-memory"])
     )
-    assert f"{at}: test error 13.17 %: 1 MiB, 100 ms" in said["decision"]
+    assert f"{at}: test error 13.17 %, 1 MiB, 100 ms" in said["decision"]
     assert f"{at}, epoch 3: test error 13.17 %" in said["learning-curves"]
     assert f"{at}, seed 1" in said["learning-curves"]
     assert f"{at}, module 1: test error 18.17 %" in said["error-over-depth"]

@@ -240,7 +240,7 @@ def against(rows: pd.DataFrame, done: pd.DataFrame, frame: Frame) -> Figure:
     for row in costs.sort_index().to_dict("records"):
         key = tuple(row[k] for k in ARM)
         arm = Arm(frame.labels[row["recipe"]], row["memory"], row["step_seconds"])
-        text = f"{row['modules']}: {values[key]:.3g}"
+        text = f"{row['modules']}: {values[key]:.{1 if values.max() >= 2 else 2}f}"
         full = row["end_to_end"] or accurate[key]
         said = f"{arm.name}, K = {row['modules']}: {valued(metric, values[key])}"
         marks.append(Mark(arm, look[row["recipe"]], text, row["end_to_end"], full, said))

@@ -98,7 +98,7 @@ def draw(marks: Sequence[Mark], device: str) -> Figure:
             zorder=3 - 0.01 * ring,
         )
         hover.tell(
-            drawn, f"{mark.said or mark.arm.name}: {a:.3g} {units[0][1]}, {b:.3g} {units[1][1]}"
+            drawn, f"{mark.said or mark.arm.name}, {a:.3g} {units[0][1]}, {b:.3g} {units[1][1]}"
         )
         spots.append(Spot(a, b, 7 + ring, mark.text, mark.look.ink))
     ax.margins(0.12)

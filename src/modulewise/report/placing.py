@@ -25,7 +25,7 @@ TURNS = 16
 """Directions of the places."""
 JOINED = 5
 """The least gap that a line spans."""
-ROUNDS = 3
+ROUNDS = 2
 AIR = 1
 """Room around a text."""
 ON_LINE, ACROSS = 6, 10
@@ -97,6 +97,8 @@ def _offers(
     turns = 2 * np.pi * np.arange(TURNS) / TURNS + np.pi / 4
     ways = np.stack([np.cos(turns), np.sin(turns)], -1)
     half = size / 2 + AIR
+    far = GAPS[-1] + radius + size.max() + 2
+    others = others[_meet(_boxes(mark[None], np.full((1, 2), far)), others)[0]]
     reach = radius + np.array(GAPS)
     # Where the ray leaves the box of marks that touch the text, so that gaps are alike all around.
     with np.errstate(divide="ignore"):
@@ -185,8 +187,8 @@ def _within(points: Values, boxes: Values) -> NDArray[np.bool_]:
 
 
 def _joins(mark: Values, places: Values) -> Values:
-    """Points on the lines from a mark to some places (P 10 2)."""
-    return mark + np.linspace(0.1, 0.9, 10)[None, :, None] * (places - mark)[:, None]
+    """Points on the lines from a mark to some places (P 6 2)."""
+    return mark + np.linspace(0.1, 0.9, 6)[None, :, None] * (places - mark)[:, None]
 
 
 def _dense(corners: Values) -> Values:
