@@ -95,10 +95,10 @@ def _line(
 ) -> str:
     mine = [
         c
-        for _, c in plan.reported
+        for _, c in plan.rows
         if (c.recipe, c.modules, c.network) == (row["recipe"], row["modules"], row["network"])
     ]
-    mine_ids = {c.id for c in mine}
+    mine_ids = {plan.run_of(c).id for c in mine}
     epochs = {r["epochs"] for r in runs if Cell.model_validate(r["cell"]).id in mine_ids}
     gap = "–"
     if pd.notna(row["gap_mean"]):

@@ -35,6 +35,7 @@ recipes:
   floor: {method: forward_forward, label: Floor, experimental: true}
   whole: {method: backprop, label: Whole, modules: one, experimental: true}
   large: {method: greedy, label: Large batches, training: large}
+  twin: {method: dgl, label: Twin, options: {feature_dim: 64}, same_as: {dgl: [2]}}
 """
 DATASETS = """
 datasets:

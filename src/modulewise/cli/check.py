@@ -78,6 +78,8 @@ def _axes(plan: Plan) -> list[tuple[str, str]]:
         said = "the report shows them in a section of their own"
         rows.append(("experimental", f"{', '.join(apart)}: {said}"))
     rows += _baseline(plan)
+    if plan.same and not plan.tuning:
+        rows.append(("same", f"{', '.join(_same(plan))}: trained once, shown in both rows"))
     if plan.tuning:
         after = (
             f"the {len(plan.reported)} reported cells are for the second run of the same command"
@@ -88,9 +90,16 @@ def _axes(plan: Plan) -> list[tuple[str, str]]:
     return rows
 
 
+def _same(plan: Plan) -> list[str]:
+    """Recipes whose training at some K is another's, such as `contsup-r1e K=2 as contsup-e`."""
+    pairs = [(cell, plan.run_of(cell)) for _, cell in plan.rows if cell.path in plan.same]
+    found = (f"{cell.recipe} K={cell.modules} as {run.recipe}" for cell, run in pairs)
+    return list(dict.fromkeys(found))
+
+
 def _baseline(plan: Plan) -> list[tuple[str, str]]:
     """Where the report has nothing to compare with; no row if there is a baseline everywhere."""
-    baseline = plan.catalog.baseline(dict.fromkeys(cell.recipe for _, cell in plan.reported))
+    baseline = plan.catalog.baseline(dict.fromkeys(cell.recipe for _, cell in plan.rows))
     places: dict[str, bool] = {}
     for _, cell in plan.reported:
         place = f"{cell.dataset} {cell.network}"

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from modulewise.config import contrasts, exhibit, steptimes
+from modulewise.config.alike import trained_as
 from modulewise.config.cell import Cell
 from modulewise.config.loading import read_yaml
 from modulewise.config.resolve import Catalog, GridCell
@@ -24,8 +25,10 @@ class Plan:
     sweep: Sweep
     catalog: Catalog
     """Recipes and data sets that the cells are made of."""
-    reported: tuple[GridCell, ...]
-    """Cells that the report is made of; as tuned, if tuning has chosen."""
+    rows: tuple[GridCell, ...]
+    """Cells that the report shows; as tuned, if tuning has chosen."""
+    same: dict[str, Cell] = field(default_factory=dict)
+    """Path of a cell that is not trained -> the cell whose training is the very same."""
     trials: Trials = field(default_factory=dict)
     """Trials with their cells; none if the sweep does not tune."""
     tuned: Tuned | None = None
@@ -41,6 +44,15 @@ class Plan:
         return self.sweep.tune is not None and self.tuned is None
 
     @cached_property
+    def reported(self) -> tuple[GridCell, ...]:
+        """Cells that the report is made of, each training once."""
+        return tuple(row for row in self.rows if row.cell.path not in self.same)
+
+    def run_of(self, cell: Cell) -> Cell:
+        """The cell that is trained for one of `rows`: itself, or one that is the very same."""
+        return self.same.get(cell.path, cell)
+
+    @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Cells to run: the trials as long as nothing is chosen, else the reported ones."""
         if self.tuning:
@@ -52,13 +64,14 @@ class Plan:
         """Studies of the reported runs; none while the cells to run are trials."""
         if self.tuning:
             return ()
-        out = []
+        out: dict[tuple[str, str], Study] = {}
         for name, config in self.sweep.studies.items():
             entries = {n: self.catalog.datasets[n] for n in config.options.get("targets") or ()}
-            for grid, cell in self.reported:
-                if config.measures(grid, cell.recipe):
-                    out.append(Study(name, config.options, cell, entries))
-        return tuple(out)
+            for grid, row in self.rows:
+                if config.measures(grid, row.recipe):
+                    cell = self.run_of(row)
+                    out.setdefault((name, cell.path), Study(name, config.options, cell, entries))
+        return tuple(out.values())
 
     def keeps_weights(self, cell: Cell) -> bool:
         """Whether a run of the cell leaves its weights."""
@@ -121,7 +134,8 @@ def make_plan(
     if choice:
         chosen = {c.point: c.change for c in choice.choices}
         cells = catalog.cells(sweep, where, chosen, times)
-    return Plan(sweep, catalog, cells, tried, choice, times, where)
+    same = trained_as((cell for _, cell in cells), catalog.recipes)
+    return Plan(sweep, catalog, cells, same, tried, choice, times, where)
 
 
 def _check_studies(sweep: Sweep, catalog: Catalog, where: str) -> None:

@@ -11,7 +11,7 @@ from modulewise.config.options import OneOf, names
 from modulewise.config.partition import Budget, Partition
 from modulewise.config.schemas import ANY_OPTIONS, SchemaOf, options_by_method
 from modulewise.config.training import TrainConfig
-from modulewise.config.types import Frozen, Int, Name
+from modulewise.config.types import Count, Frozen, Int, Name
 
 
 class When(Frozen):
@@ -75,6 +75,9 @@ class Recipe(Frozen):
     """Options of the method."""
     overrides: tuple[Name | Override, ...] = ()
     """Names of shared tables, or overrides written out; later ones win."""
+    same_as: dict[Name, tuple[Count, ...]] = {}
+    """Recipes whose training is the very same at these K: where a sweep has both, that one is
+    trained and shown for both."""
     note: str | None = None
     """Remark for readers of the report, such as which values are our own choice."""
 

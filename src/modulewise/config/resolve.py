@@ -55,6 +55,11 @@ class Catalog:
         for table in (o for o in recipe.overrides if isinstance(o, str)):
             if table not in tables:
                 raise choose(table, tables, "table of overrides", f"{where}.overrides")
+        for other in recipe.same_as:
+            if other not in self.recipes.recipes:
+                raise choose(other, self.recipes.recipes, "recipe", f"{where}.same_as")
+            if self.recipes.recipes[other].method != recipe.method or other == name:
+                raise InvalidInput(f"{where}.same_as: {other} is not another recipe of its method")
 
     def cell(
         self,

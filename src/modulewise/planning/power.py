@@ -66,7 +66,7 @@ def spread(plan: Plan, contrast: Contrast) -> float:
     """
     if not contrast.slope:
         return math.sqrt(2)
-    x = [math.log2(k) for k in cells_of(contrast.slope, plan.reported, plan.where)]
+    x = [math.log2(k) for k in cells_of(contrast.slope, plan.rows, plan.where)]
     centre = sum(x) / len(x)
     return 1 / math.sqrt(sum((it - centre) ** 2 for it in x))
 

@@ -10,8 +10,9 @@ Of rows with equal added settings, in every data set and network:
   needs no more than the largest run of the best one cannot be told apart from it.
 
 Rows with fewer than `PROVISIONAL` seeds are not judged, nor are those some of whose seeds diverged
-or ran out of memory: the mean of the others flatters. Seeds that all differ by the same amount give
-no test, and cannot be told apart either.
+or ran out of memory (the mean of the others flatters), nor those that trained for another number of
+epochs or at another batch size than the baseline, or without one than most rows. Seeds that all
+differ by the same amount give no test, and cannot be told apart either.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from modulewise.report.decision import BUDGET
 from modulewise.report.frame import Frame
 from modulewise.report.stats import PROVISIONAL, ROW, SECTION, Mean, noise, paired
 from modulewise.report.verdicts import LEVEL
@@ -70,13 +72,23 @@ def judged(rows: pd.DataFrame, frame: Frame) -> pd.DataFrame:
             if (place := tuple(place_)) in at
         }
         whole = group["diverged"] + group["out_of_memory"] == 0
-        found = metric({n: runs for n, runs in mine.items() if whole[n]}, frame.metric(str(key[0])))
-        for n, it in found.items():
+        equal = _of_one_budget(mine, [n for n in mine if group["is_baseline"][n]])
+        fair = {n: runs for n, runs in mine.items() if whole[n] and n in equal}
+        for n, it in metric(fair, frame.metric(str(key[0]))).items():
             out.loc[n, ["value_standing", "value_p"]] = it.standing, it.p
         for cost in ALIKE:
             for n, standing in least(mine, cost).items():
                 out.loc[n, COLUMNS[cost]] = standing
     return out
+
+
+def _of_one_budget(rows: dict[Any, dict[str, np.ndarray]], baseline: list[Any]) -> set[Any]:
+    """The rows that trained by the baseline's budget, or without one by that of most rows."""
+    budgets = {
+        k: frozenset(zip(*(runs[name] for name in BUDGET), strict=True)) for k, runs in rows.items()
+    }
+    usual = Counter(budgets[k] for k in baseline or budgets).most_common(1)
+    return {k for k, budget in budgets.items() if usual and budget == usual[0][0]}
 
 
 def metric(rows: dict[Any, dict[str, np.ndarray]], primary: PrimaryMetric) -> dict[Any, Judged]:

@@ -60,7 +60,7 @@ def _row(plan: Plan, contrast: Contrast, analysis: Analysis, values: Values) -> 
     found = pd.Series(of_seeds(plan, contrast, values), dtype=float)
     alpha = analysis.alpha
     m = mean(found, 1 - 2 * alpha if contrast.equivalence else 1 - alpha)
-    first = next(iter(cells_of(contrast.terms[0], plan.reported, plan.where).values()))
+    first = next(iter(cells_of(contrast.terms[0], plan.rows, plan.where).values()))
     row = {
         "contrast": contrast.name,
         "kind": next(k for k in ("slope", "difference", "equivalence") if getattr(contrast, k)),
@@ -113,13 +113,14 @@ def of_seeds(plan: Plan, contrast: Contrast, values: Values) -> dict[int, float]
 
 
 def _ks(plan: Plan, term: Term) -> list[int]:
-    return list(cells_of(term, plan.reported, plan.where))
+    return list(cells_of(term, plan.rows, plan.where))
 
 
 def _by_seed(plan: Plan, term: Term, k: int | None, values: Values) -> dict[int, float]:
-    groups = cells_of(term, plan.reported, plan.where)
+    groups = cells_of(term, plan.rows, plan.where)
     cells = groups[k] if k is not None else next(iter(groups.values()))
-    return {it.cell.seed: values[it.cell.path] for it in cells if it.cell.path in values}
+    paths = {it.cell.seed: plan.run_of(it.cell).path for it in cells}
+    return {seed: values[path] for seed, path in paths.items() if path in values}
 
 
 def _common(groups: Iterable[Mapping[int, float]]) -> list[int]:

@@ -50,7 +50,7 @@ def section(
     table = show(rows, frame)
     files["tables/analysis.csv"] = tables.to_csv(rows)
     files["tables/analysis.tex"] = tables.to_latex(table)
-    seen = history(out / FILE, analysis, len(frame.done), now or datetime.now(UTC))
+    seen = history(out / FILE, analysis, len(frame.trained.done), now or datetime.now(UTC))
     files[FILE] = (json.dumps(seen, indent=1) + "\n").encode()
     return {
         "table": table,

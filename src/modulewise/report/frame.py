@@ -59,8 +59,9 @@ class Frame:
         runs: one row per cell, in the sweep's order: what it is, its `state` and `reason`, and the
             columns of `NUMBERS` (`value`: the primary metric, memory in bytes), `TEXTS`,
             `exclusive`, `stale` (made with other training code), `versions` (JSON), `other_images`
-            (made from other images than most runs of the data set) and `counts` (done, and of the
-            usual images: what means, gaps and figures are made of).
+            (made from other images than most runs of the data set), `counts` (done, and of the
+            usual images: what means, gaps and figures are made of) and `same_as` (label of the
+            recipe whose run it is, where a recipe is the very same; empty for a run of its own).
         curves: the primary metric after every epoch of runs that count: `path`, `epoch`, `value`.
         depth: the primary metric of every module's own head, likewise: `path`, `module` (from 1),
             `value`.
@@ -88,6 +89,12 @@ class Frame:
         """The primary metrics of the sweep, one of each."""
         return list(dict.fromkeys(map(self.metric, self.runs["dataset"].unique())))
 
+    @property
+    def trained(self) -> Frame:
+        """Every run once, under the recipe that it was trained by."""
+        own = self.runs["same_as"] == "" if len(self.runs) else slice(None)
+        return replace(self, runs=self.runs[own])
+
     def of(self, recipes: Container[str | None]) -> Frame:
         """The runs of some recipes alone."""
         labels = {name: label for name, label in self.labels.items() if name in recipes}
@@ -108,18 +115,23 @@ def read(plan: Plan, runs: Path) -> Frame:
         runs: folder that the cells' paths start from.
     """
     settings = _settings(plan)
-    labels = _labels(plan.catalog, dict.fromkeys(cell.recipe for _, cell in plan.reported))
+    labels = _labels(plan.catalog, dict.fromkeys(cell.recipe for _, cell in plan.rows))
     rows, curves, depth = [], [], []
     metrics: dict[str, PrimaryMetric] = {}
     uses: dict[str, result.Use] = {}
-    states = run_states((cell for _, cell in plan.reported), runs, keep="primary")
-    others = other_images(zip((cell for _, cell in plan.reported), states, strict=True))
-    for (grid, cell), run in zip(plan.reported, states, strict=True):
+    trained = [cell for _, cell in plan.reported]
+    states = run_states(trained, runs, keep="primary")
+    others = other_images(zip(trained, states, strict=True))
+    run_at = dict(zip((cell.path for cell in trained), states, strict=True))
+    for grid, row in plan.rows:
+        cell = plan.run_of(row)
+        run, again = run_at[cell.path], cell is not row
         state, reason, found = _against_others(cell, run, metrics)
         other = others.get(cell.path) if found else None
         counts = state == "done" and not other
         said = {
-            "label": labels[cell.recipe],
+            "label": labels[row.recipe],
+            "same_as": labels[cell.recipe] if again else "",
             "settings": settings[grid],
             "batch_size": cell.training.batch_size,
             "optimizer": cell.training.optimizer,
@@ -130,10 +142,10 @@ def read(plan: Plan, runs: Path) -> Frame:
             "other_images": other is not None,
             "counts": counts,
         }
-        rows.append(_cell(cell) | said | _numbers(found))
+        rows.append(_cell(row) | {"path": cell.path} | said | _numbers(found))
         if found and found.cost.use:
             uses[cell.path] = found.cost.use
-        if found and counts:
+        if found and counts and not again:
             curves += [(cell.path, *point) for point in _curve(run.history, found.metric)]
             depth += [
                 (cell.path, k, v) for k, v in enumerate(found.module_metrics, 1) if v is not None

@@ -35,7 +35,7 @@ OTHERS = {
 }
 """Why the runs that a cost leaves out cannot be compared."""
 FIRST = [
-    *("dataset", "network", "settings", "recipe", "label", "modules"),
+    *("dataset", "network", "settings", "recipe", "label", "modules", "same_as"),
     *("value_mean", "value_std", "value_low", "value_high", "n", "value_standing", "value_p"),
     *("gap_mean", "gap_std", "gap_low", "gap_high", "gap_n", "gap_reason", "otherwise"),
     *("memory_bytes", "memory_ratio", "memory_n", "memory_reason", "memory_standing"),
@@ -70,7 +70,7 @@ def show(rows: pd.DataFrame, metric: PrimaryMetric) -> Table:
     columns += [*HELP, ("Parameters", "r"), ("Inference MACs", "r"), ("Remarks", "l")]
     table = Table(columns, [], legend=_legend(rows, metric))
     table.filters.update({"Recipe": list(rows["label"]), "K": [str(k) for k in rows["modules"]]})
-    before = None
+    before, shared = None, _shared(rows)
     for _, row in rows.iterrows():
         begins = (row["settings"], row["recipe"]) != before
         before = (row["settings"], row["recipe"])
@@ -79,8 +79,28 @@ def show(rows: pd.DataFrame, metric: PrimaryMetric) -> Table:
         names = [Item(row["settings"] or "recipe’s own")] * several + [Item(row["label"])]
         if not begins:
             names = [Item("", again=name.text) for name in names]
-        table.rows.append([*names, *_items(row, digits(metric), baseline, bool(paces))])
+        k, *items = _items(row, digits(metric), baseline, bool(paces))
+        table.rows.append([*names, k._replace(notes=shared.get(_run(row), ())), *items])
     return table
+
+
+def _run(row: pd.Series) -> tuple[str, str, int]:
+    """What rows that show one training share."""
+    return row["settings"], row["same_as"] or row["label"], row["modules"]
+
+
+def _shared(rows: pd.DataFrame) -> dict[tuple[str, str, int], tuple[str]]:
+    """The footnote of rows that show one training, by `_run`."""
+    labels: dict[tuple[str, str, int], list[str]] = {}
+    for _, row in rows[rows["same_as"] != ""].iterrows():
+        labels.setdefault(_run(row), [row["same_as"]]).append(row["label"])
+    return {
+        run: (
+            f"{', '.join(names[:-1])} and {names[-1]} are the very same training at K = {run[2]}: "
+            f"it was made once, as {names[0]}",
+        )
+        for run, names in labels.items()
+    }
 
 
 def _items(row: pd.Series, decimals: int, baseline: str, paces: bool) -> list[Item]:
@@ -127,11 +147,12 @@ def _legend(rows: pd.DataFrame, metric: PrimaryMetric) -> str:
         said += "; ☆ cannot be told apart from it"
     rules = []
     if judged:
-        rules.append(
+        rule = (
             f"{title(metric)}: one-sided paired t-tests against the best mean at {LEVEL:.0%}, "
-            f"corrected for the number of rows; rows with fewer than {PROVISIONAL} seeds, or with "
-            f"seeds that failed, are not judged".replace("%", "\u00a0%")
+            f"corrected for the number of rows; rows with fewer than {PROVISIONAL} seeds, with "
+            f"seeds that failed, or with other epochs or batches are not judged"
         )
+        rules.append(rule.replace("%", "\u00a0%"))
     elif "best" in standings["value"] and rows["n"].max() < PROVISIONAL:
         rules.append(
             f"{title(metric)}: the best mean; fewer than {PROVISIONAL} seeds tell no other row "

@@ -78,14 +78,14 @@ def compare(
         says why a number is not comparable or not judged. `verdict` is by our value of the last
         epoch (of the best on test if the paper chose that); `verdict_best` by our best epoch.
     """
-    by_path = {cell.path: cell for _, cell in plan.reported}
+    named = {(cell.recipe, plan.run_of(cell).path): cell for _, cell in plan.rows}
     exhibits: dict[tuple[str, str], list[Match]] = {}
     known = {(r.dataset, r.network, r.recipe, r.modules) for r in references}
     for key in rows[ROW].itertuples(index=False, name=None) if len(rows) else ():
         if (*key[:2], *key[3:]) not in known:
             continue
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
-        cell = by_path[mine["path"].iloc[0]]
+        cell = named[key[3], mine["path"].iloc[0]]
         metric = f"test_{frame.metric(cell.dataset).name}"
         for reference in (r for r in references if r.metric == metric):
             if all(

@@ -96,7 +96,7 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
     rows = pairs.against_baseline(best.judged(stats.headline(compared), compared), compared)
     beside = published.compare(compared, rows, plan, numbers)
     files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(named(frame.runs, frame.metric))}
-    left = tables.unfinished(frame)
+    left = tables.unfinished(frame.trained)
     _add(files, "unfinished", left, tables.to_plain(left))
     chosen = gallery.choose(compared, all_figures) if len(compared.done) else None
     sections = list(_sections(plan, compared, rows, beside, chosen, files)) if chosen else []
@@ -115,8 +115,8 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
         "sweep": plan.sweep,
         "frame": frame,
         "made": made,
-        "studies": list(study.pages(plan, frame, runs, env, made, files)),
-        "facts": _facts(frame),
+        "studies": list(study.pages(plan, frame.trained, runs, env, made, files)),
+        "facts": _facts(frame.trained),
         "left": left,
         "analysis": contrasts_section.section(plan, compared, out, files),
         "answers": answers,

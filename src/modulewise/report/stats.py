@@ -199,6 +199,7 @@ def _row(
     states = Counter(mine["state"])
     out: dict[str, Any] = {
         "label": mine["label"][0],
+        "same_as": "" if (mine["same_as"] == "").any() else mine["same_as"][0],
         "is_baseline": is_baseline,
         "planned": len(mine["label"]),
     }

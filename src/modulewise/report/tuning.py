@@ -37,7 +37,7 @@ def show(plan: Plan, frame: Frame) -> Table:
         frame: its runs, for labels.
     """
     found: dict[Origin, dict[int, None]] = {}
-    for _, cell in plan.reported:
+    for _, cell in plan.rows:
         for origin in _origins(plan, cell):
             found.setdefault(origin, {})[cell.modules] = None
     titles = [
