@@ -20,7 +20,7 @@ from modulewise.runs.state import STATES, RunState
 from modulewise.status.tables import screen
 from run_folders import ROOT, finish, gone, metric, start, sweep, write
 
-RECIPES = ["backprop", "greedy", "dgl", "infopro-softmax", "infopro", "contsup-e", "contsup-r1e"]
+RECIPES = ["backprop", "greedy", "dgl", "infopro-softmax", "infopro", "contsup-e", "contsup-r1"]
 
 
 def command(path: Path, runs: Path, *more: str) -> list[str]:
