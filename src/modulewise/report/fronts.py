@@ -209,7 +209,7 @@ def scale(cost: Cost, values: Iterable[float]) -> tuple[float, str]:
 def cost_axis(
     ax: Axes, values: np.ndarray, which: Literal["x", "y"], from_zero: bool = True
 ) -> None:
-    """From zero if so wished and little room is lost, or logarithmic where the costs differ much."""
+    """From zero if so wished and little room is lost; logarithmic where the costs differ much."""
     if values.max() / values.min() < 8:
         if from_zero and values.min() < values.max() / 2:
             ax.set(**{f"{which}lim": (0, None)})
