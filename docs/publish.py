@@ -24,8 +24,8 @@ TITLES = {
     "cifar10-resnet110-memory": "ResNet-110 at batch 1024, modules of equal memory, beside table 3 "
     "of InfoPro (arXiv 2101.10832):",
 }
-BESIDE_K = ["K", "horizon", "helpers' parameters", "helpers' FLOPs"]
-HEADLINE = ["test error", "peak memory", "step time", "inference MACs"]
+BESIDE = ["horizon", "helpers' parameters", "helpers' FLOPs"]
+HEADLINE = ["test error", "gap to Backprop", "peak memory", "step time"]
 EXHIBIT = {
     "memory_gb": "memory, GB",
     "memory_reduction": "saved, %",
@@ -43,8 +43,10 @@ def publish(sweep: str, results: Path) -> None:
     if exhibit.exists():
         text = of_exhibit(pd.read_csv(exhibit))
     else:
-        figures = list((report / "figures").glob("error-against-modules_*.svg"))
+        figures = list((report / "figures").glob("error-against-memory_*.svg"))
         text = of_headline(pd.read_csv(headline))
+    for old in published.glob("*.svg"):
+        old.unlink()
     for path in (exhibit if exhibit.exists() else headline, report / "tables/runs.csv", *figures):
         shutil.copy(path, published)
     if sweep != "demo":
@@ -61,7 +63,7 @@ def publish(sweep: str, results: Path) -> None:
         "MADE", f"{made} on {origin['device']} a run, torch {origin['versions']['torch']}"
     )
     text += "".join(
-        f"\n![test error against K](results/published/{sweep}/{figure.name})\n"
+        f"\n![test error against peak memory](results/published/{sweep}/{figure.name})\n"
         for figure in figures
     )
     readme = (ROOT / "README.md").read_text()
@@ -89,18 +91,21 @@ def of_headline(rows: pd.DataFrame) -> str:
     text = head(*HEADLINE)
     for _, row in rows.iterrows():
         error = f"{row['error_mean']:.2f} ± {row['error_std']:.2f}"
+        gap = ""
+        if row["gap_n"]:
+            gap = f"{row['gap_mean']:+.2f} [{row['gap_low']:+.2f}, {row['gap_high']:+.2f}]"
         ratios = [
-            "-" if pd.isna(row[k]) else f"{row[k]:.2f}×"
-            for k in ("memory_ratio", "time_ratio", "macs_ratio")
+            "-" if pd.isna(row[k]) else f"{row[k]:.2f}×" for k in ("memory_ratio", "time_ratio")
         ]
-        text += line(row, error, *ratios)
-    n = rows["n"].max()
-    text += "\nMADE: test error of the last epoch in\n"
-    text += f"percent, mean ± standard deviation of {n} seeds (provisional: so few tell little); "
-    text += "memory is the peak of live tensors; memory,\n"
-    text += "time and MACs are multiples of Backprop's; "
-    text += "helpers' FLOPs are their share of a training step's. `-`: not comparable, the core\n"
-    return text + "was shared.\n"
+        text += line(row, error, gap.replace("-", "−"), *ratios)
+    text += "\nMADE: test error of the last epoch in percent, mean ± standard deviation of "
+    text += f"{rows['n'].max()} seeds;\ngap: mean difference of equal seeds and its 95 % interval; "
+    text += "memory is the peak of live tensors; memory and time are\nmultiples of Backprop's; "
+    text += (
+        "helpers' FLOPs are their share of a training step's. `-`: not comparable, the core was "
+    )
+    text += "shared.\nOther instruction sets of CPUs give other digits.\n"
+    return text
 
 
 def of_exhibit(found: pd.DataFrame) -> str:
@@ -130,13 +135,14 @@ def beside(row: pd.Series, digits: int) -> str:
 
 def head(*names: str) -> str:
     """The first two lines of a table."""
-    columns = ["recipe", *BESIDE_K, *names]
+    columns = ["recipe", "K", *names, *BESIDE]
     return f"| {' | '.join(columns)} |\n{'| --- ' * len(columns)}|\n"
 
 
 def line(row: pd.Series, *items: str) -> str:
     """One line of a table."""
-    return f"| {' | '.join([row['label'], *(item.text for item in beside_k(row)), *items])} |\n"
+    k, *beside = (item.text for item in beside_k(row))
+    return f"| {' | '.join([row['label'], k, *items, *beside])} |\n"
 
 
 if __name__ == "__main__":
