@@ -116,9 +116,9 @@ def test_the_terminal_has_one_line_a_job_and_says_where_to_look(finished: Path) 
     assert [line[:8] for line in lines[end:]] == ["report  ", "MLflow  ", "rerun   "]
     jobs = lines[end - 5 : end]
     assert [line[:5] for line in jobs] == [f"{n}/5  " for n in range(1, 6)]
-    assert lines[end - 6].startswith("           files")  # the end of the check
+    assert lines[end - 6].startswith("  measure  modulewise profile --sweep ")  # the check's end
     assert sum("fake resnet8 dgl K=2 s0  done  error " in line for line in jobs) == 1
-    assert max(len(line) for line in lines[1 : end + 2]) <= 100
+    assert max(len(line) for line in [*lines[1 : end - 6], *jobs]) <= 100
 
 
 def test_what_a_job_said_is_in_its_log(finished: Path) -> None:
