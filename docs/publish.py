@@ -20,7 +20,7 @@ from modulewise.report.tables import beside_k
 
 ROOT = Path(__file__).parent.parent
 TITLES = {
-    "demo": "Scikit-learn's digits, 320 training images, ResNet-20:",
+    "demo": "Scikit-learn's digits, 320 training images, 20 epochs, ResNet-20:",
     "cifar10-resnet110-memory": "ResNet-110 at batch 1024, modules of equal memory, beside table 3 "
     "of InfoPro (arXiv 2101.10832):",
 }
@@ -87,25 +87,22 @@ def summaries(folder: Path, datasets: set[str]) -> list[dict[str, Any]]:
 
 
 def of_headline(rows: pd.DataFrame) -> str:
-    """The README's table of a report's headline."""
-    text = head(*HEADLINE)
+    """The README's table of a report's headline; without times where the core was shared."""
+    ratios = [k for k in ("memory_ratio", "time_ratio") if rows[k].notna().sum() > 1]
+    text = head(*HEADLINE[: 2 + len(ratios)])
     for _, row in rows.iterrows():
         error = f"{row['error_mean']:.2f} ± {row['error_std']:.2f}"
         gap = ""
         if row["gap_n"]:
             gap = f"{row['gap_mean']:+.2f} [{row['gap_low']:+.2f}, {row['gap_high']:+.2f}]"
-        ratios = [
-            "-" if pd.isna(row[k]) else f"{row[k]:.2f}×" for k in ("memory_ratio", "time_ratio")
-        ]
-        text += line(row, error, gap.replace("-", "−"), *ratios)
-    text += "\nMADE: test error of the last epoch in percent, mean ± standard deviation of "
-    text += f"{rows['n'].max()} seeds;\ngap: mean difference of equal seeds and its 95 % interval; "
-    text += "memory is the peak of live tensors; memory and time are\nmultiples of Backprop's; "
-    text += (
-        "helpers' FLOPs are their share of a training step's. `-`: not comparable, the core was "
-    )
-    text += "shared.\nOther instruction sets of CPUs give other digits.\n"
-    return text
+        costs = ["-" if pd.isna(row[k]) else f"{row[k]:.2f}×" for k in ratios]
+        text += line(row, error, gap.replace("-", "−"), *costs)
+    alike = "memory and time" if "time_ratio" in ratios else "memory"
+    text += "\nMADE: test error of the last epoch in percent,\nmean ± standard deviation of "
+    text += f"{rows['n'].max()} seeds; gap: mean difference of equal seeds with its 95 % interval; "
+    text += f"{alike} as multiples of\nBackprop's, memory being the peak of live tensors; helpers' "
+    text += "FLOPs are their share of a training step's.\n"
+    return text + "Other instruction sets of CPUs give other digits.\n"
 
 
 def of_exhibit(found: pd.DataFrame) -> str:

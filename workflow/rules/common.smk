@@ -158,7 +158,9 @@ onsuccess:
     if PLAN.tuning:  # these cells are trials; the reported ones are known when they are judged
         logger.info(f"tuned   {TUNED}   the same command again trains the reported cells")
     elif is_new(REPORT):
-        logger.info(f"report  {REPORT}\nMLflow  make ui\nrerun   {rerun()}")
+        in_short = Path(f"results/logs/report/{SWEEP.sweep}.log").read_text().splitlines()[:-1]
+        end = [f"report  {REPORT}", "MLflow  make ui", f"rerun   {rerun()}"]
+        logger.info("\n".join([*in_short, *end]))
 
 
 onerror:  # what exists is still shown; that it cannot be is no second error

@@ -36,8 +36,8 @@ def diff(
     Where nothing does, it says so.
 
     Examples:
-        modulewise diff 759120be 4467e85c
-        modulewise diff 759120be elsewhere/result.json
+        modulewise diff d0768ac3 bdde6de8
+        modulewise diff d0768ac3 elsewhere/result.json
     """
     width = max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80
     a, b = (read(find(run, runs)) for run in (one, other))

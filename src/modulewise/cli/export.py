@@ -41,8 +41,8 @@ def export(
     --keep-weights). docs/use-a-trained-network.md has more.
 
     Examples:
-        modulewise export 759120be --to model.pt2
-        modulewise export 759120be --state-dict network.pt
+        modulewise export d0768ac3 --to model.pt2
+        modulewise export d0768ac3 --state-dict network.pt
     """
     if to is None and state_dict is None:
         raise InvalidInput("export: give --to FILE.pt2, --state-dict FILE.pt, or both")

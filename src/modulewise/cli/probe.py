@@ -48,7 +48,7 @@ def probe(
     weights.
 
     Examples:
-        modulewise probe 759120be
+        modulewise probe d0768ac3
     """
     order = parse(StudyOrder, {"study": "probe", "options": read_json(options, "--options")}, "")
     from modulewise import studies

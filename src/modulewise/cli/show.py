@@ -30,7 +30,7 @@ def show(
     The run may be going on, or may have failed: then its state and what it has recorded are shown.
 
     Examples:
-        modulewise show 759120be
+        modulewise show d0768ac3
         modulewise show dataset~digits/network~resnet20/recipe~dgl/modules~4
         modulewise show elsewhere/result.json
     """

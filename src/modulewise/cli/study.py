@@ -53,8 +53,8 @@ def study(
     docs/studies.md says what can be measured.
 
     Examples:
-        modulewise study --run 759120be --name labels
-        modulewise study --run 759120be --name probe --options '{"epochs": 2}'
+        modulewise study --run d0768ac3 --name labels
+        modulewise study --run d0768ac3 --name probe --options '{"epochs": 2}'
     """
     if order:
         what = parse(StudyOrder, read_json(order, "--order"), "--order")
