@@ -86,25 +86,24 @@ def compare(of: Cells, pairs: Sequence[tuple[int, int]], metric: PrimaryMetric) 
         `reason` for that. NaN where there is nothing.
     """
     first, second = (np.array([p[n] for p in pairs], int) for n in (0, 1))
-    table = pd.DataFrame(summary(of.values[:, first] - of.values[:, second]))
-    size = np.nanmax(np.abs(of.values), initial=1.0, axis=None)
-    tied = (table["std"] <= FLOAT_NOISE * size).to_numpy()
+    found = summary(of.values[:, first] - of.values[:, second])
+    size = float(np.nanmax(np.abs(of.values), initial=1.0))
+    tied = found["std"] <= FLOAT_NOISE * size
+    ties = (_tie(*it, size) for it in zip(tied, found["mean"], strict=True))
     reasons = [
-        _obstacle(of, a, b) or _tie(tie, mean, size) or _few(int(n))
-        for a, b, n, tie, mean in zip(first, second, table["n"], tied, table["mean"], strict=True)
+        _obstacle(of, a, b) or tie or _few(int(n))
+        for a, b, tie, n in zip(first, second, ties, found["n"], strict=True)
     ]
-    table["reason"] = pd.Series(reasons, dtype=object)
-    tested = (table["reason"] == "").to_numpy(bool)
-    table.loc[tied, ["low", "high"]] = np.nan
-    table.loc[~tested, "p"] = np.nan
-    table["p_adjusted"] = np.nan
-    table.loc[tested, "p_adjusted"] = holm(list(table.loc[tested, "p"]))
-    table["found"] = ""
-    table.loc[tested, "found"] = [
-        side(mean, metric.direction) if p < LEVEL else OPEN
-        for mean, p in zip(table.loc[tested, "mean"], table.loc[tested, "p_adjusted"], strict=True)
-    ]
-    return table
+    for name in ("low", "high"):
+        found[name][tied] = np.nan
+    tested = [n for n, reason in enumerate(reasons) if not reason]
+    adjusted, words = np.full(len(pairs), np.nan), np.full(len(pairs), "", object)
+    adjusted[tested] = holm(list(found["p"][tested]))
+    for n in tested:
+        better_or_worse = side(found["mean"][n], metric.direction)
+        words[n] = better_or_worse if adjusted[n] < LEVEL else OPEN
+    found["p"] = np.where(np.isnan(adjusted), np.nan, found["p"])
+    return pd.DataFrame(found | {"p_adjusted": adjusted, "found": words, "reason": reasons})
 
 
 def against_baseline(rows: pd.DataFrame, frame: Frame) -> pd.DataFrame:
