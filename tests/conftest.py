@@ -19,7 +19,7 @@ settings.register_profile("tests", deadline=None, derandomize=True, max_examples
 settings.load_profile("tests")
 
 
-WAITING = ["slurm", "workflow", "tracking"]
+WAITING = ["slurm", "workflow", "tracking", "docs"]
 """Rooms whose tests mostly wait for other programs."""
 
 

@@ -127,6 +127,8 @@ class Counted:
 
     def _count(self, cell: Cell) -> Cost:
         method = preflight.build(cell, *_image(cell), self._networks)
+        for norm in (m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+            norm.eval()  # half the time; neither way has products to count
         batch, image = cell.training.batch_size, _image(cell)[0]
         counted = flops.flops(method, image, batch)
         trunk, all_ = flops.parameters([method.trunk]), flops.parameters([method])
