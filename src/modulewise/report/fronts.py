@@ -143,24 +143,30 @@ def _front(
     ax.plot(x[~mine], y[~mine], ls="", marker="o", ms=2.5, color=GREY, alpha=0.6, zorder=1)
     rings, spots = np.zeros(len(table)), []
     rings[mine] = RING * together(x[mine], y[mine])
+    alike: dict[tuple[str, bool, float], dict[int, str]] = {}
     for n, row in enumerate(table.to_dict("records")):
-        if row["recipe"] not in names:
+        recipe, few = row["recipe"], row["n"] < PROVISIONAL
+        if recipe not in names:
             spots.append(Spot(x[n], y[n], 2.5))
             continue
-        seen, size = look[row["recipe"]], (8 if row["recipe"] == frame.baseline else 6) + rings[n]
-        (mark,) = ax.plot(
-            x[n],
-            y[n],
+        size = (8 if recipe == frame.baseline else 6) + float(rings[n])
+        spots.append(Spot(x[n], y[n], size + 1, str(row["modules"]), look[recipe].ink))
+        said = f"{look[recipe].label}, K = {row['modules']}: {valued(metric, y[n])}"
+        said += f", {cost.title} {x[n]:.3g} {name}, n = {row['n']}"
+        alike.setdefault((recipe, few, size), {})[n] = said
+    for (recipe, few, size), marks in alike.items():
+        seen, which = look[recipe], list(marks)
+        (drawn,) = ax.plot(
+            x[which],
+            y[which],
             ls="",
             marker=seen.marker or "*",
             color=seen.colour,
-            mfc="white" if row["n"] < PROVISIONAL else seen.colour,
+            mfc="white" if few else seen.colour,
             ms=size,
-            zorder=3 - 0.01 * rings[n],
+            zorder=3 - 0.01 * size,
         )
-        at = f"{seen.label}, K = {row['modules']}: {valued(metric, y[n])}"
-        hover.tell(mark, f"{at}, {cost.title} {x[n]:.3g} {name}, n = {row['n']}")
-        spots.append(Spot(x[n], y[n], size + 1, str(row["modules"]), seen.ink))
+        hover.tell(drawn, *marks.values())
     ax.margins(0.09)
     cost_axis(ax, x, "x")
     maybe_log(ax, table["value"], metric, factor=2.5)
