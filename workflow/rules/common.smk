@@ -147,7 +147,7 @@ def is_new(path):
 
 
 if workflow.is_main_process:
-    os.environ["MODULEWISE_RERUN"] = rerun()  # the report says it too
+    os.environ.update(MODULEWISE_RERUN=rerun())  # the report says it too
 
 
 onstart:
