@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
-from conftest import GRID, SWEEP, Site
 from modulewise.report import devices
 from modulewise.report.frame import read
 
+GRID: dict[str, Any] = {"datasets": ["fake"], "networks": ["resnet8"]}
 OLD, NEW = "CPU, AVX2, 1 thread", "CPU, AVX-512, 1 thread"
 
 
-def test_two_instruction_sets_are_named_with_their_rows(site: Callable[..., Site]) -> None:
+def test_two_instruction_sets_are_named_with_their_rows(site: Any) -> None:
     s = site()
     s.fill("backprop", 1, [9.0, 9.5, 9.2, 9.1], device=NEW)
     s.fill("dgl", 2, [10.0, 10.5], device=OLD)
@@ -34,7 +34,7 @@ def test_two_instruction_sets_are_named_with_their_rows(site: Callable[..., Site
     assert "no baseline run on the same kind of device" in text, "nor is memory compared"
 
 
-def test_one_device_is_no_remark(site: Callable[..., Site]) -> None:
+def test_one_device_is_no_remark(site: Any) -> None:
     s = site()
     s.fill("backprop", 1, [9.0, 9.5], device=NEW)
     s.fill("dgl", 2, [10.0, 10.5], device=NEW)
@@ -42,17 +42,18 @@ def test_one_device_is_no_remark(site: Callable[..., Site]) -> None:
     assert "whose digits differ" not in s.words()
 
 
-def test_a_planned_analysis_names_seeds_that_are_split(site: Callable[..., Site]) -> None:
+def test_a_planned_analysis_names_seeds_that_are_split(site: Any) -> None:
     terms = [{"recipe": "dgl", "modules": 2}, {"recipe": "backprop"}]
     contrast = {"name": "a", "hypothesis": "b", "difference": terms}
-    s = site(SWEEP | {"analysis": {"n": 4, "primary": [contrast]}})
+    grid = GRID | {"recipes": ["backprop", "dgl"], "modules": [2], "seeds": 4}
+    s = site({"sweep": "s", "grids": [grid], "analysis": {"n": 4, "primary": [contrast]}})
     s.fill("backprop", 1, [9.0, 9.5, 9.2], device=NEW)
     for seed, device in enumerate((NEW, OLD, NEW)):
         s.run(s.cell("dgl", 2, seed), 10.0 + seed, device=device)
     assert "Seed 1 has runs on several devices: what contrasts of it show" in s.words()
 
 
-def test_devices_of_two_sections_are_not_mixed(site: Callable[..., Site]) -> None:
+def test_devices_of_two_sections_are_not_mixed(site: Any) -> None:
     grid = GRID | {"datasets": ["fake", "pixels"], "recipes": ["backprop"], "seeds": 2}
     s = site({"sweep": "small", "grids": [grid | {"modules": [2]}]})
     s.fill("backprop", 1, [9.0, 9.5], "fake", device=NEW)
@@ -61,7 +62,7 @@ def test_devices_of_two_sections_are_not_mixed(site: Callable[..., Site]) -> Non
     assert not any(devices.mixed(frame, d, "resnet8") for d in ("fake", "pixels"))
 
 
-def test_a_long_list_is_cut(site: Callable[..., Site]) -> None:
+def test_a_long_list_is_cut(site: Any) -> None:
     grid = GRID | {"recipes": ["backprop", "dgl"], "modules": list(range(2, 17)), "seeds": 15}
     s = site({"sweep": "small", "grids": [grid]})
     s.fill("backprop", 1, [9.0] * 15, device=NEW)

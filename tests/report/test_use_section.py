@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from conftest import Site
 from modulewise.report.use import much_more, show, total
 from modulewise.runs.result import Asked, Use
 from modulewise.runs.use import compare
@@ -85,7 +83,7 @@ def test_much_more_is_where_no_run_used_half(uses: list[Use], kind: str, expecte
     assert expected in found and bool(expected) == bool(found)
 
 
-def test_the_page_has_it_where_results_say_it(site: Callable[..., Site]) -> None:
+def test_the_page_has_it_where_results_say_it(site: Any) -> None:
     s = site()
     s.fill("backprop", 1, [9.0, 9.5])
     assert "Use against request" not in s.words()
