@@ -73,7 +73,7 @@ def finish(trainer: Any, folder: Path) -> None:
     from modulewise.engine.origin import origin_of
     from modulewise.runs.result import Cost
 
-    origin = origin_of(trainer.cell, folder, trainer.device, trainer.progress, "", None)
+    origin = origin_of(trainer.cell, folder, trainer.device, trainer.progress, trainer.data)
     Result(
         cell=trainer.cell,
         status="done",

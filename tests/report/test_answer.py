@@ -210,13 +210,22 @@ def test_how_many_seeds_would_do(site: Any) -> None:
     gaps = np.array([[0.5, 0.0], [0.1, 0.5]])
     spread = np.sqrt(np.mean(np.var(gaps, axis=1, ddof=1)))
     said = texts(s)["seeds"]
-    n = int(said.split("nothing is tested; ")[1].split(" would find")[0])
-    assert "a difference of 0.5 points with a chance of 80 % (fix the number before" in said
+    before, _, after = said.partition("for a chance of 80 % a difference of 0.5 points takes ")
+    assert before.endswith("nothing is tested; ") and "seeds (fix the number before" in after
+    n = int(after.split()[0])
     draws = np.random.default_rng(3).normal(0.5, spread, (20_000, n))
     power = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.025).mean()
     fewer = (stats.ttest_1samp(draws[:, 1:], 0, axis=1).pvalue < 0.025).mean()
     assert fewer < 0.81
     assert power > 0.79
+
+
+def test_what_the_best_costs_more_is_said(site: Any) -> None:
+    s = site({"sweep": "a", "grids": [GRID | {"recipes": RECIPES[:2], "modules": [2]}]})
+    s.fill("backprop", 1, list(BASE))
+    s.fill("dgl", 2, list(BASE - 1 + NOISE), peak_memory_bytes=1250, inference_macs=835.0)
+    best = texts(s)["best"]
+    assert ", at 1.25× the memory and 1.67× the inference MACs of the baseline" in best
 
 
 def test_enough_seeds_say_nothing_of_seeds(filled: Any) -> None:
@@ -279,10 +288,10 @@ def test_what_is_not_found_with_few_seeds_is_not_relied_on(site: Any) -> None:
     first = told(s)[0]
     draws = np.random.default_rng(5).normal(0.5, np.std(gaps, ddof=1), (40_000, 4))
     chance = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
-    words, percent = first["text"].split(" with a chance of ")[:2]
-    assert words.endswith("4 find a difference of 0.5 points")
+    words, percent = first["text"].split(" is found with a chance of ")
+    assert words.endswith("with n = 4 a true difference of 0.5 points")
     assert float(percent.split(" %")[0]) == pytest.approx(100 * chance, abs=1.5)
-    assert first["brief"].startswith("too few seeds: 4 often miss 0.5 points; ")
+    assert first["brief"].startswith("too few seeds: n = 4 finds 0.5 points with a chance of ")
 
 
 def test_a_spread_that_is_not_known(site: Any) -> None:

@@ -130,16 +130,19 @@ def test_arms_whose_horizon_is_all_modules_are_end_to_end(site: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "reason"),
+    ("values", "reason", "memory"),
     [
-        ({"peak_memory_bytes": None}, NO_MEMORY[0]),
-        ({"step_seconds": None}, NO_TIME[0]),
-        ({"exclusive": False}, NO_TIME[0]),
-        ({"device": "GPU B"}, NO_HULL),
-        ({"memory_source": "live tensors"}, NO_HULL),
+        ({"peak_memory_bytes": None}, NO_MEMORY[0], None),
+        ({"step_seconds": None}, NO_TIME[0], 0.5),
+        ({"exclusive": False}, NO_TIME[0], 0.5),
+        ({"device": "GPU B"}, NO_HULL, None),
+        ({"memory_source": "live tensors"}, NO_HULL, None),
     ],
 )
-def test_costs_that_cannot_be_compared(site: Any, values: dict[str, Any], reason: str) -> None:
+def test_costs_that_cannot_be_compared(
+    site: Any, values: dict[str, Any], reason: str, memory: float | None
+) -> None:
+    """Memory can where only time cannot."""
     s = site()
     s.fill("backprop", 1, BASE)
     s.fill("dgl", 2, CLOSE, **SMALL | values)
@@ -148,8 +151,19 @@ def test_costs_that_cannot_be_compared(site: Any, values: dict[str, Any], reason
     row = found["dgl", 2]
     assert (row["verdict"], row["because"], row["reason"]) == ("unknown", COSTS, reason)
     assert row["accurate"] == "yes"
-    assert math.isnan(row["memory_ratio"])
+    assert math.isnan(row["time_ratio"])
+    assert row["memory_ratio"] == memory if memory else math.isnan(row["memory_ratio"])
     assert found["dgl", 4]["verdict"] == "less accurate"
+
+
+def test_unknown_for_two_reasons_names_both(site: Any) -> None:
+    s = site()
+    s.fill("backprop", 1, BASE)
+    s.fill("dgl", 2, WIDE, exclusive=False, **SMALL)
+    row = decided(s)["dgl", 2]
+    assert (row["verdict"], row["because"]) == ("unknown", f"{FEW}, and {COSTS}")
+    assert "end in a verdict with a chance of 80 %" in row["reason"]
+    assert row["reason"].endswith(NO_TIME[0]) and row["seeds_needed"] > 4
 
 
 def test_other_epochs_or_batches_are_not_compared(site: Any) -> None:

@@ -59,7 +59,7 @@ def test_the_page_has_the_words_of_the_metric_alone(site: Any, sketched: None) -
     for caption in (
         "mIoU of the last epoch against the number of modules K",
         "mIoU against peak memory while training",
-        "nothing has both a higher mIoU and less memory",
+        "none has both a higher mIoU and less memory",
         "mIoU after every epoch",
         "mIoU of every module’s own head",
         "the share of runs whose mIoU is at least so many times the mean mIoU of Backprop",

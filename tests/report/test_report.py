@@ -114,6 +114,20 @@ def test_stale_runs_stay_but_are_shown(site: Any) -> None:
     ) == (2, 13.0, 0)
 
 
+def test_the_images_are_counted_and_what_their_number_leaves_open_is_said(
+    site: Any, sketched: None
+) -> None:
+    """A tenth of 900 images wrong: the standard deviation of the share is 1 point."""
+    s = site()
+    s.fill("backprop", 1, [10.0, 10.0], train_images=320, test_images=900)
+    words = s.report()
+    assert "fake: 320 to train on, 900 to test on" in words
+    assert (
+        "of 900 test images at an error of 10.0 % the standard deviation of that alone is" in words
+    )
+    assert "is 1.0 points" in words
+
+
 def test_nothing_finished_makes_a_page_that_says_so(site: Any, sketched: None) -> None:
     s = site()
     words = text(s.report())

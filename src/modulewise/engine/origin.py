@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from modulewise.config.cell import Cell
+from modulewise.data.base import Data
 from modulewise.engine import device
 from modulewise.engine.progress import Progress
 from modulewise.engine.usage import asked
@@ -54,7 +55,7 @@ def origin_of(
     folder: Path,
     on: torch.device,
     progress: Progress,
-    digest: str,
+    data: Data,
     reused: ReusedFrom | None = None,
 ) -> Origin:
     """Where and with what a run was made.
@@ -64,7 +65,7 @@ def origin_of(
         folder: of the run.
         on: the device.
         progress: after the last step.
-        digest: of its data.
+        data: it was trained and tested on.
         reused: where reused modules come from.
     """
     return Origin(
@@ -75,7 +76,9 @@ def origin_of(
         commit=git_commit(),
         source=source_hash(cell),
         versions=device.versions(),
-        data=digest,
+        data=data.digest,
+        train_images=data.sizes.train,
+        test_images=data.sizes.test,
         slurm_job=device.slurm_job(),
         reused=reused,
     )

@@ -387,7 +387,7 @@ class Trainer:
         method, p = self.method, self.progress
         peak, use = self.memory.peak, self.usage.whole(p.used)
         cost = cost_of(method, self.schedule, self.data, self.flops, p, peak, use)
-        origin = origin_of(self.cell, self.folder, self.device, p, self.data.digest, self.reused)
+        origin = origin_of(self.cell, self.folder, self.device, p, self.data, self.reused)
         result = summarise(
             self.cell, self.metric, status, reason, p, self.cuts, method.horizon, cost, origin
         )

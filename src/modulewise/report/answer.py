@@ -102,7 +102,7 @@ def _seeds(done: list[Row], question: Question) -> Iterator[Sentence]:
             "seeds",
             f"Too few seeds: {which} {_configurations(len(others))} {have} fewer than "
             f"{PROVISIONAL}{common}, without which nothing is tested; "
-            f"{_enough(would, effect, level, f'a difference of {looked_for}', question)}.",
+            f"{_enough(would, effect, level, looked_for, question)}.",
             f"too few seeds: {len(few)} of {len(others)} have fewer than {PROVISIONAL}; {short}",
         )
         return
@@ -111,9 +111,10 @@ def _seeds(done: list[Row], question: Question) -> Iterator[Sentence]:
     chance = float(seeds.power(effect, n, level))
     yield Sentence(
         "seeds",
-        f"Too few seeds to rely on what is not found: {n} find a difference of {looked_for} with a "
-        f"chance of {_percent(chance)}; {_enough(would, effect, level, 'it', question)}.",
-        f"too few seeds: {n} often miss {looked_for}; {short}",
+        f"Too few seeds to say that two are equal: with n = {n} a true difference of {looked_for} "
+        f"is found with a chance of {_percent(chance)}; "
+        f"{_enough(would, effect, level, looked_for, question)}.",
+        f"too few seeds: n = {n} finds {looked_for} with a chance of {_percent(chance)}; {short}",
     )
 
 
@@ -123,11 +124,12 @@ def _enough(
     """How many seeds would do."""
     if math.isnan(effect):
         return f"{PROVISIONAL} are the least, and two tell how many would do"
-    said = f"{seeds.many(would)} would find {looked_for} with a chance of {100 * seeds.POWER:.0f} %"
+    said = f"for a chance of {100 * seeds.POWER:.0f} % a difference of {looked_for} takes "
+    said += f"{seeds.many(would)} seeds"
     if would is None and question.margin is not None:
         found = question.margin / effect * seeds.detectable(SOME, level)
         size = f"{number(found, digits(question.metric))} {difference_unit(question.metric)}"
-        said += f", {SOME} one of {size.strip()}"
+        said += f", one of {size.strip()} takes {SOME}"
     return f"{said} ({seeds.FIX})"
 
 
@@ -199,6 +201,7 @@ def _best(done: list[Row], question: Question) -> Iterator[Sentence]:
     others = len(done) - len(best)
     short = _unit(number(top["value_mean"], digits(metric)), metric)
     brief = f"{_superlative(metric)} {metric.label}: {_name(top, True)} {short}"
+    said += _at_what(top) if not ties else ""
     if not others:
         text, rest = f"{said}; there is nothing to compare it with.", ""
     elif not (level or behind):
@@ -218,6 +221,20 @@ def _best(done: list[Row], question: Question) -> Iterator[Sentence]:
     if before:
         text = f"{text[:-1]}, of which {_names(before)} with a {metric.direction} mean."
     yield Sentence("best", text, brief + rest)
+
+
+def _at_what(row: Row) -> str:
+    """What a configuration costs, as multiples of the baseline's, where it costs more."""
+    if row["is_baseline"]:
+        return ""
+    costs = {
+        "memory": "memory_ratio",
+        "time a step": "time_ratio",
+        "inference MACs": "macs_ratio",
+    }
+    ratios = {name: row.get(column, math.nan) for name, column in costs.items()}
+    more = [f"{times(ratio)} the {name}" for name, ratio in ratios.items() if ratio > 1.005]
+    return f", at {_join(more)} of the baseline" if more else ""
 
 
 def _memory(done: list[Row], question: Question) -> Iterator[Sentence]:

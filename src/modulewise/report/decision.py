@@ -106,11 +106,12 @@ def decide(frame: Frame, dataset: str, network: str, margin: float | None) -> pd
         margin: in the metric's unit, above zero; None: nothing is said of accuracy.
 
     Returns:
-        Memory in bytes and seconds of a step where an end-to-end arm was measured alike, their
-        ratios to the baseline's; `beaten_by` (an end-to-end arm, or empty); gaps (ours minus the
-        baseline's, with the 90 % interval), `p_less` and `p_more` than the margin after Holm's
-        correction for `family` configurations; `accurate` (yes, no, unknown, or empty where it was
-        not asked), `seeds_needed`, `verdict`, and why it is unknown: `because` and `reason`.
+        Memory in bytes and seconds of a step where an end-to-end arm was measured alike,
+        their ratios to the baseline's (that of memory also where time was not measured);
+        `beaten_by` (an end-to-end arm, or empty); gaps (ours minus the baseline's, with the
+        90 % interval), `p_less` and `p_more` than the margin after Holm's correction for
+        `family` configurations; `accurate` (yes, no, unknown, or empty where it was not
+        asked), `seeds_needed`, `verdict`, and why it is unknown: `because` and `reason`.
     """
     runs = frame.runs
     runs = runs[(runs["dataset"] == dataset) & (runs["network"] == network)]
@@ -125,7 +126,10 @@ def decide(frame: Frame, dataset: str, network: str, margin: float | None) -> pd
             continue
         base = arms.get((key[0], frame.baseline, 1), [])
         row = dict(zip(ARM, key, strict=True)) | {"label": mine[0]["label"]}
-        rows.append(row | _place(key, mine, costs) | _gap(mine, base, frame.metric(dataset)))
+        place = _place(key, mine, costs)
+        if place["obstacle"]:
+            place["memory_ratio"] = _memory_alone(mine, base)
+        rows.append(row | place | _gap(mine, base, frame.metric(dataset)))
     if not rows:
         return pd.DataFrame()
     settings = {name: n for n, name in enumerate(runs["settings"].unique())}
@@ -196,6 +200,20 @@ def _place(key: Key, mine: list[Run], costs: Measured) -> dict[str, Any]:
     return out | {"obstacle": next((reason for reason, holds in lacks.items() if holds), NO_HULL)}
 
 
+def _memory_alone(mine: list[Run], base: list[Run]) -> float:
+    """Memory over the baseline's, which needs no device of one's own; NaN if the two were measured
+    in different ways."""
+    same = [*MEMORY.same, "planned_epochs"]
+    ways = [
+        {tuple(r[k] for k in same): r for r in runs if r["counts"] and not math.isnan(r["memory"])}
+        for runs in (mine, base)
+    ]
+    if len(ways[0]) != 1 or ways[0].keys() != ways[1].keys():
+        return math.nan
+    ours, theirs = ([r["memory"] for r in runs if r["counts"]] for runs in (mine, base))
+    return float(np.nanmedian(ours) / np.nanmedian(theirs))
+
+
 def _gap(mine: list[Run], base: list[Run], metric: PrimaryMetric) -> dict[str, Any]:
     """The gap to the baseline, and why it allows no verdict, if it does not."""
     failed, total = sum(r["state"] in ("diverged", "out_of_memory") for r in mine), len(mine)
@@ -255,10 +273,11 @@ def _judge(rows: list[dict[str, Any]], margin: float | None) -> None:
 
 
 def _explain(row: dict[str, Any], margin: float | None, family: int) -> None:
-    """Why a verdict is unknown: runs that failed first, then costs."""
-    if row["obstacle"] and row["because"] != FAILED:
-        row |= {"because": COSTS, "reason": row["obstacle"]}
-    elif row["tested"] and margin is not None:
+    """Why a verdict is unknown: runs that failed first, then seeds, and costs beside them."""
+    costs, open_ = row["obstacle"], row["tested"] and row["accurate"] == "unknown"
+    if costs and row["because"] != FAILED and not open_:
+        row |= {"because": COSTS, "reason": costs}
+    elif open_ and margin is not None:
         needed = row["loss"].seeds_needed(margin, family)
         row["seeds_needed"] = needed or math.nan
         alone = min(row["loss"].p(margin, more) for more in (True, False)) < LEVEL
@@ -268,6 +287,8 @@ def _explain(row: dict[str, Any], margin: float | None, family: int) -> None:
             "reason": f"{words}{row['gap_n']} seeds; {seeds.many(needed)} end in a verdict with a "
             f"chance of {100 * seeds.POWER:.0f} % if mean and spread stay; {seeds.FIX}",
         }
+        if costs:
+            row |= {"because": f"{FEW}, and {COSTS}", "reason": f"{row['reason']}; and {costs}"}
 
 
 def missing(frame: Frame, dataset: str, network: str, known: Iterable[str]) -> list[str] | None:

@@ -166,8 +166,8 @@ def show(rows: pd.DataFrame, metric: PrimaryMetric, frame: Frame, margin: float 
 
 
 def _items(row: dict[Any, Any], decimals: int) -> list[Item]:
-    placed = not math.isnan(row["memory"])
-    obstacle = (row["obstacle"],) if row["obstacle"] else ()
+    placed = not row["obstacle"]
+    obstacle = () if placed else (row["obstacle"],)
     if placed and math.isnan(row["memory_ratio"]):
         obstacle = ("no baseline of the same settings was measured alike",)
     gap = NONE
@@ -179,8 +179,8 @@ def _items(row: dict[Any, Any], decimals: int) -> list[Item]:
     look = {"worth it": "better", "less accurate": "worse", "unknown": "inconclusive"}
     return [
         Item(str(row["modules"])),
-        Item(times(row["memory_ratio"]), obstacle),
-        Item(times(row["time_ratio"])),
+        Item(times(row["memory_ratio"]), obstacle if math.isnan(row["memory_ratio"]) else ()),
+        Item(times(row["time_ratio"]), obstacle),
         Item(row["beaten_by"] or (OUTSIDE if placed else NONE)),
         Item(gap),
         Item(row["accurate"] or NONE, () if row["verdict"] == "unknown" else reason),

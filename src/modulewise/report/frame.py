@@ -39,6 +39,8 @@ NUMBERS = {
     "parameters": "cost.parameters",
     "helper_parameters": "cost.helper_parameters",
     "inference_parameters": "cost.inference_parameters",
+    "train_images": "origin.train_images",
+    "test_images": "origin.test_images",
 }
 """Numeric column -> where a `Result` holds it; NaN without a result."""
 

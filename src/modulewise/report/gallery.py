@@ -55,8 +55,9 @@ KINDS = (
         fronts.against_memory,
         lambda m, seeds: (
             f"{title(m)} against peak memory while training; the number beside a mark is K. The "
-            f"grey line is the Pareto front: nothing has both a {better(m)} and less memory. Open "
-            f"marks: fewer than {PROVISIONAL} seeds. Only runs measured the same way."
+            f"grey line is the Pareto front of the means: none has both a {better(m)} and less "
+            "memory. It says nothing of differences that chance could make. Open marks: fewer than "
+            f"{PROVISIONAL} seeds. Only runs measured the same way."
         ),
     ),
     Kind(
@@ -64,8 +65,8 @@ KINDS = (
         fronts.against_time,
         lambda m, seeds: (
             f"{title(m)} against the time of a training step; the number beside a mark is K. The "
-            f"grey line is the Pareto front. Open marks: fewer than {PROVISIONAL} seeds. Only runs "
-            f"that had a device of one model to themselves."
+            "grey line is the Pareto front of the means. Open marks: fewer than "
+            f"{PROVISIONAL} seeds. Only runs that had a device of one model to themselves."
         ),
     ),
     Kind(

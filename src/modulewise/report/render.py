@@ -324,12 +324,40 @@ def _facts(frame: Frame) -> dict[str, Any]:
             for text in runs["settings"].unique()
         ],
         "devices": _counted(have["device"]),
+        "images": _images(frame),
+        "binomial": _binomial(frame),
         "versions": ", ".join(f"{name} {' / '.join(v)}" for name, v in sorted(versions.items())),
         "stale": int(runs["stale"].sum()),
         "other_images": int(runs["other_images"].sum()),
         "unknown_images": _unknown_images(frame.done),
         "shared": int((~have["exclusive"].astype(bool)).sum()),
     }
+
+
+def _images(frame: Frame) -> list[str]:
+    """How many images the runs of every data set were trained and tested on, in words."""
+    out = []
+    for dataset, runs in frame.done.groupby("dataset", sort=False):
+        train, test = (
+            " or ".join(f"{int(n):,}" for n in sorted(runs[part].dropna().unique()))
+            for part in ("train_images", "test_images")
+        )
+        if train:
+            out.append(f"{dataset}: {train} to train on, {test} to test on")
+    return out
+
+
+def _binomial(frame: Frame) -> list[tuple[int, float]]:
+    """Number of test images and mean of the baseline, else of all, for every data set whose metric
+    is an error in percent; none where it is unknown."""
+    out = []
+    for dataset, runs in frame.done.groupby("dataset", sort=False):
+        base = runs[runs["recipe"] == frame.baseline]
+        of = base if len(base) else runs
+        counts = of["test_images"].dropna().unique()
+        if frame.metric(str(dataset)).name == "error" and len(counts) == 1:
+            out.append((int(counts[0]), round(float(of["value"].mean()), 1)))
+    return out
 
 
 def _unknown_images(done: pd.DataFrame) -> int:

@@ -163,6 +163,10 @@ class Origin(Stored):
     """Versions of Python, this package and the libraries that decide the numbers, by name."""
     data: str | None = None
     """Short hash of the images and labels that were used."""
+    train_images: int | None = None
+    """Number of images trained on."""
+    test_images: int | None = None
+    """Number of images that the reported figure is of."""
     slurm_job: str | None = None
     """Slurm's number of the last start's job; `None` outside Slurm."""
     reused: ReusedFrom | None = None
