@@ -14,13 +14,16 @@ RUN    := PATH="$(abspath $(dir $(USED))):$$PATH"
 # Three workers for two cores: those that test Slurm and servers mostly wait.
 PYTEST := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check docs imports ui cluster new schemas readme lock help clean
+.PHONY: demo test test-docs test-all check docs imports ui cluster new schemas readme lock help clean
 
 demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, nothing to download
 	@$(RUN) snakemake --profile profiles/local --configfile config/demo.yaml
 
-test: $(READY)  ## all tests but the slow ones; METHOD=name: of that method alone
-	@$(RUN) $(PYTEST) -m "not slow and not gpu" $(if $(METHOD),tests/contract -k $(METHOD))
+test: $(READY)  ## all tests but the slow ones and the site's; METHOD=name: of that method alone
+	@$(RUN) $(PYTEST) -m "not slow and not gpu and not site" $(if $(METHOD),tests/contract -k $(METHOD))
+
+test-docs: $(READY)  ## build the documentation site, follow its links, run its tutorial
+	@$(RUN) $(PYTEST) -m "site and not slow"
 
 test-all: $(READY)  ## the slow ones too
 	@$(RUN) $(PYTEST)

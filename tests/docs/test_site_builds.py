@@ -15,6 +15,7 @@ import pytest
 
 from modulewise.config.resolve import Catalog
 
+pytestmark = pytest.mark.site
 ROOT = Path(__file__).parents[2]
 
 

@@ -72,11 +72,13 @@ def checked(folder: Path, said: dict[str, str]) -> None:
     assert "9 cells" in next(text for words, text in said.items() if "check" in words)
 
 
+@pytest.mark.site
 def test_the_tutorial(tmp_path: Path) -> None:
     copied(tmp_path)
     checked(tmp_path, follow(tmp_path, slowly=False))
 
 
+@pytest.mark.site
 @pytest.mark.slow
 def test_the_whole_tutorial(tmp_path: Path) -> None:
     copied(tmp_path)

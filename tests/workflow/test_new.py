@@ -62,7 +62,7 @@ def test_a_new_method_passes_the_contract(clone: Path) -> None:
 def _of_make(clone: Path, *words: str) -> list[str]:
     """What `make` gives Python to do, without processes of its own."""
     said = subprocess.run(
-        ["make", "-n", f"PYTHON={sys.executable}", *words],
+        ["make", "--no-print-directory", "-n", f"PYTHON={sys.executable}", *words],
         cwd=clone,
         capture_output=True,
         text=True,

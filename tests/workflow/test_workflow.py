@@ -303,9 +303,10 @@ def test_a_key_of_the_default_sweep_never_reaches_another(tmp_path: Path) -> Non
 
 
 def test_the_papers_grid_has_the_right_number_of_cells(tmp_path: Path) -> None:
-    """Six methods x K in {2, 4, 8, 16} x 5 seeds, and backprop's 5."""
+    """Six methods x K in {2, 4, 8, 16} x 5 seeds, and backprop's 5; at K = 2 two of the methods are
+    one."""
     dry = snakemake(tmp_path, "-n")
-    assert train_jobs(dry.stdout) == 6 * 4 * 5 + 5, dry.stdout[-2000:] + dry.stderr
+    assert train_jobs(dry.stdout) == 6 * 4 * 5 - 5 + 5, dry.stdout[-2000:] + dry.stderr
 
 
 def test_the_catalogs_door_runs_the_same_workflow(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def ink(colour: str) -> str:
 
     Example:
         >>> ink("#0072B2"), ink("#56B4E9")
-        ('#0072b2', '#347ba3')
+        ('#0072b2', '#3c7da2')
     """
     rgb = np.array(to_rgb(colour))
     while 1.05 / (_luminance(rgb) + 0.05) < INK:
