@@ -291,7 +291,7 @@ def test_what_is_not_found_with_few_seeds_is_not_relied_on(site: Any) -> None:
     words, percent = first["text"].split(" is found with a chance of ")
     assert words.endswith("with n = 4 a true difference of 0.5 points")
     assert float(percent.split(" %")[0]) == pytest.approx(100 * chance, abs=1.5)
-    assert first["brief"].startswith("too few seeds: n = 4 finds 0.5 points with a chance of ")
+    assert first["brief"].startswith("too few seeds: n = 4 finds 0.5 points at ")
 
 
 def test_a_spread_that_is_not_known(site: Any) -> None:

@@ -114,7 +114,7 @@ def _seeds(done: list[Row], question: Question) -> Iterator[Sentence]:
         f"Too few seeds to say that two are equal: with n = {n} a true difference of {looked_for} "
         f"is found with a chance of {_percent(chance)}; "
         f"{_enough(would, effect, level, looked_for, question)}.",
-        f"too few seeds: n = {n} finds {looked_for} with a chance of {_percent(chance)}; {short}",
+        f"too few seeds: n = {n} finds {looked_for} at {_percent(chance)}; {short}",
     )
 
 
