@@ -128,6 +128,19 @@ def test_the_images_are_counted_and_what_their_number_leaves_open_is_said(
     assert "is 1.0 points" in words
 
 
+def test_settings_that_all_grids_share_are_said_once(site: Any, sketched: None) -> None:
+    grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["backprop"], "seeds": 2}
+    grid["modules"] = [1]
+    grids = [
+        grid | {"training": {"batch_size": 64, "lr": 0.1} | more}
+        for more in ({"epochs": 5}, {"epochs": 9}, {})
+    ]
+    s = site({"sweep": "a", "grids": grids})
+    words = s.report().replace("\u00a0", " ")
+    said = "batch_size=64, lr=0.1, and with epochs=5 or with epochs=9 or with nothing else"
+    assert f"recipes’ own with {said}" in words and words.count("batch_size=64") == 1
+
+
 def test_nothing_finished_makes_a_page_that_says_so(site: Any, sketched: None) -> None:
     s = site()
     words = text(s.report())

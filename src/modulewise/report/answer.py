@@ -364,7 +364,7 @@ def _are(rows: list[Row]) -> str:
 
 
 def _all(n: int, of: int) -> str:
-    return f"all {of}" if n == of else f"{n} of {of}"
+    return ("the only one" if of == 1 else f"all {of}") if n == of else f"{n} of {of}"
 
 
 def _which(rows: list[Row]) -> str:

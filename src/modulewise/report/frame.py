@@ -71,6 +71,8 @@ class Frame:
         labels: recipe -> label, in the sweep's order.
         metrics: data set -> its primary metric, as far as a run has named it.
         uses: path -> what the run used of its machine, as far as its result says it.
+        common: training settings that all grids add, where several grids add different ones:
+            `settings` holds the others.
     """
 
     runs: pd.DataFrame
@@ -80,6 +82,7 @@ class Frame:
     labels: dict[str, str]
     metrics: dict[str, PrimaryMetric]
     uses: dict[str, result.Use] = field(default_factory=dict)
+    common: str = ""
 
     @property
     def done(self) -> pd.DataFrame:
@@ -116,7 +119,7 @@ def read(plan: Plan, runs: Path) -> Frame:
         plan: the sweep.
         runs: folder that the cells' paths start from.
     """
-    settings = _settings(plan)
+    common, settings = _settings(plan)
     labels = _labels(plan.catalog, dict.fromkeys(cell.recipe for _, cell in plan.rows))
     rows, curves, depth = [], [], []
     metrics: dict[str, PrimaryMetric] = {}
@@ -165,6 +168,7 @@ def read(plan: Plan, runs: Path) -> Frame:
         labels,
         metrics,
         uses,
+        common,
     )
 
 
@@ -200,11 +204,11 @@ def _numbers(found: result.Result | None) -> dict[str, Any]:
     }
 
 
-def _settings(plan: Plan) -> list[str]:
+def _settings(plan: Plan) -> tuple[str, list[str]]:
     """The training settings that every grid adds, as text: only cells for which they are equal are
-    compared."""
+    compared. Where they are not all equal, those that all grids share stand apart, first."""
     on = f" on {plan.times.device}" if plan.times else ""
-    texts = []
+    grids = []
     for grid in plan.sweep.grids:
         values = {
             k: f"{v:g}" if isinstance(v, float) else str(v)
@@ -216,8 +220,10 @@ def _settings(plan: Plan) -> list[str]:
             of = " ".join(filter(None, [reuse.recipe, reuse.dataset]))
             kept = "frozen" if reuse.frozen else "trained on"
             values["reuse"] = f"{reuse.modules} modules of {of}, {kept}"
-        texts.append(", ".join(f"{k}={v}{on * (k == 'seconds')}" for k, v in values.items()))
-    return texts
+        grids.append({f"{k}={v}{on * (k == 'seconds')}": None for k, v in values.items()})
+    several = any(grid != grids[0] for grid in grids)
+    shared = [text for text in grids[0] if all(text in grid for grid in grids)] if several else []
+    return ", ".join(shared), [", ".join(t for t in grid if t not in shared) for grid in grids]
 
 
 def _labels(catalog: Catalog, names: Iterable[str]) -> dict[str, str]:

@@ -319,10 +319,7 @@ def _facts(frame: Frame) -> dict[str, Any]:
         "total": len(runs),
         "states": {name: n for name, n in counts.items() if n or name == "done"},
         "commits": _counted(have["commit"].fillna("unknown")),
-        "settings": [
-            f"recipes’ own with {text}" if text else "recipes’ own"
-            for text in runs["settings"].unique()
-        ],
+        "settings": _added(frame),
         "devices": _counted(have["device"]),
         "images": _images(frame),
         "binomial": _binomial(frame),
@@ -332,6 +329,15 @@ def _facts(frame: Frame) -> dict[str, Any]:
         "unknown_images": _unknown_images(frame.done),
         "shared": int((~have["exclusive"].astype(bool)).sum()),
     }
+
+
+def _added(frame: Frame) -> list[str]:
+    """The settings that the sweep adds to the recipes', in words."""
+    texts = list(frame.runs["settings"].unique())
+    if not frame.common:
+        return [f"recipes’ own with {text}" if text else "recipes’ own" for text in texts]
+    rest = [text or "nothing else" for text in texts]
+    return [f"recipes’ own with {frame.common}, and with {' or with '.join(rest)}"]
 
 
 def _images(frame: Frame) -> list[str]:
