@@ -129,6 +129,7 @@ def test_a_bad_resource_fails_before_anything_is_submitted(sweep: Sweep, slurm: 
     assert not flow.jobs()
 
 
+@pytest.mark.slow
 def test_refused_for_now_it_waits_and_fits_under_the_limit(sweep: Sweep, slurm_db: Cluster) -> None:
     flow = sweep(cluster=slurm_db, recipes="backprop, greedy, dgl", seeds=1)
     with slurm_db.limit(MaxSubmitJobs=2):

@@ -71,6 +71,7 @@ def test_a_job_that_cannot_resume_says_so_at_its_limit(sweep: Sweep, slurm: Clus
     assert len(flow.jobs()) == 1 and not flow.trained(flow.cells[0])
 
 
+@pytest.mark.slow
 def test_preempted_by_a_higher_partition_it_goes_on_later(sweep: Sweep, slurm: Cluster) -> None:
     flow = sweep(seeds=1, epochs=LONG)
     with flow.running(
