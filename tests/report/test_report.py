@@ -128,6 +128,13 @@ def test_the_images_are_counted_and_what_their_number_leaves_open_is_said(
     assert "is 1.0 points" in words
 
 
+def test_recipes_say_what_their_methods_are(site: Any, sketched: None) -> None:
+    words = site().report()
+    assert (
+        "Decoupled greedy learning (Belilovsky et al., arXiv 1901.08164): every module has" in words
+    )
+
+
 def test_settings_that_all_grids_share_are_said_once(site: Any, sketched: None) -> None:
     grid = {"datasets": ["fake"], "networks": ["resnet8"], "recipes": ["backprop"], "seeds": 2}
     grid["modules"] = [1]

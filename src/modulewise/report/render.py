@@ -42,6 +42,7 @@ from modulewise.report import (
     use,
     verdicts,
 )
+from modulewise.report.about import about
 from modulewise.report.frame import Frame, read
 from modulewise.report.naming import named
 from modulewise.runs.result import PrimaryMetric
@@ -130,6 +131,7 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
         "tuning": _tuning(plan, frame, files),
         "use": use.section(frame, files),
         "recipes": {name: plan.catalog.recipes.recipes[name] for name in frame.labels},
+        "about": about,
         "rerun": rerun,
         "provisional": stats.PROVISIONAL,
         "most_seeds": verdicts.MOST_SEEDS,
