@@ -12,7 +12,7 @@ import pandas as pd
 from modulewise.report.answer import Question, Sentence, sentences
 from modulewise.report.decision import margin_of
 from modulewise.report.frame import Frame
-from modulewise.report.pairs import PLACE
+from modulewise.report.stats import PLACE
 
 FILE = "answer.json"
 """In the report's folder: the answers, for programs."""

@@ -27,17 +27,12 @@ from scipy import special
 
 from modulewise.report.decision import BUDGET
 from modulewise.report.frame import Frame
-from modulewise.report.stats import PROVISIONAL, ROW, SECTION, Mean, noise, paired
+from modulewise.report.stats import PLACE, PROVISIONAL, ROW, SAME, Mean, noise, paired
 from modulewise.report.verdicts import LEVEL
 from modulewise.runs.result import PrimaryMetric
 
 Standing = Literal["best", "level", "behind", ""]
 """`level`: not told apart from the best; `behind`: worse; empty: not judged."""
-ALIKE = {
-    "memory": ["device", "memory_source", "batch_size"],
-    "step_seconds": ["device", "batch_size"],
-}
-"""Cost -> what must be equal for two runs to be compared; time also asks for a device to itself."""
 COLUMNS = {"value": "value_standing", "memory": "memory_standing", "step_seconds": "time_standing"}
 """What is compared -> the column that says how a row stands."""
 
@@ -65,7 +60,7 @@ def judged(rows: pd.DataFrame, frame: Frame) -> pd.DataFrame:
     at = done.groupby(ROW, sort=False).indices if len(done) else {}
     columns = {str(name): done[name].to_numpy() for name in done}
     out = rows.assign(value_p=np.nan, **dict.fromkeys(COLUMNS.values(), ""))
-    for key, group in rows.groupby([*SECTION, "settings"], sort=False):
+    for key, group in rows.groupby(PLACE, sort=False):
         mine = {
             n: {name: values[at[place]] for name, values in columns.items()}
             for n, *place_ in group[ROW].itertuples(name=None)
@@ -76,7 +71,7 @@ def judged(rows: pd.DataFrame, frame: Frame) -> pd.DataFrame:
         fair = {n: runs for n, runs in mine.items() if whole[n] and n in equal}
         for n, it in metric(fair, frame.metric(str(key[0]))).items():
             out.loc[n, ["value_standing", "value_p"]] = it.standing, it.p
-        for cost in ALIKE:
+        for cost in SAME:
             for n, standing in least(mine, cost).items():
                 out.loc[n, COLUMNS[cost]] = standing
     return out
@@ -130,7 +125,7 @@ def least(rows: dict[Any, dict[str, np.ndarray]], cost: str) -> dict[Any, Standi
 
     Args:
         rows: name -> runs that count.
-        cost: a column, a key of `ALIKE`.
+        cost: a column, a key of `stats.SAME`.
     """
     alike: dict[Any, dict[Any, list[float]]] = {}
     for k, runs in rows.items():
@@ -139,7 +134,7 @@ def least(rows: dict[Any, dict[str, np.ndarray]], cost: str) -> dict[Any, Standi
         if cost == "step_seconds":
             known &= runs["exclusive"].astype(bool)
         for how, value in zip(
-            zip(*(runs[name][known] for name in ALIKE[cost]), strict=True),
+            zip(*(runs[name][known] for name in SAME[cost]), strict=True),
             values[known],
             strict=True,
         ):

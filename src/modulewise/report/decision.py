@@ -28,7 +28,16 @@ from modulewise.report import seeds
 from modulewise.report.frame import Frame
 from modulewise.report.fronts import MEMORY, TIME
 from modulewise.report.hull import Arm, beaten_by
-from modulewise.report.stats import NO_MEMORY, NO_TIME, PROVISIONAL, Mean, paired
+from modulewise.report.stats import (
+    NO_MEMORY,
+    NO_TIME,
+    PROVISIONAL,
+    SAME,
+    TIED,
+    Mean,
+    paired,
+    relative,
+)
 from modulewise.report.verdicts import LEVEL, holm
 from modulewise.runs.result import PrimaryMetric
 
@@ -128,7 +137,9 @@ def decide(frame: Frame, dataset: str, network: str, margin: float | None) -> pd
         row = dict(zip(ARM, key, strict=True)) | {"label": mine[0]["label"]}
         place = _place(key, mine, costs)
         if place["obstacle"]:
-            place["memory_ratio"] = _memory_alone(mine, base)
+            same = SAME["memory"]
+            ours, theirs = (_columns(runs, "memory", *same) for runs in (mine, base))
+            place["memory_ratio"] = relative(ours, theirs, "memory", same, NO_MEMORY).value
         rows.append(row | place | _gap(mine, base, frame.metric(dataset)))
     if not rows:
         return pd.DataFrame()
@@ -200,18 +211,9 @@ def _place(key: Key, mine: list[Run], costs: Measured) -> dict[str, Any]:
     return out | {"obstacle": next((reason for reason, holds in lacks.items() if holds), NO_HULL)}
 
 
-def _memory_alone(mine: list[Run], base: list[Run]) -> float:
-    """Memory over the baseline's, which needs no device of one's own; NaN if the two were measured
-    in different ways."""
-    same = [*MEMORY.same, "planned_epochs"]
-    ways = [
-        {tuple(r[k] for k in same): r for r in runs if r["counts"] and not math.isnan(r["memory"])}
-        for runs in (mine, base)
-    ]
-    if len(ways[0]) != 1 or ways[0].keys() != ways[1].keys():
-        return math.nan
-    ours, theirs = ([r["memory"] for r in runs if r["counts"]] for runs in (mine, base))
-    return float(np.nanmedian(ours) / np.nanmedian(theirs))
+def _columns(runs: list[Run], *names: str) -> dict[str, np.ndarray]:
+    """The runs that count, by column."""
+    return {name: np.array([r[name] for r in runs if r["counts"]], object) for name in names}
 
 
 def _gap(mine: list[Run], base: list[Run], metric: PrimaryMetric) -> dict[str, Any]:
@@ -239,10 +241,10 @@ def _why_no_test(gap: Mean, failed: int, total: int, base: int, alike: bool) -> 
     if not alike:
         return BASELINE, "the baseline has another batch size or number of epochs"
     if gap.n < PROVISIONAL:
-        seeds = "no seed" if not gap.n else "one seed" if gap.n == 1 else f"{gap.n} seeds"
-        return FEW, f"{seeds} in common with the baseline; a verdict needs {PROVISIONAL}"
+        have = seeds.counted(gap.n)
+        return FEW, f"{have} in common with the baseline; a verdict needs {PROVISIONAL}"
     if gap.std == 0:
-        return FEW, "all seeds differ by the same amount: no interval can be given"
+        return FEW, TIED
     return "", ""
 
 

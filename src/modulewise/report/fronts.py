@@ -18,7 +18,7 @@ from modulewise.report.drawing import HALF, axis_label, looks, maybe_log, place_
 from modulewise.report.frame import Frame
 from modulewise.report.naming import valued
 from modulewise.report.placing import Spot, beside
-from modulewise.report.stats import PROVISIONAL
+from modulewise.report.stats import PROVISIONAL, SAME
 
 GREY = "#8a8a8a"
 TOGETHER, RING = 0.012, 3.5
@@ -40,13 +40,13 @@ class Cost(NamedTuple):
 
 MEMORY = Cost(
     "memory",
-    ["device", "memory_source", "batch_size"],
+    SAME["memory"],
     "peak memory while training",
     ((2**30, "GiB"), (2**20, "MiB"), (1024, "KiB")),
 )
 TIME = Cost(
     "step_seconds",
-    ["device", "batch_size"],
+    SAME["step_seconds"],
     "time of a training step",
     ((1, "s"), (1e-3, "ms"), (1e-6, "µs")),
     " on a device of their own",

@@ -11,7 +11,7 @@ import pandas as pd
 from modulewise import units
 from modulewise.report.best import LEVEL
 from modulewise.report.naming import digits, of_difference, title, with_unit
-from modulewise.report.stats import NO_TIME, PROVISIONAL
+from modulewise.report.stats import NO_TIME, PROVISIONAL, TIED
 from modulewise.report.tables import (
     HELP,
     MARKS,
@@ -175,7 +175,7 @@ def _gap(row: pd.Series, decimals: int, otherwise: tuple[str, ...]) -> Item:
         return Item(NONE, notes)
     text = number(row["gap_mean"], decimals, sign=True)
     if row["gap_n"] > 1 and row["gap_std"] == 0:
-        notes += ("all seeds differ by the same amount: no interval can be given",)
+        notes += (TIED,)
     elif row["gap_n"] > 1:
         text += f" {interval(row['gap_low'], row['gap_high'], decimals)}"
     return Item(text, (*notes, *otherwise))

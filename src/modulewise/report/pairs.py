@@ -14,16 +14,14 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from modulewise.report import seeds
 from modulewise.report.decision import BUDGET
 from modulewise.report.frame import Frame
-from modulewise.report.stats import FLOAT_NOISE, PROVISIONAL
+from modulewise.report.stats import FLOAT_NOISE, PLACE, PROVISIONAL, TIED
 from modulewise.report.verdicts import LEVEL, holm, side
 from modulewise.runs.result import PrimaryMetric
 
-PLACE = ["dataset", "network", "settings"]
-"""What cells that are compared share."""
 EQUAL = "equal at every seed"
-TIED = "all seeds differ by the same amount: no interval can be given"
 OPEN = "not told apart"
 """Said of what was tested and not found."""
 UNITS = {"batch_size": "batch size {:g}", "planned_epochs": "{:g} epochs"}
@@ -54,16 +52,16 @@ def cells(runs: pd.DataFrame) -> Cells:
     Args:
         runs: of `Frame.runs`.
     """
-    seeds = {seed: n for n, seed in enumerate(sorted(runs["seed"].unique()))}
+    order = {seed: n for n, seed in enumerate(sorted(runs["seed"].unique()))}
     columns = {name: runs[name].to_numpy() for name in ("seed", "value", "counts", "state")}
     budget = runs[BUDGET].to_numpy(float)
     found: dict[Any, Any] = dict(runs.groupby(["recipe", "modules"], sort=False).indices)
     places = sorted(found.items(), key=lambda item: int(item[1][0]))
-    values = np.full((len(seeds), len(places)), np.nan)
+    values = np.full((len(order), len(places)), np.nan)
     out = Cells([key for key, _ in places], values, [], [], [])
     for cell, (_, at) in enumerate(places):
         counts = columns["counts"][at].astype(bool)
-        rows = [seeds[seed] for seed in columns["seed"][at][counts]]
+        rows = [order[seed] for seed in columns["seed"][at][counts]]
         values[rows, cell] = columns["value"][at][counts]
         out.budgets.append(frozenset(map(tuple, budget[at][counts])))
         out.failed.append(int(np.isin(columns["state"][at], ("diverged", "out_of_memory")).sum()))
@@ -171,10 +169,7 @@ def _obstacle(of: Cells, first: int, second: int) -> str:
 
 
 def _few(n: int) -> str:
-    if n >= PROVISIONAL:
-        return ""
-    seeds = "no seed" if not n else "one seed" if n == 1 else f"{n} seeds"
-    return f"{seeds} in common; a test needs {PROVISIONAL}"
+    return "" if n >= PROVISIONAL else f"{seeds.counted(n)} in common; a test needs {PROVISIONAL}"
 
 
 def _budgets(ours: frozenset[Any], theirs: frozenset[Any]) -> str:

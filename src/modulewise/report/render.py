@@ -43,10 +43,10 @@ from modulewise.report import (
     verdicts,
 )
 from modulewise.report.about import about
+from modulewise.report.facts import facts
 from modulewise.report.frame import Frame, read
 from modulewise.report.naming import named
 from modulewise.runs.result import PrimaryMetric
-from modulewise.runs.state import STATES, words
 
 TEMPLATES = Path(__file__).parent / "templates"
 OURS = (
@@ -117,7 +117,7 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
         "frame": frame,
         "made": made,
         "studies": list(study.pages(plan, frame.trained, runs, env, made, files)),
-        "facts": _facts(frame.trained),
+        "facts": facts(frame.trained),
         "left": left,
         "analysis": contrasts_section.section(plan, compared, out, files),
         "answers": answers,
@@ -304,80 +304,6 @@ def _across(frame: Frame, metric: PrimaryMetric, files: dict[str, bytes]) -> dic
 def _add(files: dict[str, bytes], stem: str, table: tables.Table, numbers: pd.DataFrame) -> None:
     files[f"tables/{stem}.csv"] = tables.to_csv(numbers)
     files[f"tables/{stem}.tex"] = tables.to_latex(table)
-
-
-def _facts(frame: Frame) -> dict[str, Any]:
-    """What the page's head says about all runs together."""
-    runs = frame.runs
-    states = runs["state"].value_counts()
-    counts = {words(s): int(states.get(s, 0)) for s in STATES}
-    have = runs[runs["versions"].notna()]
-    versions: dict[str, list[str]] = {}
-    for text in sorted(have["versions"].unique()):
-        for name, version in json.loads(text).items():
-            if version not in versions.setdefault(name, []):
-                versions[name].append(version)
-    return {
-        "total": len(runs),
-        "states": {name: n for name, n in counts.items() if n or name == "done"},
-        "commits": _counted(have["commit"].fillna("unknown")),
-        "settings": _added(frame),
-        "devices": _counted(have["device"]),
-        "images": _images(frame),
-        "binomial": _binomial(frame),
-        "versions": ", ".join(f"{name} {' / '.join(v)}" for name, v in sorted(versions.items())),
-        "stale": int(runs["stale"].sum()),
-        "other_images": int(runs["other_images"].sum()),
-        "unknown_images": _unknown_images(frame.done),
-        "shared": int((~have["exclusive"].astype(bool)).sum()),
-    }
-
-
-def _added(frame: Frame) -> list[str]:
-    """The settings that the sweep adds to the recipes', in words."""
-    texts = list(frame.runs["settings"].unique())
-    if not frame.common:
-        return [f"recipes’ own with {text}" if text else "recipes’ own" for text in texts]
-    rest = [text or "nothing else" for text in texts]
-    return [f"recipes’ own with {frame.common}, and with {' or with '.join(rest)}"]
-
-
-def _images(frame: Frame) -> list[str]:
-    """How many images the runs of every data set were trained and tested on, in words."""
-    out = []
-    for dataset, runs in frame.done.groupby("dataset", sort=False):
-        train, test = (
-            " or ".join(f"{int(n):,}" for n in sorted(runs[part].dropna().unique()))
-            for part in ("train_images", "test_images")
-        )
-        if train:
-            out.append(f"{dataset}: {train} to train on, {test} to test on")
-    return out
-
-
-def _binomial(frame: Frame) -> list[tuple[int, float]]:
-    """Number of test images and mean of the baseline, else of all, for every data set whose metric
-    is an error in percent; none where it is unknown."""
-    out = []
-    for dataset, runs in frame.done.groupby("dataset", sort=False):
-        base = runs[runs["recipe"] == frame.baseline]
-        of = base if len(base) else runs
-        counts = of["test_images"].dropna().unique()
-        if frame.metric(str(dataset)).name == "error" and len(counts) == 1:
-            out.append((int(counts[0]), round(float(of["value"].mean()), 1)))
-    return out
-
-
-def _unknown_images(done: pd.DataFrame) -> int:
-    """Number of runs whose images are not known, in data sets of which other runs' are."""
-    known = done.loc[done["images"].notna(), "dataset"] if len(done) else ()
-    return int((done["dataset"].isin(known) & done["images"].isna()).sum()) if len(done) else 0
-
-
-def _counted(values: pd.Series) -> str:
-    """The distinct values, with their numbers if there are several."""
-    counts = values.value_counts().sort_index()
-    return ", ".join(f"{v} ({n} runs)" if len(counts) > 1 else str(v) for v, n in counts.items())
 
 
 def _publish(out: Path, files: dict[str, bytes]) -> None:

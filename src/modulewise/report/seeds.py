@@ -65,3 +65,8 @@ def detectable(n: int, level: float) -> float:
 def many(n: int | None) -> str:
     """A number of seeds in words."""
     return f"more than {MOST_SEEDS}" if n is None else f"{n}"
+
+
+def counted(n: int) -> str:
+    """So many seeds that there are, in words."""
+    return "no seed" if not n else "one seed" if n == 1 else f"{n} seeds"

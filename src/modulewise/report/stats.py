@@ -20,8 +20,16 @@ PROVISIONAL = 3
 FLOAT_NOISE = 1e-9
 """Differences below this, relative to the values, are rounding: such values are equal."""
 SECTION = ["dataset", "network"]
-ROW = [*SECTION, "settings", "recipe", "modules"]
+PLACE = [*SECTION, "settings"]
+"""What rows that are compared share."""
+ROW = [*PLACE, "recipe", "modules"]
 """What the seeds of one row share."""
+SAME = {
+    "memory": ["device", "memory_source", "batch_size"],
+    "step_seconds": ["device", "batch_size"],
+}
+"""Cost -> what must be equal for two runs to be compared; time also asks for a device to itself."""
+TIED = "all seeds differ by the same amount: no interval can be given"
 PACE = {
     "planned_epochs": "{} epochs, not {}",
     "batch_size": "batches of {}, not {}",
@@ -214,10 +222,9 @@ def _row(
     notes = "" if is_baseline else "; ".join(filter(None, [reason, devices.crossed(mine, base)]))
     out["gap_reason"] = notes
     alone, base_alone = (_at(runs, runs["exclusive"].astype(bool)) for runs in (mine, base))
-    same = ["device", "memory_source", "batch_size"]
     costs = {
-        "memory": relative(mine, base, "memory", same, NO_MEMORY),
-        "time": relative(alone, base_alone, "step_seconds", ["device", "batch_size"], NO_TIME),
+        "memory": relative(mine, base, "memory", SAME["memory"], NO_MEMORY),
+        "time": relative(alone, base_alone, "step_seconds", SAME["step_seconds"], NO_TIME),
     }
     for name, cost in costs.items():
         out |= {
