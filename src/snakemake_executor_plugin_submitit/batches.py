@@ -101,7 +101,8 @@ class Batches:
         words = dict(job.resources.items())
         named = words.get("slurm_partition") or resources.extra(words).get("partition")
         if self.partitions and not named:
-            asked = partitions.asked_for(words, job.threads, int(words.get("pack") or 1))
+            packed, overhead = int(words.get("pack") or 1), self.settings.memory_overhead_mb
+            asked = partitions.asked_for(words, job.threads, packed, overhead)
             words["slurm_partition"] = partitions.choose(words, asked, self.partitions)
         return words
 

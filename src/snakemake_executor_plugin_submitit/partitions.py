@@ -140,17 +140,21 @@ def minutes(said: Any) -> float | None:
     return days * 1440.0 + hours * 60 + mins + seconds / 60
 
 
-def asked_for(words: Mapping[str, Any], threads: int, packed: int = 1) -> dict[str, float]:
+def asked_for(
+    words: Mapping[str, Any], threads: int, packed: int = 1, overhead_mb: int = 0
+) -> dict[str, float]:
     """What an allocation of jobs asks for, by the limit that it must keep.
 
     Args:
         words: resources of one of them, checked.
         threads: of their rule.
         packed: how many share it.
+        overhead_mb: memory of the processes around each command.
     """
+    memory = int(words.get("mem_mb") or 0)
     n = float(cpus(words, threads, packed))
     asked = {
-        "max_mem_mb": float(words.get("mem_mb") or 0) * packed,
+        "max_mem_mb": float((memory + overhead_mb) * packed if memory else 0),
         "max_cpus_per_task": n,
         "max_threads": n,
         "max_nodes": float(words.get("nodes") or 1),

@@ -50,6 +50,11 @@ def test_a_job_goes_where_it_fits_best(path: Path, words: dict[str, Any], name: 
     assert place(path, packed=int(words.get("pack", 1)), **words) == name
 
 
+def test_what_wraps_a_command_needs_memory_too() -> None:
+    asked = asked_for({"mem_mb": 64000}, 1, 2, overhead_mb=256)
+    assert asked["max_mem_mb"] == 2 * (64000 + 256) and asked_for({}, 1, 2, 256)["max_mem_mb"] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from modulewise.cli._options import Data, Device, Sweep, Threads
 from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput
 from modulewise.files import write_atomic
@@ -22,16 +23,14 @@ FORMAT = 1
 
 
 def bench(
-    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/bench.yaml"),
+    sweep: Sweep = Path("config/bench.yaml"),
     root: Annotated[
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),
     out: Annotated[
         Path | None, typer.Option(help="folder to write; results/bench/NAME if not given")
     ] = None,
-    data: Annotated[
-        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
-    ] = Path("data"),
+    data: Data = Path("data"),
     rounds: Annotated[
         int, typer.Option(min=0, help="timed steps of every arm; 0 measures memory alone")
     ] = 8,
@@ -43,8 +42,8 @@ def bench(
         list[str] | None,
         typer.Option(help="find the largest batch in so much, 8GiB; several; none: do not look"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Measure time and memory of configurations side by side.
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from modulewise.cli._options import Data, Runs, Sweep
 from modulewise.config import references
 from modulewise.config.plan import Plan, load_plan
 from modulewise.errors import InvalidInput
@@ -20,14 +21,12 @@ from modulewise.runs import result
 
 
 def check(
-    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/sweep.yaml"),
+    sweep: Sweep = Path("config/sweep.yaml"),
     root: Annotated[
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),
-    data: Annotated[
-        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
-    ] = Path("data"),
-    runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
+    data: Data = Path("data"),
+    runs: Runs = Path("results/runs"),
     profile: Annotated[
         Path, typer.Option(help="folder of what `modulewise profile` measured")
     ] = Path("results/profile"),

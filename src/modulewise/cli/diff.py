@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from modulewise.cli import _complete
+from modulewise.cli._options import Run, Runs
 from modulewise.runs.find import RUNS, find
 from modulewise.status.difference import difference
 from modulewise.status.single import read
 
 
 def diff(
-    one: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="its folder, its result.json, or the beginning of its id or path",
-            autocompletion=_complete.runs,
-        ),
-    ],
-    other: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="another", autocompletion=_complete.runs),
-    ],
-    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
+    one: Run,
+    other: Run,
+    runs: Runs = RUNS,
 ) -> None:
     """Show what differs between two runs.
 

@@ -8,30 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
-from modulewise.cli import _complete
+from modulewise.cli._options import Data, Run, Runs
 from modulewise.errors import InvalidInput
 from modulewise.files import write_atomic
 from modulewise.runs.find import RUNS
 
 
 def export(
-    run: Annotated[
-        str,
-        typer.Argument(
-            help="folder of a finished run, its result.json, or the beginning of its id or path",
-            autocompletion=_complete.runs,
-        ),
-    ],
+    run: Run,
     to: Annotated[
         Path | None, typer.Option(help="write a program of torch.export: FILE.pt2")
     ] = None,
     state_dict: Annotated[
         Path | None, typer.Option(help="write the network's plain state_dict: FILE.pt")
     ] = None,
-    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
-    data: Annotated[
-        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
-    ] = Path("data"),
+    runs: Runs = RUNS,
+    data: Data = Path("data"),
 ) -> None:
     """Write a trained network as a program or as weights.
 

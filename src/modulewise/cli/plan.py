@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from modulewise.cli._options import Data, Device, Threads
 from modulewise.config.resolve import Catalog
 from modulewise.errors import InvalidInput
 from modulewise.units import enough, memory, memory_bytes, time
@@ -36,11 +37,9 @@ def plan(
     config: Annotated[Path, typer.Option(help="folder of recipes.yaml and datasets.yaml")] = Path(
         "config"
     ),
-    data: Annotated[
-        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
-    ] = Path("data"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    data: Data = Path("data"),
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Choose recipe, K, cuts and precision within a memory budget.
 

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from modulewise.cli._options import Sweep
 from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput
 
 
 def power(
-    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/sweep.yaml"),
+    sweep: Sweep = Path("config/sweep.yaml"),
     root: Annotated[
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from modulewise.cli import _complete
+from modulewise.cli._options import Data, Device, Run, Runs, Threads
 from modulewise.config.loading import read_json
 from modulewise.config.study import StudyOrder
 from modulewise.errors import parse
@@ -27,20 +27,12 @@ COLUMNS = {
 
 
 def probe(
-    run: Annotated[
-        str,
-        typer.Argument(
-            help="folder of a finished run, its result.json, or the beginning of its id or path",
-            autocompletion=_complete.runs,
-        ),
-    ],
-    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
+    run: Run,
+    runs: Runs = RUNS,
     options: Annotated[str, typer.Option(help="options of the study probe, as JSON")] = "{}",
-    data: Annotated[
-        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
-    ] = Path("data"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    data: Data = Path("data"),
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Probe every stage of a finished run's network.
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from modulewise.cli._options import Data, Device, Runs, Sweep, Threads
 from modulewise.config.cell import configurations
 from modulewise.config.plan import load_plan
 from modulewise.runs import result
@@ -18,19 +19,17 @@ log = logging.getLogger(__name__)
 
 
 def profile(
-    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/sweep.yaml"),
+    sweep: Sweep = Path("config/sweep.yaml"),
     root: Annotated[
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),
     out: Annotated[
         Path | None, typer.Option(help="file to write; results/profile/NAME.json if not given")
     ] = None,
-    data: Annotated[
-        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
-    ] = Path("data"),
-    runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    data: Data = Path("data"),
+    runs: Runs = Path("results/runs"),
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Time a few steps of every configuration of a sweep.
 

@@ -8,14 +8,15 @@ from typing import Annotated
 
 import typer
 
+from modulewise.cli._options import Runs, Sweep
 from modulewise.config.plan import Plan, load_plan
 from modulewise.errors import InvalidInput
 from modulewise.runs import result
 
 
 def report(
-    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/sweep.yaml"),
-    runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
+    sweep: Sweep = Path("config/sweep.yaml"),
+    runs: Runs = Path("results/runs"),
     out: Annotated[
         Path | None, typer.Option(help="where to write; results/reports/SWEEP if not given")
     ] = None,

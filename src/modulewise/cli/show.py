@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from modulewise.cli import _complete
+from modulewise.cli._options import Run, Runs
 from modulewise.runs.find import RUNS, find
 from modulewise.status.card import card
 from modulewise.status.single import read
 
 
 def show(
-    run: Annotated[
-        str,
-        typer.Argument(
-            help="its folder, its result.json, or the beginning of its id or path",
-            autocompletion=_complete.runs,
-        ),
-    ],
-    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
+    run: Run,
+    runs: Runs = RUNS,
 ) -> None:
     """Show one run: its cell, result, curves and files.
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from modulewise.cli._options import Runs, Sweep
 from modulewise.config.plan import load_plan
 from modulewise.runs.state import run_states
 from modulewise.status.jobs import jobs as jobs_table
@@ -18,11 +19,11 @@ from modulewise.status.tables import screen
 
 
 def status(
-    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/sweep.yaml"),
+    sweep: Sweep = Path("config/sweep.yaml"),
     root: Annotated[
         Path, typer.Option(help="folder that the sweep's relative paths start from")
     ] = Path(),
-    runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
+    runs: Runs = Path("results/runs"),
     watch: Annotated[bool, typer.Option("--watch", help="repeat until Ctrl-C")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="seconds between two looks")] = 5.0,
     ledger: Annotated[

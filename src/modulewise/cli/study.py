@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from modulewise.cli import _complete
+from modulewise.cli._options import WHICH, Data, Device, Runs, Threads
 from modulewise.config.dataset import Dataset, Datasets
 from modulewise.config.loading import read_json, read_yaml
 from modulewise.config.options import names
@@ -24,7 +25,7 @@ def study(
     run: Annotated[
         str,
         typer.Option(
-            help="folder of a finished run, its result.json, or the beginning of its id or path",
+            help=WHICH,
             autocompletion=_complete.runs,
         ),
     ],
@@ -40,12 +41,10 @@ def study(
         Path | None, typer.Option(help="file to write; study~NAME.json in the run's folder")
     ] = None,
     config: Annotated[Path, typer.Option(help="folder of datasets.yaml")] = Path("config"),
-    data: Annotated[
-        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
-    ] = Path("data"),
-    runs: Annotated[Path, typer.Option(help="folder of the runs")] = RUNS,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    data: Data = Path("data"),
+    runs: Runs = RUNS,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Measure something on a finished run's weights.
 

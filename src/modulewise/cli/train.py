@@ -13,6 +13,7 @@ import typer
 
 from modulewise import logs
 from modulewise.cli import _complete
+from modulewise.cli._options import Data, Device, Threads
 from modulewise.config.cell import Cell
 from modulewise.config.loading import read_json
 from modulewise.errors import InvalidInput, memory_short, parse, resource
@@ -58,12 +59,10 @@ def train(
     config: Annotated[Path, typer.Option(help="folder of recipes.yaml and datasets.yaml")] = Path(
         "config"
     ),
-    data: Annotated[
-        Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")
-    ] = Path("data"),
+    data: Data = Path("data"),
     results: Annotated[Path, typer.Option(help="folder that runs/ lies in")] = Path("results"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
     save_every: Annotated[
         float, typer.Option(envvar="MODULEWISE_SAVE_EVERY", help="seconds between checkpoints")
     ] = 300.0,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from modulewise.cli._options import Runs, Sweep
 from modulewise.config import trials
 from modulewise.config.plan import load_plan
 from modulewise.errors import InvalidInput
@@ -14,8 +15,8 @@ from modulewise.planning import choose
 
 
 def tune(
-    sweep: Annotated[Path, typer.Option(help="path of the sweep")] = Path("config/sweep.yaml"),
-    runs: Annotated[Path, typer.Option(help="folder of the runs")] = Path("results/runs"),
+    sweep: Sweep = Path("config/sweep.yaml"),
+    runs: Runs = Path("results/runs"),
     out: Annotated[
         Path | None, typer.Option(help="file to write; results/tuned/SWEEP.json if not given")
     ] = None,
