@@ -50,6 +50,13 @@ Feedback = Literal["none", "later", "fixed"]
   values of the net's scores. The weights are buffers of the module's helpers: a checkpoint holds
   them, no step moves them.
 """
+Locking = Literal["input", "scores", "later"]
+"""What the update of a module's stages waits for within a step.
+
+- `input`: for what enters the module. Modules after it, beyond the horizon, need not have run.
+- `scores`: for the net's scores, so for the forward pass of all later modules (update locking).
+- `later`: for gradients or targets that later modules make of the same batch (backward locking).
+"""
 Supervision = Literal["class", "pair", "none"]
 """What of labels the losses that move the trunk are told: which class an image is of, or only which
 images are of one class, or nothing. The net's own classifier, and what shares its parameter group,
@@ -107,6 +114,7 @@ class Method(nn.Module):
         joint_only: it runs under the joint schedule only. Every method whose horizon is beyond 1
             or that has feedback declares this.
         feedback: what the gradients of a module depend on beside the modules in the horizon.
+        locked: what the update of a module's stages waits for within a step.
         two_views: a step asks for a second augmentation of its images, so that the data set must
             have one.
         supervision: what of labels the losses that move the trunk are told.
@@ -119,6 +127,7 @@ class Method(nn.Module):
     single = False
     joint_only = False
     feedback: Feedback = "none"
+    locked: Locking = "input"
     two_views = False
     supervision: Supervision = "class"
     graphable = True
@@ -141,6 +150,21 @@ class Method(nn.Module):
         """Through how many modules the gradient of a loss reaches back, the loss's own included; K
         is end-to-end training."""
         return 1
+
+    @property
+    def passes(self) -> int:
+        """Forward passes that a layer of the trunk makes of each image in a step, at most."""
+        return 1
+
+    @property
+    def alive(self) -> int:
+        """Number of modules whose activations are kept for a backward pass at one time, at most."""
+        return self.horizon
+
+    @property
+    def history(self) -> int:
+        """Number of steps before the present one whose images the gradients depend on."""
+        return 0
 
     def initial_state(self, x: Tensor) -> State:
         """The state that enters module 0, for normalised images (B C H W)."""

@@ -90,6 +90,7 @@ class Horizon(Method):
     """
 
     joint_only = True
+    locked = "later"
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ class EndToEnd(Method):
     """min L(net(x), y) over all parameters at once; `forward_pass` is what a method changes."""
 
     single = True
+    locked = "later"
 
     @property
     def horizon(self) -> int:
