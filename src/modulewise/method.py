@@ -115,6 +115,7 @@ class Method(nn.Module):
             or that has feedback declares this.
         feedback: what the gradients of a module depend on beside the modules in the horizon.
         locked: what the update of a module's stages waits for within a step.
+        passes: forward passes that a layer of the trunk makes of each image in a step, at most.
         two_views: a step asks for a second augmentation of its images, so that the data set must
             have one.
         supervision: what of labels the losses that move the trunk are told.
@@ -128,6 +129,7 @@ class Method(nn.Module):
     joint_only = False
     feedback: Feedback = "none"
     locked: Locking = "input"
+    passes = 1
     two_views = False
     supervision: Supervision = "class"
     graphable = True
@@ -149,11 +151,6 @@ class Method(nn.Module):
     def horizon(self) -> int:
         """Through how many modules the gradient of a loss reaches back, the loss's own included; K
         is end-to-end training."""
-        return 1
-
-    @property
-    def passes(self) -> int:
-        """Forward passes that a layer of the trunk makes of each image in a step, at most."""
         return 1
 
     @property

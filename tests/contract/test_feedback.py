@@ -22,11 +22,12 @@ def module_of(name: str) -> int:
 
 
 def gradients(method: Method) -> Gradients:
-    """What one step leaves."""
-    torch.manual_seed(0)
-    method.zero_grad()
-    for loss in method.losses(a_batch()):
-        loss.value.backward()
+    """What one step leaves, after as many like it as the method looks back on."""
+    for _ in range(1 + method.history):
+        torch.manual_seed(0)
+        method.zero_grad()
+        for loss in method.losses(a_batch()):
+            loss.value.backward()
     found: Gradients = [{} for _ in range(method.k)]
     for name, p in method.named_parameters():
         assert p.grad is not None

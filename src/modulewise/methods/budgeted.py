@@ -45,6 +45,7 @@ class Budgeted(EndToEnd):
 
     equals_backprop = False
     graphable = False
+    passes = 2
 
     def __init__(self, trunk: CutNetwork, *, budget: Fraction = 0.5) -> None:
         super().__init__(trunk)

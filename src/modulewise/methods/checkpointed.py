@@ -60,6 +60,8 @@ class Checkpointed(Method):
     joint_only = True
     graphable = False
     whole_modules = False
+    locked = "later"
+    passes = 2
 
     def __init__(
         self,
@@ -77,6 +79,11 @@ class Checkpointed(Method):
     def horizon(self) -> int:
         """Every segment."""
         return self.k
+
+    @property
+    def alive(self) -> int:
+        """One: of the other segments the inputs alone are kept."""
+        return 1
 
     def segments(self) -> list[nn.Module]:
         """The pieces, in order; the last one holds the head."""

@@ -83,6 +83,7 @@ class ForwardForward(Readout):
     """
 
     joint_only = True
+    passes = 3
     labels: Tensor
     """Weights of every label (classes classes)."""
 

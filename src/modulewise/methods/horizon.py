@@ -90,7 +90,6 @@ class Horizon(Method):
     """
 
     joint_only = True
-    locked = "later"
 
     def __init__(
         self,
@@ -103,6 +102,7 @@ class Horizon(Method):
     ) -> None:
         super().__init__(trunk)
         self.reach, self.discount = min(reach, self.k), discount
+        self.locked = "later" if self.reach > 1 else "input"
         self.heads = label_heads(trunk, head, feature_dim)
         if head == "shared":
             self.feedback = "later"

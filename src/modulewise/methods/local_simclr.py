@@ -53,6 +53,7 @@ class LocalSimclr(Readout):
     """
 
     two_views = True
+    passes = 2
     supervision = "none"
 
     def __init__(

@@ -49,6 +49,7 @@ class Reversible(EndToEnd):
 
     equals_backprop = False
     whole_modules = False
+    passes = 2
 
     def __init__(self, trunk: CutNetwork) -> None:
         super().__init__(trunk)

@@ -44,11 +44,17 @@ class ToyDfa(Method):
 
     joint_only = True
     feedback = "fixed"
+    locked = "scores"
 
     def __init__(self, trunk: CutNetwork) -> None:
         super().__init__(trunk)
         outputs = trunk.task.outputs
         self.projections = nn.ModuleList(Feedback(outputs, s) for s in trunk.cut_shapes)
+
+    @property
+    def alive(self) -> int:
+        """All: modules wait for the error."""
+        return self.k
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """The last module's loss, which leaves the error, then all others'."""

@@ -45,6 +45,8 @@ class ToyDtp(Method):
 
     joint_only = True
     feedback = "later"
+    locked = "later"
+    passes = 2
 
     def __init__(self, trunk: CutNetwork, *, beta: Positive = 0.5, sigma: Positive = 0.1) -> None:
         super().__init__(trunk)
@@ -52,6 +54,11 @@ class ToyDtp(Method):
         sizes = [math.prod(shape) for shape in trunk.cut_shapes]
         inverses = [nn.Linear(after, before) for before, after in itertools.pairwise(sizes)]
         self.inverses = nn.ModuleList([nn.Identity(), *inverses])
+
+    @property
+    def alive(self) -> int:
+        """All: modules wait for targets."""
+        return self.k
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """The last module's loss, then, towards the first, each module's and its inverse's."""
