@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from cases import Row, a_batch, rows
 from modulewise.method import Batch, Method
 from modulewise.methods import method_class
-from test_feedback import disturbed, equal, module_of, ready
+from one_step import disturbed, equal, module_of, ready
 
 BATCH = 8
 
