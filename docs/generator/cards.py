@@ -14,19 +14,41 @@ from generator.measured import Cost, Counted, Flow, flow
 from generator.results import Results
 from modulewise.config.options import names, options_model
 from modulewise.config.resolve import Catalog
+from modulewise.engine.needs import needs_of
 from modulewise.method import Method
 from modulewise.methods import method_class
+from modulewise.report.needs import FEEDBACK, LABELS, LOCKED
 
-LABELS = {
+LABELS_LONG = {
     "class": "which class an image is of",
     "pair": "which images are of one class; the last module the classes",
     "none": "none; probes and the net's classifier, which move no stage, the classes",
 }
-FEEDBACK = {
+FEEDBACK_LONG = {
     "none": "nothing",
     "later": "detached tensors, or weights, of later modules",
     "fixed": "the error at the output, through fixed random weights",
 }
+LOCKED_LONG = {
+    "input": "for what enters the module",
+    "scores": "for the net's scores",
+    "later": "for gradients or targets that later modules compute",
+}
+
+
+INDEX = """\
+Every method declares these, and tests hold the declarations true on small networks
+(`tests/contract/test_requirements.py`, `test_feedback.py`, `test_declarations.py`). *Passes*:
+forward passes that a layer of the network makes of an image in a training step, at most, and in a
+prediction. *Horizon*: through how many modules the gradient of a loss reaches back. *Labels*: what
+of them moves the stages. *Feedback*: what a module is given from beyond the horizon. *Waits for*:
+what an update of a module's stages waits for within a step. *Extra networks*: what is trained
+beside the network. *Helpers' FLOPs*: their share of a training step, what is computed again
+included. *Alive*: modules whose activations are kept at one time. *Kept*: what no gradient moves
+and a checkpoint holds (fixed weights, moving averages, tensors of earlier steps). *Schedules*:
+`any` are joint, sequential and asynchronous. *Inference*: multiply-accumulates, of the net's own.
+Numbers are counted for ResNet-32 (`reversible`: RevNet-38; fully connected nets where a method
+needs one) on CIFAR-10, K = 4 where it is cut; steps of an earlier time for three modules."""
 
 
 class Cards:
@@ -151,26 +173,31 @@ class Cards:
         return (
             f"[{method}]({method}.md)",
             said.title,
-            _horizon(step),
-            {"class": "class", "pair": "same or not", "none": "none"}[cls.supervision],
-            f"{_span(step.passes)}, {step.predicting:g}",
-            count(cost.helper_parameters),
+            f"{step.method.passes}, {step.predicting:g}",
+            _of(step, step.method.horizon),
+            LABELS[cls.supervision],
+            FEEDBACK[step.method.feedback],
+            LOCKED[step.method.locked],
+            _extra(step, learns=True)
+            + f", {count(cost.helper_parameters)}" * bool(cost.helper_parameters),
             f"{100 * cost.helper_share:.1f} %",
+            _of(step, step.method.alive),
+            _kept(step),
+            "joint" if step.method.joint_only else "any",
             f"{number(cost.macs_ratio)}×",
         )
 
     def _index(self) -> str:
-        titles = ("method", "what it is", "horizon", "labels", "passes", "helpers' parameters")
-        titles = (*titles, "helpers' FLOPs", "inference")
-        networks = "ResNet-32 (`reversible`: RevNet-38)"
-        out = "# Methods\n\nA card for each. *Horizon*: through how many modules the gradient of a "
-        out += "loss reaches back. *Labels*: what of them moves the stages. *Passes*: of the trunk "
-        out += f"in a step, and in a prediction. Costs are counted for {networks} on CIFAR-10, "
-        out += "K = 4 where it is cut; helpers' FLOPs are their share of a training step, what is "
-        out += "computed again included; inference is in multiply-accumulates of the net's own.\n\n"
-        out += table(titles, self._rows)
+        methods = table(("method", "what it is"), ((row[0], row[1]) for row in self._rows))
+        titles = ("method", "passes", "horizon", "labels", "feedback", "waits for")
+        titles = (*titles, "extra networks", "helpers' FLOPs", "alive", "kept", "schedules")
+        needs = table((*titles, "inference"), ((row[0], *row[2:]) for row in self._rows))
         pages = "\n".join(f"{m} <{m}>" for m in names("methods"))
-        return f"{out}\n```{{toctree}}\n:hidden:\n\n{pages}\nPublished values <values>\n```\n"
+        return (
+            f"# Methods\n\nA card for each.\n\n{methods}\n\n## What a training step needs\n\n"
+            f"{INDEX}\n\n{needs}\n```{{toctree}}\n:hidden:\n\n{pages}\n"
+            f"Published values <values>\n```\n"
+        )
 
 
 def _span(passes: tuple[float, float]) -> str:
@@ -178,9 +205,21 @@ def _span(passes: tuple[float, float]) -> str:
     return f"{least:g}" if least == most else f"{least:g} to {most:g}"
 
 
-def _horizon(step: Flow) -> str:
-    h = step.method.horizon
-    return "all" if h >= step.method.k else str(h)
+def _of(step: Flow, modules: int) -> str:
+    return "all" if modules >= step.method.k else str(modules)
+
+
+def _extra(step: Flow) -> str:
+    """Names of what learns beside the stages."""
+    found = (h.name for helpers in step.helpers for h in helpers if h.learns)
+    return ", ".join(dict.fromkeys(found)) or "none"
+
+
+def _kept(step: Flow) -> str:
+    """What no gradient moves, and of how many earlier steps."""
+    kept = list(needs_of(step.method).kept)
+    kept += [f"{step.method.history} steps"] * bool(step.method.history)
+    return ", ".join(kept) or "nothing"
 
 
 def _needs(step: Flow, cls: type[Method]) -> str:
@@ -190,8 +229,12 @@ def _needs(step: Flow, cls: type[Method]) -> str:
     yes = {True: "yes", False: "no"}
     rows = [
         ("horizon: gradients of a loss reach back through", through),
-        ("of labels, losses that move stages are told", LABELS[cls.supervision]),
-        ("from beyond the horizon a module gets", FEEDBACK[m.feedback]),
+        ("of labels, losses that move stages are told", LABELS_LONG[cls.supervision]),
+        ("from beyond the horizon a module gets", FEEDBACK_LONG[m.feedback]),
+        ("within a step an update waits", LOCKED_LONG[m.locked]),
+        ("modules whose activations are kept at one time", _of(step, m.alive)),
+        ("earlier steps whose images gradients depend on", str(m.history)),
+        ("kept, beside what learns", _kept(step)),
         ("forward passes of the trunk's layers in a step", _span(step.passes)),
         ("in a prediction", f"{step.predicting:g}"),
         ("augmented views of an image", "two" if cls.two_views else "one"),

@@ -22,7 +22,7 @@ from modulewise.config.sweep import Sweep
 from modulewise.report import build, gallery
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.record import Record
-from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result
+from modulewise.runs.result import Cost, Needs, Origin, PrimaryMetric, Result
 
 RECIPES = """
 training:
@@ -107,6 +107,7 @@ class Site:
         best: float | None = None,
         horizon: int = 1,
         planned: int = 3,
+        needs: Needs | None = None,
         **values: Any,
     ) -> Path:
         """Write a finished run, `best` its best value; `values` go to its cost or origin by name.
@@ -150,6 +151,7 @@ class Site:
             cuts=list(range(1, cell.modules)),
             horizon=horizon,
             cost=cost,
+            needs=needs,
             origin=origin,
         )
         if value is not None:

@@ -9,6 +9,7 @@ from modulewise.config.cell import Cell
 from modulewise.data.base import Data
 from modulewise.engine.flops import Flops, mean, module_flops, parameters
 from modulewise.engine.memory import Peak, live_bytes
+from modulewise.engine.needs import needs_of
 from modulewise.engine.progress import Progress
 from modulewise.errors import memory_short
 from modulewise.method import Method
@@ -26,7 +27,7 @@ def summarise(
     reason: str | None,
     progress: Progress,
     cuts: list[int],
-    horizon: int,
+    method: Method,
     cost: Cost,
     origin: Origin,
 ) -> Result:
@@ -39,7 +40,7 @@ def summarise(
         reason: why, if not well.
         progress: after its last step.
         cuts: cut points.
-        horizon: of its method.
+        method: that was trained.
         cost: what it took.
         origin: where and with what it was made.
     """
@@ -60,7 +61,8 @@ def summarise(
         module_metrics=[*auxiliary, last.get(f"{test}/overall")],
         module_losses={k.removeprefix("train_loss/"): v for k, v in losses.items()},
         cuts=cuts,
-        horizon=horizon,
+        horizon=method.horizon,
+        needs=needs_of(method),
         cost=cost,
         origin=origin,
     )

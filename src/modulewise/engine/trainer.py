@@ -389,7 +389,7 @@ class Trainer:
         cost = cost_of(method, self.schedule, self.data, self.flops, p, peak, use)
         origin = origin_of(self.cell, self.folder, self.device, p, self.data, self.reused)
         result = summarise(
-            self.cell, self.metric, status, reason, p, self.cuts, method.horizon, cost, origin
+            self.cell, self.metric, status, reason, p, self.cuts, method, cost, origin
         )
         if self.keep_weights:
             checkpoint.keep(self.folder, self.cell.to_json(), method.state_dict(), self.data)

@@ -71,6 +71,7 @@ class Frame:
         labels: recipe -> label, in the sweep's order.
         metrics: data set -> its primary metric, as far as a run has named it.
         uses: path -> what the run used of its machine, as far as its result says it.
+        needs: path -> what a step of its method needs, likewise.
         common: training settings that all grids add, where several grids add different ones:
             `settings` holds the others.
     """
@@ -82,6 +83,7 @@ class Frame:
     labels: dict[str, str]
     metrics: dict[str, PrimaryMetric]
     uses: dict[str, result.Use] = field(default_factory=dict)
+    needs: dict[str, result.Needs] = field(default_factory=dict)
     common: str = ""
 
     @property
@@ -124,6 +126,7 @@ def read(plan: Plan, runs: Path) -> Frame:
     rows, curves, depth = [], [], []
     metrics: dict[str, PrimaryMetric] = {}
     uses: dict[str, result.Use] = {}
+    needs: dict[str, result.Needs] = {}
     trained = [cell for _, cell in plan.reported]
     states = run_states(trained, runs, keep="primary")
     others = other_images(zip(trained, states, strict=True))
@@ -150,6 +153,8 @@ def read(plan: Plan, runs: Path) -> Frame:
         rows.append(_cell(row) | {"path": cell.path} | said | _numbers(found))
         if found and found.cost.use:
             uses[cell.path] = found.cost.use
+        if found and found.needs:
+            needs[cell.path] = found.needs
         if found and counts and not again:
             curves += [(cell.path, *point) for point in _curve(run.history, found.metric)]
             depth += [
@@ -168,6 +173,7 @@ def read(plan: Plan, runs: Path) -> Frame:
         labels,
         metrics,
         uses,
+        needs,
         common,
     )
 

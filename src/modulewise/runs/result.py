@@ -130,6 +130,34 @@ class Cost(Stored):
     """What the run used of its machine; `None` in results of earlier versions."""
 
 
+class Needs(Stored):
+    """What a training step needs, as the method declares it; the declarations are tested."""
+
+    supervision: str
+    """Part of the labels that moves the trunk: `class`, `pair` (same class or not), `none`."""
+    feedback: str
+    """What a module is given from beyond the horizon: `none`, `later` modules' tensors or weights,
+    the output's error by `fixed` weights."""
+    locked: str
+    """What an update of a module's stages waits for within a step: its `input`, the net's `scores`,
+    or what `later` modules compute."""
+    passes: int
+    """Number of forward passes a layer of the trunk makes of an image, at most."""
+    views: int
+    """Number of augmented views of an image."""
+    alive: int
+    """Number of modules whose activations are kept at one time, at most."""
+    history: int
+    """Number of earlier steps whose images gradients depend on."""
+    joint_only: bool
+    """Whether modules can only be trained all on every batch."""
+    helpers: dict[str, int]
+    """Number of trained parameters beside the trunk, over all modules, by name."""
+    kept: dict[str, int]
+    """Bytes beside the trunk that no gradient moves (fixed weights, moving averages, queues; not
+    BatchNorm's statistics), over all modules, by name."""
+
+
 class ReusedFrom(Stored):
     """Where reused modules come from."""
 
@@ -208,6 +236,8 @@ class Result(Stored):
     horizon: int = 1
     """Number of modules that the gradient of a loss reached back through, its own included; K is
     end-to-end training. Results from before it was recorded are of methods for which it was 1."""
+    needs: Needs | None = None
+    """What a step of its method needs; `None` in results of earlier versions."""
     cost: Cost
     """Cost of the run."""
     origin: Origin
