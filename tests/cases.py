@@ -121,6 +121,8 @@ CASES = [
     Case("dgl", {"head": "shared"}, networks=("mlp3x32",)),
     Case("layerwise", {"auxiliary": 2}, networks=("cnn3x8-d2", "mlp3x32")),
     Case("cascade", {"units": 8, "dropout": 0.0}, networks=("resnet8", "mlp3x32")),
+    Case("ddg", networks=("resnet8", "mlp3x32")),
+    Case("features_replay", networks=("resnet8", "mlp3x32")),
     Case("toy_dni", networks=("mlp3x32",)),
     Case("toy_dfa"),
     Case("toy_dtp", networks=("mlp3x32",)),

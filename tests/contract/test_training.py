@@ -161,13 +161,14 @@ def test_initial_trunks_are_paired_with_those_of_backprop(row: Row) -> None:
 
 
 def batches_seen(row: Row, folder: Path) -> list[Tensor]:
-    """The images the first stage is given in training; a method that recomputes is given the same
-    ones again, one that learns from two views has the batch's own first."""
+    """The images the first stage is given in training, once each: a method that recomputes, or goes
+    back to earlier steps, is given the same ones again; one that learns from two views has the
+    batch's own first."""
     trainer = trainer_of(row.cell(), folder)
     seen = []
 
     def look(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if module.training and not (seen and torch.equal(seen[-1], inputs[0])):
+        if module.training and not any(torch.equal(x, inputs[0]) for x in seen):
             seen.append(inputs[0].clone())
 
     trainer.method.trunk[0][0].register_forward_pre_hook(look)

@@ -34,7 +34,7 @@ def try_on(method: Method, backend: str, data: Data, precision: Precision, where
     torch._dynamo.config.recompile_limit = RECOMPILED
     torch._dynamo.config.accumulated_recompile_limit = 16 * RECOMPILED
     parts = list(_called(method))
-    before = {name: value.clone() for name, value in method.named_buffers()}
+    before = {name: value.clone() for name, value in method.state_dict().items()}
     batch = next(data.batches(1))
     cuda = [batch.x.device] if batch.x.is_cuda else []
     try:
@@ -51,8 +51,7 @@ def try_on(method: Method, backend: str, data: Data, precision: Precision, where
         log.warning(f"{where}: compile: not compiled, {backend} failed: {reason}")
     finally:
         method.zero_grad(set_to_none=True)
-        for name, value in method.named_buffers():
-            value.copy_(before[name])
+        method.load_state_dict(before)
 
 
 def _called(module: nn.Module) -> Iterator[nn.Module]:

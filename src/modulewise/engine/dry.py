@@ -125,7 +125,7 @@ def a_batch(
 
 def peak_bytes(method: Method, training: TrainConfig, image: tuple[int, ...]) -> int:
     """Peak memory of a run under the schedule `joint`: the largest sum of live tensor bytes in a
-    step that finds the optimiser's state there, on a CPU.
+    step that finds the optimiser's state there, and what is kept of earlier steps, on a CPU.
 
     Args:
         method: on any device; it stays as it is.
@@ -140,12 +140,15 @@ def peak_bytes(method: Method, training: TrainConfig, image: tuple[int, ...]) ->
             parameter.grad = torch.empty_like(parameter)
         optimizers.step()
         optimizers.zero_grad()
+        under = precision(training, "cpu")
+        for _ in range(method.history):
+            schedule.step(ghost, batch, optimizers, under)
         given = [batch.x, batch.y, batch.image, batch.index]
         with Meter() as meter:
             held = [*ghost.parameters(), *ghost.buffers(), *optimizers.held(), *given]
             for tensor in held:
                 meter.hold(tensor)
-            schedule.step(ghost, batch, optimizers, precision(training, "cpu"))
+            schedule.step(ghost, batch, optimizers, under)
         return meter.peak
 
 

@@ -32,13 +32,19 @@ def take(method: Method, training: TrainConfig, where: str) -> None:
 
     Raises:
         InvalidInput: `step_in_backward` for a method that reads weights of modules that have moved,
-            `recompute` where there is nothing of the kind.
+            `recompute` where there is nothing of the kind, `accumulate` for one that learns from
+            earlier steps.
     """
     whole = method.horizon == method.k and method.feedback == "none"
     if training.step_in_backward and method.joint_only and not whole:
         raise InvalidInput(
             f"{where}: step_in_backward: the losses of this method need something of several "
             f"modules at once; valid: false"
+        )
+    if training.accumulate > 1 and method.history:
+        raise InvalidInput(
+            f"{where}: accumulate: this method learns from earlier steps, and a micro-batch is "
+            f"none; valid: 1"
         )
     if training.recompute == "stages" and not method.whole_modules:
         raise InvalidInput(
