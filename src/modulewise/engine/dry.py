@@ -133,7 +133,6 @@ def peak_bytes(method: Method, training: TrainConfig, image: tuple[int, ...]) ->
         image: shape of one image (C, H, W).
     """
     with without_data(method) as ghost:
-        batch = a_batch(ghost.task, image, training.batch_size)
         schedule = schedules.build(training, ghost.k, 1, 0)
         optimizers = ModuleOptimizers(ghost, training)
         for parameter in ghost.parameters():
@@ -142,7 +141,9 @@ def peak_bytes(method: Method, training: TrainConfig, image: tuple[int, ...]) ->
         optimizers.zero_grad()
         under = precision(training, "cpu")
         for _ in range(method.history):
-            schedule.step(ghost, batch, optimizers, under)
+            earlier = a_batch(ghost.task, image, training.batch_size)
+            schedule.step(ghost, earlier, optimizers, under)
+        batch = a_batch(ghost.task, image, training.batch_size)
         given = [batch.x, batch.y, batch.image, batch.index]
         with Meter() as meter:
             held = [*ghost.parameters(), *ghost.buffers(), *optimizers.held(), *given]
