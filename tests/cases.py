@@ -123,9 +123,17 @@ CASES = [
     Case("cascade", {"units": 8, "dropout": 0.0}, networks=("resnet8", "mlp3x32")),
     Case("ddg", networks=("resnet8", "mlp3x32")),
     Case("features_replay", networks=("resnet8", "mlp3x32")),
+    Case("target_propagation", networks=("mlp3x32", "resnet8")),
+    Case("target_propagation", {"targets": "inverse", "eta": 10.0}, networks=("mlp3x32",)),
+    Case("target_propagation", {"feedback_loss": "output"}, networks=("mlp3x32", "resnet8")),
+    Case(
+        "target_propagation",
+        {"targets": "direct", "feedback_loss": "output", "feedback_rate": 0.5},
+        networks=("mlp3x32", "cnn3x8-d2"),
+    ),
+    Case("target_propagation", {"feedback_loss": "jacobian", "draws": 2}, networks=("mlp3x32",)),
     Case("toy_dni", networks=("mlp3x32",)),
     Case("toy_dfa"),
-    Case("toy_dtp", networks=("mlp3x32",)),
 ]
 
 

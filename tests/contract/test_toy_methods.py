@@ -72,19 +72,3 @@ def test_synthetic_gradients() -> None:
         (true,) = torch.autograd.grad(copy.deepcopy(before.trunk[k + 1])(x), x, carried[k + 1])
         off = 2 * (predicted[k].detach() - images * true) / true.numel()
         check(before.synthesisers[k], predicted[k], off, method.synthesisers[k])
-
-
-def test_difference_target_propagation() -> None:
-    method, before, (h0, h1, scores) = made("toy_dtp")
-    images, g = len(scores), before.inverses[1]
-    x = h1.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(copy.deepcopy(before.trunk[2])(x), x, error(scores))
-    t1 = h1 - method.beta * images * slope
-    t0 = h0 + g(t1) - g(h1)
-    check(before.trunk[2], scores, error(scores), method.trunk[2])
-    check(before.trunk[1], h1, ((h1 - t1) / images).detach(), method.trunk[1])
-    check(before.trunk[0], h0, ((h0 - t0) / images).detach(), method.trunk[0])
-    torch.manual_seed(3)
-    noisy = h0.detach() + method.sigma * torch.randn_like(h0)
-    again = g(copy.deepcopy(before.trunk[1])(noisy).detach())
-    check(g, again, 2 * (again - noisy).detach() / images, method.inverses[1])
