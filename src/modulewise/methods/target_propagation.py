@@ -57,7 +57,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modulewise.config.types import Count, NonNegative, Positive
-from modulewise.method import Batch, Loss, Method
+from modulewise.method import Batch, Locking, Loss, Method
 from modulewise.models.network import CutNetwork
 from modulewise.parts.inverses import Inverse
 from modulewise.parts.statistics import frozen_statistics
@@ -89,7 +89,7 @@ class TargetPropagation(Method):
 
     joint_only = True
     feedback = "later"
-    locked = "later"
+    locked: Locking = "later"
 
     def __init__(
         self,
@@ -113,6 +113,7 @@ class TargetPropagation(Method):
         self.eta, self.sigma, self.draws = eta, sigma, draws
         self.feedback_rate, self.feedback_decay = feedback_rate, feedback_decay
         direct = targets == "direct"
+        self.locked = "scores" if direct else "later"
         self.from_scores = direct or feedback_loss != "reconstruction"
         shapes = [*trunk.cut_shapes, (trunk.task.outputs,)]
         self.sources = [self.k - 1 if direct else k + 1 for k in range(self.k - 1)]
@@ -127,14 +128,9 @@ class TargetPropagation(Method):
             )
             for k in range(self.k - 1 if self.from_scores else self.k - 2)
         )
-
-    @property
-    def passes(self) -> int:
-        """The trunk's own, and those of noise: through one module, or from each to the scores."""
-        times = {"reconstruction": 1, "jacobian": 1, "output": len(self.inverses)}
-        if self.targets == "direct":
-            times = dict.fromkeys(times, len(self.inverses))
-        return 1 + self.draws * times[self.feedback_loss] * bool(len(self.inverses))
+        # Noise of every map runs through the next module, or to the scores.
+        maps, far = len(self.inverses), direct or feedback_loss == "output"
+        self.passes = 1 + draws * (maps if far else min(maps, 1))
 
     @property
     def alive(self) -> int:
