@@ -132,8 +132,11 @@ CASES = [
         networks=("mlp3x32", "cnn3x8-d2"),
     ),
     Case("target_propagation", {"feedback_loss": "jacobian", "draws": 2}, networks=("mlp3x32",)),
+    Case("feedback_alignment", modules=1, networks=("resnet8", "mlp3x32")),
+    Case("feedback_alignment", {"weights": "sign"}, modules=1),
+    Case("dfa"),
+    Case("drtp", networks=("resnet8", "mlp3x32")),
     Case("toy_dni", networks=("mlp3x32",)),
-    Case("toy_dfa"),
 ]
 
 

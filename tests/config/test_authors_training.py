@@ -120,3 +120,15 @@ def test_features_of_frozen_modules_are_kept_where_there_is_room(
 ) -> None:
     training = catalog.cell("mnist", "mlp3x256", recipe, 3, 0).training
     assert training.schedule_options["cache"] == "auto"
+
+
+@pytest.mark.parametrize(
+    "recipe", ["backprop-biotorch", "feedback-alignment", "sign-symmetry", "dfa", "drtp"]
+)
+def test_feedback_alignment(catalog: Catalog, recipe: str) -> None:
+    """BioTorch's settings for Adam: milestones 100, 150 and 200 of 250."""
+    cell = catalog.cell("cifar10", "resnet20", recipe, 10 if recipe in ("dfa", "drtp") else 1, 0)
+    t = cell.training
+    assert (t.epochs, t.batch_size, t.optimizer, t.lr) == (250, 128, "adam", 0.001)
+    assert (t.weight_decay, t.schedule, t.warmup_epochs) == (1e-4, "joint", 0)
+    assert changes(cell, 250) == {101: 0.1, 151: 0.1, 201: 0.1}

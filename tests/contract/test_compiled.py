@@ -35,6 +35,7 @@ def run(row: Row, folder: Path, **training: Any) -> tuple[Trainer, list[str]]:
 def check_compiled(row: Row, folder: Path) -> None:
     """Compiled, a run has the names, the weights and the losses of the plain run, but for
     rounding."""
+    torch._dynamo.reset()
     plain, _ = run(row, folder / "plain")
     before = counters["stats"]["unique_graphs"]
     mine, lines = run(row, folder / "compiled", compile="aot_eager")

@@ -90,7 +90,7 @@ def test_when_modules_step_makes_no_difference(row: Row) -> None:
 
 def test_methods_that_need_later_modules_cannot_step_in_the_backward_pass() -> None:
     refused = {row.case.method for row in ROWS if not in_backward(row)}
-    assert {"horizon", "man", "toy_dfa", "toy_dni", "target_propagation"} <= refused
+    assert {"horizon", "man", "dfa", "toy_dni", "target_propagation"} <= refused
     for method in refused:
         row = next(r for r in ROWS if r.case.method == method and not in_backward(r))
         with pytest.raises(InvalidInput, match=r"step_in_backward: .*; valid: false"):
@@ -184,7 +184,7 @@ def test_accumulated_micro_batches_are_the_whole_batch(kind: str, images: int, p
 def test_a_losss_own_gradients_are_not_scaled() -> None:
     """Direct feedback alignment carries the error at the output back: scaled twice, it would be too
     small by the number of micro-batches."""
-    row = Row(Case("toy_dfa"), "mlp3x32-tanh")
+    row = Row(Case("dfa"), "mlp3x32-tanh")
     made = row.build()
     for part in (made, *made.children()):
         part.double()

@@ -49,14 +49,6 @@ def check(part: nn.Module, output: Tensor, gradient: Tensor, found: nn.Module) -
         torch.testing.assert_close(p.grad, e)
 
 
-def test_direct_feedback_alignment() -> None:
-    method, before, (h0, h1, scores) = made("toy_dfa")
-    e = error(scores)
-    check(before.trunk[2], scores, e, method.trunk[2])
-    for k, h in enumerate((h0, h1)):
-        check(before.trunk[k], h, e @ method.projections[k].weight, method.trunk[k])
-
-
 def test_synthetic_gradients() -> None:
     method, before, features = made("toy_dni")
     images = len(features[0])
