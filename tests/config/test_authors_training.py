@@ -82,6 +82,17 @@ def test_dgl(catalog: Catalog) -> None:
     assert changes(cell, cell.training.epochs) == dict.fromkeys((16, 31, 46), 0.2)
 
 
+@pytest.mark.parametrize("recipe", ["ddg", "features-replay", "backprop-delayed"])
+def test_delayed_gradients(catalog: Catalog, recipe: str) -> None:
+    """150 epochs at 0.01, 75 at 0.001, 75 at 0.0001."""
+    k = 1 if recipe.startswith("backprop") else 2
+    cell = catalog.cell("cifar10", "resnet110", recipe, k, 0)
+    t = cell.training
+    assert (t.epochs, t.batch_size, t.optimizer, t.lr) == (300, 128, "sgd", 0.01)
+    assert (t.momentum, t.nesterov, t.weight_decay) == (0.9, True, 5e-4)
+    assert changes(cell, 300) == dict.fromkeys((151, 226), 0.1)
+
+
 def test_cascade(catalog: Catalog) -> None:
     """Fifty epochs for the first layer and ten more for each that follows."""
     cell = catalog.cell("cifar10", "cnn6x128-d4", "cascade", 6, 0)
