@@ -182,6 +182,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 TASKS = ["classification"]
 
 STUDIES: dict[str, dict[str, Any]] = {
+    "gradients": {},
     "labels": {"per_class": [1, 2, 100], "draws": 2},
     "probe": {"epochs": 1, "batch_size": 16, "head": "0c1f"},
     "transfer": {"targets": ["one", "two"], "batch": 8},

@@ -62,6 +62,7 @@ OTHER: dict[str, Any] = {
     "channels_last": True,
     "deterministic": True,
     "module_metrics": "last",
+    "gradient_angles": True,
     "accumulate": 2,
     "recompute": "norms",
     "step_in_backward": True,

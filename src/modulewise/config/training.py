@@ -103,6 +103,11 @@ class Settings(Frozen):
     """When the modules' own heads are evaluated: after `every` epoch, or after the `last` only. The
     net's own output is evaluated after every one."""
 
+    gradient_angles: bool = False
+    """Before the first epoch and after every one, the angles between every module's gradient and
+    that of end-to-end backpropagation are recorded, with the ratios of their lengths: on the run's
+    first batch, at two steps' cost and the memory of backpropagation. No weight changes by it."""
+
     @model_validator(mode="after")
     def _one_budget(self) -> Settings:
         if self.flops is not None and self.seconds is not None:

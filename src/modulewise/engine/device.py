@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from modulewise.config.training import TrainConfig
 from modulewise.engine.allocator import keep_freed_memory
@@ -167,6 +169,19 @@ def set_numerics(tf32: bool, deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if deterministic or torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(deterministic)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor | None]:
+    """States of torch's random streams, as a checkpoint holds them: the CPU's, a GPU's."""
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return {"rng": torch.get_rng_state(), "cuda_rng": cuda}
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Put back what `random_state` gave, maybe on another device."""
+    torch.set_rng_state(state["rng"].cpu())
+    if state["cuda_rng"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda_rng"].cpu(), device)
 
 
 def precision(training: TrainConfig, kind: str) -> Precision:

@@ -67,6 +67,19 @@ class Progress:
         done, starts = len(self.history), itertools.accumulate(lengths, initial=0)
         return [min(max(0, done - at), n) for at, n in zip(starts, lengths, strict=False)]
 
+    def costs(self, images: int, peak: int) -> dict[str, float]:
+        """What a record says of the time and the memory of an epoch.
+
+        Args:
+            images: that the epoch trained on.
+            peak: bytes of memory so far; 0 if not measured.
+        """
+        made = {
+            "throughput/samples_per_s": images / self.epoch_seconds,
+            "time/train_s": self.seconds,
+        }
+        return made | ({"memory/peak_mib": peak / 2**20} if peak else {})
+
     @property
     def had_its_core(self) -> bool:
         """Whether the run computed for at least nine tenths of its training time instead of waiting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data
@@ -11,7 +12,7 @@ from modulewise.engine.flops import Flops, mean, module_flops, parameters
 from modulewise.engine.memory import Peak, live_bytes
 from modulewise.engine.needs import needs_of
 from modulewise.engine.progress import Progress
-from modulewise.errors import memory_short
+from modulewise.errors import InvalidInput, memory_short
 from modulewise.method import Method
 from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result, Status, Use
 from modulewise.schedules import Schedule
@@ -122,3 +123,14 @@ def within_memory(act: Callable[[], Ended | None]) -> Ended | None:
         if reason := memory_short(error):
             return "out_of_memory", reason
         raise
+
+
+def no_room(folder: Path, ended: Ended, but: str) -> InvalidInput:
+    """What is said where a run ended for want of memory and may go on later.
+
+    Args:
+        folder: of the run.
+        ended: how it ended.
+        but: why that is not its result.
+    """
+    return InvalidInput(f"{folder}: {ended[1]}; {but}, start the run again when there is room")

@@ -22,7 +22,7 @@ from torch import Tensor
 from modulewise import schedules
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data, Part
-from modulewise.engine import budget, checkpoint, compiled, device, reuse, usage
+from modulewise.engine import budget, checkpoint, compiled, device, gradients, reuse, usage
 from modulewise.engine.build import build
 from modulewise.engine.evaluate import evaluate, test_metrics
 from modulewise.engine.graphs import Step, graphed
@@ -31,8 +31,7 @@ from modulewise.engine.memory import MemoryProbe
 from modulewise.engine.origin import origin_of, start_event
 from modulewise.engine.progress import Progress
 from modulewise.engine.reuse import Reused
-from modulewise.engine.summary import Ended, cost_of, summarise, within_memory
-from modulewise.errors import InvalidInput
+from modulewise.engine.summary import Ended, cost_of, no_room, summarise, within_memory
 from modulewise.files import write_atomic
 from modulewise.method import Batch
 from modulewise.optim import ModuleOptimizers, learning_rate
@@ -122,10 +121,7 @@ class Trainer:
             with fork(self.cell.seed, "steps"):
                 ended = within_memory(self.prepare)
                 if ended and (self.folder / checkpoint.FILE).exists():
-                    raise InvalidInput(
-                        f"{self.folder}: {ended[1]}; the checkpoint is kept, start the run again "
-                        f"when there is room"
-                    )
+                    raise no_room(self.folder, ended, "the checkpoint is kept")
                 self.progress.exclusive &= self.alone()
                 with closing(Record(self.folder)) as self.record:
                     start = start_event(self.cell, self.metric, self.device, self.progress)
@@ -134,10 +130,7 @@ class Trainer:
             self.progress.exclusive &= self.alone()
             shared = self.device.type == "cuda" and not self.progress.exclusive
             if ended[0] == "out_of_memory" and shared:
-                raise InvalidInput(
-                    f"{self.folder}: {ended[1]}; others use the device too, start the run again "
-                    f"when there is room"
-                )
+                raise no_room(self.folder, ended, "others use the device too")
             return self._finish(*ended)
 
     def prepare(self) -> None:
@@ -228,6 +221,8 @@ class Trainer:
         p = self.progress
         if not p.epochs:
             self._time_budget()
+        if (p.epoch, p.step) == (1, 0) and (angles := self._gradients()):
+            self.record.metrics(0, angles)
         while p.epoch <= p.epochs:
             self.enter_phase()
             if not self._epoch():
@@ -310,16 +305,19 @@ class Trainer:
             own = self.evaluate("val", heads=False)[-1]
             metrics[f"val_{name}/overall"] = own  # type: ignore[assignment]
         metrics |= {f"train_loss/{loss}": value for loss, value in losses.items()}
-        metrics["throughput/samples_per_s"] = self.data.seen / p.epoch_seconds
-        metrics["time/train_s"] = p.seconds
-        if self.memory.peak.live:
-            metrics["memory/peak_mib"] = self.memory.peak.live / 2**20
+        metrics |= self._gradients() | p.costs(self.data.seen, self.memory.peak.live)
         metrics |= self.usage.epoch(p.used)
         p.history.append(metrics)
         self.record.metrics(p.epoch, metrics)
         left = duration((p.epochs - p.epoch) * statistics.median(p.times[-self.phase_epoch :]))
         figure = self.metric.text(metrics[f"test_{name}/overall"])
         log.info(f"{self.cell}  epoch {p.epoch}/{p.epochs}  {figure}  {left} left")
+
+    def _gradients(self) -> dict[str, float]:
+        """Angles of the present gradients to backpropagation's, if they are asked for."""
+        if not self.training.gradient_angles:
+            return {}
+        return gradients.metrics(self.method, self.data, self.training, self.cell.seed)
 
     def _time_budget(self) -> None:
         """Resolve a budget in seconds on the seconds of steps that are then undone."""
@@ -336,7 +334,6 @@ class Trainer:
 
     def _save(self) -> None:
         self.progress.exclusive &= self.alone()
-        cuda = self.device.type == "cuda"
         state = {
             "format": checkpoint.FORMAT,
             "cell": self.cell.id,
@@ -350,10 +347,8 @@ class Trainer:
             "phase": self.phase,
             "sums": self.losses.sums,
             "schedule": self.schedule.state_dict(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if cuda else None,
         }
-        checkpoint.save(self.folder, state)
+        checkpoint.save(self.folder, state | device.random_state(self.device))
         self.last_save = time.monotonic()
 
     def _resume(self) -> None:
@@ -374,9 +369,7 @@ class Trainer:
         if self.phase >= 0:
             self._new_optimizers()
             self.optimizers.load_state_dict(state["optimizers"])
-        torch.set_rng_state(state["rng"].cpu())
-        if state["cuda_rng"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
+        device.set_random_state(state, self.device)
         p = self.progress
         log.info(
             f"{self.cell}  resumed in epoch {p.epoch} after step {p.step}, "

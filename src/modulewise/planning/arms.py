@@ -16,7 +16,7 @@ FREE = {
     *("epochs", "flops", "seconds", "step_seconds", "batch_size", "train_images"),
     *("lr", "momentum", "nesterov", "weight_decay"),
     *("lr_schedule", "lr_update", "lr_milestones", "lr_factor", "warmup_epochs", "warmup_lr"),
-    "module_metrics",
+    *("module_metrics", "gradient_angles"),
 }
 """Training settings that do not change what a step of a batch computes or holds, and the batch
 size, which all arms of a group share."""

@@ -17,7 +17,7 @@ from modulewise.config.cell import Cell
 from modulewise.config.partition import partition_text
 from modulewise.config.plan import Plan
 from modulewise.config.resolve import Catalog
-from modulewise.runs import result
+from modulewise.runs import record, result
 from modulewise.runs.images import other_images
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.record import RunHistory
@@ -67,6 +67,9 @@ class Frame:
         curves: the primary metric after every epoch of runs that count: `path`, `epoch`, `value`.
         depth: the primary metric of every module's own head, likewise: `path`, `module` (from 1),
             `value`.
+        angles: of gradients to backpropagation's, in degrees, and the ratios of their lengths, of
+            runs that count and recorded them: `path`, `module` (from 1), `epoch` (0: before the
+            first), `angle`, `ratio`.
         baseline: name of the recipe the others are compared with; None if the sweep has none.
         labels: recipe -> label, in the sweep's order.
         metrics: data set -> its primary metric, as far as a run has named it.
@@ -79,6 +82,7 @@ class Frame:
     runs: pd.DataFrame
     curves: pd.DataFrame
     depth: pd.DataFrame
+    angles: pd.DataFrame
     baseline: str | None
     labels: dict[str, str]
     metrics: dict[str, PrimaryMetric]
@@ -123,7 +127,7 @@ def read(plan: Plan, runs: Path) -> Frame:
     """
     common, settings = _settings(plan)
     labels = _labels(plan.catalog, dict.fromkeys(cell.recipe for _, cell in plan.rows))
-    rows, curves, depth = [], [], []
+    rows, curves, depth, angles = [], [], [], []
     metrics: dict[str, PrimaryMetric] = {}
     uses: dict[str, result.Use] = {}
     needs: dict[str, result.Needs] = {}
@@ -160,6 +164,8 @@ def read(plan: Plan, runs: Path) -> Frame:
             depth += [
                 (cell.path, k, v) for k, v in enumerate(found.module_metrics, 1) if v is not None
             ]
+            if cell.training.gradient_angles:
+                angles += [(cell.path, *point) for point in _angles(runs / cell.path)]
     table = (
         pd.DataFrame(rows).astype(dict.fromkeys(NUMBERS, float))
         if rows
@@ -169,6 +175,7 @@ def read(plan: Plan, runs: Path) -> Frame:
         table,
         pd.DataFrame(curves, columns=["path", "epoch", "value"]).astype({"value": float}),
         pd.DataFrame(depth, columns=["path", "module", "value"]).astype({"value": float}),
+        pd.DataFrame(angles, columns=["path", "module", "epoch", "angle", "ratio"]),
         plan.catalog.baseline(labels),
         labels,
         metrics,
@@ -260,6 +267,16 @@ def _curve(history: RunHistory, metric: PrimaryMetric) -> list[tuple[int, float]
         (epoch, value)
         for (name, epoch), (value, _) in history.settled().items()
         if name == f"test_{metric.name}/overall"
+    )
+
+
+def _angles(folder: Path) -> list[tuple[int, int, float, float]]:
+    """Module, epoch, angle and ratio, as a run recorded them."""
+    settled, name = record.read(folder).settled(), "gradient_angle/module_"
+    return sorted(
+        (int(k) + 1, epoch, angle, settled[f"gradient_norm_ratio/module_{k}", epoch][0])
+        for (metric, epoch), (angle, _) in settled.items()
+        if metric.startswith(name) and (k := metric.removeprefix(name))
     )
 
 

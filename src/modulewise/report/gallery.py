@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from modulewise.plots import NotDrawn, Nothing
-from modulewise.report import drawing, figures, fronts
+from modulewise.report import angles, drawing, figures, fronts
 from modulewise.report.frame import Frame
 from modulewise.report.naming import better, title
 from modulewise.report.stats import PROVISIONAL, SECTION
@@ -38,6 +38,12 @@ class Kind(NamedTuple):
     """Of a metric, and of how single seeds are shown."""
     baseline: str = ""
     """What the caption says of the baseline where there is one."""
+    needs: str = ""
+    """Table of the frame; where none of the runs is in it, the figure is left out."""
+
+    def wanted(self, runs: pd.DataFrame, frame: Frame) -> bool:
+        """Whether these runs have what it shows."""
+        return not self.needs or bool(getattr(frame, self.needs)["path"].isin(runs["path"]).any())
 
 
 KINDS = (
@@ -86,6 +92,18 @@ KINDS = (
         ),
         "The baseline is the horizontal line.",
     ),
+    Kind(
+        "gradient-angles",
+        angles.over_epochs,
+        lambda m, seeds: (
+            "Angle between the gradient that a module learns by and that of end-to-end "
+            "backpropagation for the same weights, on the run’s first batch, before training and "
+            "after every epoch; a panel per recipe and K, with its number of seeds, a line per "
+            "module. 0 degrees: the direction of backpropagation; dashed, 90: nothing in common; "
+            "more: the net’s own loss rises. The mean over seeds with marks, every seed thin."
+        ),
+        needs="angles",
+    ),
 )
 
 
@@ -112,11 +130,13 @@ def choose(frame: Frame, everything: bool) -> Chosen:
     """
     groups = frame.done.groupby([*SECTION, "settings"], sort=False)
     places = [
-        (*map(str, key), str(part))
+        (runs, (*map(str, key), str(part)))
         for key, runs in groups
         for part, _ in enumerate(figures.parts(runs, frame), 1)
     ]
-    parts = [(kind.name, *place) for kind in KINDS for place in places]
+    parts = [
+        (kind.name, *place) for kind in KINDS for runs, place in places if kind.wanted(runs, frame)
+    ]
     few = everything or len(parts) <= MOST
     return Chosen(frozenset(parts if few else parts[:MOST]), few)
 

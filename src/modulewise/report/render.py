@@ -21,6 +21,7 @@ from modulewise.files import write_atomic
 from modulewise.report import (
     across,
     alone,
+    angles,
     answer_section,
     best,
     contrasts_section,
@@ -99,6 +100,8 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
     rows = pairs.against_baseline(best.judged(stats.headline(compared), compared), compared)
     beside = published.compare(compared, rows, plan, numbers)
     files: dict[str, bytes] = {"tables/runs.csv": tables.to_csv(named(frame.runs, frame.metric))}
+    if len(found := angles.recorded(frame)):
+        files["tables/gradient-angles.csv"] = tables.to_csv(found.drop(columns="path"))
     left = tables.unfinished(frame.trained)
     _add(files, "unfinished", left, tables.to_plain(left))
     chosen = gallery.choose(compared, all_figures) if len(compared.done) else None
