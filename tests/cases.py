@@ -136,6 +136,9 @@ CASES = [
     Case("feedback_alignment", {"weights": "sign"}, modules=1),
     Case("dfa"),
     Case("drtp", networks=("resnet8", "mlp3x32")),
+    Case("altmin", networks=("mlp3x32", "resnet8")),
+    Case("mac", networks=("mlp3x32", "resnet8")),
+    Case("mac", {"sweeps": 2, "multipliers": True}, networks=("mlp3x32",)),
     Case("toy_dni", networks=("mlp3x32",)),
 ]
 

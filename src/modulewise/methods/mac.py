@@ -1,0 +1,134 @@
+"""Method of auxiliary coordinates (Carreira-Perpinan and Wang, arXiv 1212.5921; as block coordinate
+descent arXiv 1803.00225): what modules give is a variable, held to them by a penalty; coordinates
+and weights are minimised in turns.
+
+    E = L( f_{K-1}( a_{K-2} ), y ) + rho / 2  sum over k < K-1 of | a_k - f_k( a_{k-1} ) + u_k |^2
+    a_k = h_k,  u_k = 0                                    a forward pass; a_{-1} the images
+    a sweep:     for k = K-2 ... 0      a_k <- a_k - ( step / rho ) dE / da_k
+    multipliers: between two sweeps     u_k <- u_k + a_k - f_k( a_{k-1} )
+    module k minimises its term of E, coordinates given
+
+E is of one image, squares are sums over its elements, a loss is the mean over the batch. With
+`multipliers` it is the alternating direction method (ADMM, as in arXiv 1605.02026), u_k being
+multipliers over rho; without, u_k stays zero.
+
+At the forward pass all penalties are zero and only the last coordinate has a gradient; a sweep goes
+from the last module to the first, so that one is enough to reach all. It moves a_k by
+- step^(K-1-k) / rho times the true gradient of the image's loss; the gradients of module k are then
+step^(K-1-k) times backpropagation's, but for an error that falls like step, for its input has moved
+too. The more sweeps, the nearer to the minimum of E, and, with multipliers, to the forward pass
+again, where they are backpropagation's gradients. Nothing crosses a cut backwards but coordinates,
+and one module's graph is alive at a time.
+
+Deviations from the papers:
+
+1. Mini-batches: coordinates and multipliers belong to a step; they start at the forward pass and at
+   zero in each, where the papers keep them for every image of the set.
+2. A coordinate makes one gradient step a sweep, and weights make one step of the optimiser a batch;
+   the papers solve these problems: by Gauss-Newton or in closed form, layer by layer.
+3. Coordinates are what modules give, where the partition cuts, not of every layer; arXiv 1605.02026
+   and 1803.00225 also split a layer before its nonlinearity, and the former has multipliers at the
+   output alone.
+4. rho stays as it is; the first paper lets it grow.
+5. BatchNorm's statistics count the forward pass alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from modulewise.config.types import Count, Positive
+from modulewise.method import Batch, Loss, Method
+from modulewise.models.network import CutNetwork
+from modulewise.parts import codes
+from modulewise.parts.statistics import frozen_statistics
+
+
+class Mac(Method):
+    """Coordinates at every cut, and modules that meet them.
+
+    Args:
+        trunk: the network, cut.
+        rho: weight of the penalties.
+        step: of a coordinate, in parts of 1 / rho.
+        sweeps: over all coordinates.
+        multipliers: ADMM; with a single sweep they stay zero.
+    """
+
+    joint_only = True
+    feedback = "later"
+    locked = "later"
+
+    def __init__(
+        self,
+        trunk: CutNetwork,
+        *,
+        rho: Positive = 1.0,
+        step: Positive = 0.2,
+        sweeps: Count = 3,
+        multipliers: bool = False,
+    ) -> None:
+        super().__init__(trunk)
+        self.rho, self.step, self.sweeps, self.multipliers = rho, step, sweeps, multipliers
+
+    @property
+    def passes(self) -> int:
+        """The forward pass, one for each sweep, one between two of them unless the module is the
+        last, one for the weights."""
+        between = self.sweeps - 1 if self.k > 2 else 0
+        return self.sweeps + between + 2 if self.k > 1 else 1
+
+    def losses(self, batch: Batch) -> Iterator[Loss]:
+        """Coordinates, then the loss of every module given them."""
+        if self.k == 1:
+            yield Loss(
+                self.task.loss(self.trunk[0](batch.x), batch.y), self.of_module(0), "module_0"
+            )
+            return
+        entering, targets = self.swept(batch, codes.forward(self.trunk, batch.x))
+        for k in range(self.k):
+            value = self.term(k, entering[k].detach(), targets, batch)
+            yield Loss(value, self.of_module(k), f"module_{k}", surrogate=k < self.k - 1)
+
+    def swept(self, batch: Batch, entering: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Coordinates after all sweeps, given what enters each module in the forward pass; and what
+        each module but the last is to give: coordinates plus multipliers. Parameters stay as they
+        are.
+
+        Returns:
+            What enters each module, images first; and the targets.
+        """
+        a, u = list(entering), [torch.zeros_like(t) for t in entering[1:]]
+        given = entering[1:]
+        for sweep in range(self.sweeps):
+            if sweep > 0:
+                given = [given[0], *(self._again(k, a[k]) for k in range(1, self.k - 1))]
+                if self.multipliers:
+                    u = [u[k] + a[k + 1] - h for k, h in enumerate(given)]
+            for k in reversed(range(1, self.k)):
+                targets = [t + v for t, v in zip(a[1:], u, strict=True)]
+                above = codes.gradient(partial(self._images, k, targets, batch), a[k])
+                a[k] = a[k] - self.step * (targets[k - 1] - given[k - 1] + above / self.rho)
+        return a, [t + v for t, v in zip(a[1:], u, strict=True)]
+
+    def term(self, k: int, x: Tensor, targets: list[Tensor], batch: Batch) -> Tensor:
+        """Module k's term of E on its input x, mean over the batch."""
+        with frozen_statistics(self.trunk[k]):
+            h = self.trunk[k](x)
+        if k == self.k - 1:
+            return self.task.loss(h, batch.y)
+        return self.rho / 2 * (h - targets[k]).square().sum() / len(x)
+
+    def _images(self, k: int, targets: list[Tensor], batch: Batch, x: Tensor) -> Tensor:
+        """Module k's term of E, summed over the batch."""
+        return len(x) * self.term(k, x, targets, batch)
+
+    @torch.no_grad()
+    def _again(self, k: int, x: Tensor) -> Tensor:
+        """What module k gives for x."""
+        with frozen_statistics(self.trunk[k]):
+            return self.trunk[k](x)
