@@ -36,7 +36,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from modulewise.config.types import Count, Momentum, NonNegative, Positive
@@ -108,7 +107,7 @@ class Altmin(Method):
             h = self.trunk[k](x)
         if k == self.k - 1:
             return self.task.loss(h, batch.y)
-        return F.mse_loss(h.to(entering[k + 1].dtype), entering[k + 1])
+        return (h - entering[k + 1]).square().mean()
 
     def _objective(
         self, k: int, entering: list[Tensor], batch: Batch
@@ -118,7 +117,7 @@ class Altmin(Method):
         start = entering[k]
 
         def objective(c: Tensor) -> Tensor:
-            value = weight * self.misfit(k, c, entering, batch) + F.mse_loss(c, start)
+            value = weight * self.misfit(k, c, entering, batch) + (c - start).square().mean()
             return value + self.l1 / self.mu * c.abs().mean() if self.l1 else value
 
         return objective
