@@ -74,11 +74,8 @@ class Altmin(Method):
         super().__init__(trunk)
         self.code_steps, self.lr_codes, self.code_momentum = code_steps, lr_codes, code_momentum
         self.mu, self.l1 = mu, l1
-
-    @property
-    def passes(self) -> int:
-        """The forward pass, one for each step of a code, one for the weights."""
-        return self.code_steps + 2 if self.k > 1 else 1
+        if self.k > 1:
+            self.passes = 1 + code_steps + 1  # forward, for the codes, for the weights
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Codes, then the loss of every module given them."""

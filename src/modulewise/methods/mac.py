@@ -74,13 +74,10 @@ class Mac(Method):
     ) -> None:
         super().__init__(trunk)
         self.rho, self.step, self.sweeps, self.multipliers = rho, step, sweeps, multipliers
-
-    @property
-    def passes(self) -> int:
-        """The forward pass, one for each sweep, one between two of them unless the module is the
-        last, one for the weights."""
-        between = self.sweeps - 1 if self.k > 2 else 0
-        return self.sweeps + between + 2 if self.k > 1 else 1
+        if (
+            self.k > 1
+        ):  # forward, for the coordinates, between sweeps but in the last module, weights
+            self.passes = 1 + sweeps + (sweeps - 1 if self.k > 2 else 0) + 1
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
         """Coordinates, then the loss of every module given them."""
