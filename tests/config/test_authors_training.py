@@ -8,6 +8,7 @@ import pytest
 
 from modulewise import schedules
 from modulewise.config.cell import Cell
+from modulewise.config.options import options_model
 from modulewise.config.resolve import Catalog
 from modulewise.optim import learning_rate
 
@@ -143,3 +144,29 @@ def test_feedback_alignment(catalog: Catalog, recipe: str) -> None:
     assert (t.epochs, t.batch_size, t.optimizer, t.lr) == (250, 128, "adam", 0.001)
     assert (t.weight_decay, t.schedule, t.warmup_epochs) == (1e-4, "joint", 0)
     assert changes(cell, 250) == {101: 0.1, 151: 0.1, 201: 0.1}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "network", "k", "batch", "eta", "sigma"),
+    [
+        ("dtp", "mlp7x240-tanh", 7, 100, 0.328, 0.36),
+        ("dtp-drl", "mlp3x1024-tanh", 3, 128, 0.026, 0.099),
+        ("l-drl-dtp", "cnn6x128-d2.4", 6, 128, 0.7, 0.2),
+    ],
+)
+def test_target_propagation(
+    catalog: Catalog, recipe: str, network: str, k: int, batch: int, eta: float, sigma: float
+) -> None:
+    cell = catalog.cell("cifar10", network, recipe, k, 0)
+    options = options_model("methods", cell.method)(**cell.options).model_dump()
+    assert (cell.training.batch_size, options["eta"], options["sigma"]) == (batch, eta, sigma)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "trunk", "maps"), [("dtp", 0.0149, 0.00501), ("dtp-drl", 1.4e-5, 1.5e-4)]
+)
+def test_maps_have_their_rate_beside_the_trunks(
+    catalog: Catalog, recipe: str, trunk: float, maps: float
+) -> None:
+    cell = catalog.cell("mnist", "mlp7x240-tanh", recipe, 7, 0)
+    assert cell.options["feedback_rate"] == pytest.approx(maps / trunk, rel=0.01)
