@@ -135,6 +135,17 @@ def test_a_convolution_carries_back_the_derivative_of_one_with_b(settings: dict[
         torch.testing.assert_close(found, slope, rtol=1e-7, atol=1e-8)
 
 
+def test_a_trained_network_is_differentiated_as_any_other() -> None:
+    """In eval mode, as it is loaded and exported."""
+    found = []
+    for name in ("feedback_alignment", "backprop"):
+        method, x = made("resnet8", name).eval(), torch.ones(1, 3, 16, 16, dtype=torch.float64)
+        method.predict(x.requires_grad_()).square().sum().backward()
+        found.append([x.grad, *(p.grad for p in method.parameters())])
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+
+
 def test_what_follows_a_layer_may_work_in_place() -> None:
     torch.manual_seed(0)
     first, second = nn.Linear(3, 4), nn.Linear(4, 2)

@@ -59,8 +59,8 @@ class FeedbackAlignment(EndToEnd):
 
 
 class Carrier(nn.Module):
-    """Takes the place of a layer's forward pass: it gives what the layer does, and another way back
-    to what the layer was given.
+    """Takes the place of a layer's forward pass: it gives what the layer does, and in train mode
+    another way back to what the layer was given.
 
     Args:
         layer: the layer; it keeps its weights and their names.
@@ -74,7 +74,10 @@ class Carrier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """As the layer."""
         (layer,) = self._layer
-        y = cast(Any, type(layer)).forward(layer, x.detach())
+        plain = cast(Any, type(layer)).forward
+        if not layer.training:
+            return plain(layer, x)
+        y = plain(layer, x.detach())
         conv = (
             (layer.stride, layer.padding, layer.dilation, layer.groups)
             if isinstance(layer, nn.Conv2d)
