@@ -139,7 +139,9 @@ CASES = [
     Case("altmin", networks=("mlp3x32", "resnet8")),
     Case("mac", networks=("mlp3x32", "resnet8")),
     Case("mac", {"sweeps": 2, "multipliers": True}, networks=("mlp3x32",)),
-    Case("toy_dni", networks=("mlp3x32",)),
+    Case("dni", {"channels": 8, "units": 128}, networks=("mlp3x32", "resnet8")),
+    Case("dni", {"context": "label", "layers": 0}, networks=("mlp3x32",)),
+    Case("hsic", networks=("mlp3x32", "resnet8")),
 ]
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-import toys  # noqa: F401
 from modulewise.config.resolve import Catalog
 
 ROOT = Path(__file__).parent.parent

@@ -32,7 +32,7 @@ def errors(content: Any, schema: str) -> list[str]:
 
 
 def test_the_schemas_are_fresh(tmp_path: Path) -> None:
-    """Made in a process of its own: this one has the toys of the tests among its methods."""
+    """As the command makes them."""
     words = [sys.executable, "-m", "modulewise", "schema", "--folder", str(tmp_path)]
     subprocess.run(words, check=True, capture_output=True)
     for path in tmp_path.iterdir():
