@@ -29,6 +29,10 @@ FILES = sorted(
 )
 
 
+def test_every_method_file_is_found_by_its_name() -> None:
+    assert list(names("methods")) == FILES
+
+
 @pytest.mark.parametrize("method", FILES)
 def test_every_method_file_has_a_row(method: str) -> None:
     assert method in {case.method for case in CASES}, (
