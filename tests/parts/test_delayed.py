@@ -6,13 +6,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cases import BACKPROP, Case, Row, a_batch, images, same, snapshot
+from cases import BACKPROP, Case, Row, a_batch, images, same, snapshot, trainer_of
 from modulewise.engine.build import build
 from modulewise.errors import InvalidInput
 from modulewise.method import Batch, Loss, Method
@@ -214,6 +215,31 @@ def built(losses: Iterator[Loss], bf16: bool) -> Iterator[Tensor]:
         if loss is None:
             return
         yield loss.value
+
+
+@both
+def test_a_single_module_waits_for_nothing_and_keeps_nothing(name: str) -> None:
+    method = Row(Case(name), "mlp3x32").build(modules=1).double().train()
+    assert (method.feedback, method.history, method.passes) == ("none", 0, 1)
+    given = batches(8, 8)
+    for batch in given:
+        for found, expected in zip(step(method, batch), backprop(method, batch), strict=True):
+            assert all(map(torch.equal, found, expected))
+    assert not [name for name in method.state_dict() if not name.startswith("trunk.")]
+
+
+@both
+def test_a_step_that_is_undone_leaves_no_history(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Such as the trial of compiled modules, here of modules that are left as they are."""
+    row = Row(Case(name), "mlp3x32")
+    plain = trainer_of(row.cell(epochs=1), tmp_path / "plain")
+    plain.fit()
+    monkeypatch.setattr(torch, "compile", lambda call, **_: call)
+    mine = trainer_of(row.cell(epochs=1, compile="inductor"), tmp_path / "mine")
+    mine.fit()
+    assert same(mine.method.state_dict(), plain.method.state_dict())
 
 
 @both

@@ -1,16 +1,16 @@
 """Delayed gradients (DDG: Huo, Gu, Yang & Huang, arXiv 1804.10574): backpropagation in which module
 k applies the gradient of the images of K - 1 - k steps ago.
 
-Module k, counted from 0, of K. With d = K - 1 - k, in step t
+Module k, counted from 0, of K, with d = K - 1 - k, in step t:
 
-    g_k^t         = (d f_k(x; w_k^{t-d}) / d w)^T  delta_k^{t-1},   x = h_{k-1}^{t-d}
-    delta_{k-1}^t = (d f_k(x; w_k^{t-d}) / d x)^T  delta_k^{t-1}    is used by k - 1 in step t + 1
-    w_k^{t+1}     = w_k^t - lr g_k^t
+    g_k^t = J_w^T e_k^{t-1},   e_{k-1}^t = J_x^T e_k^{t-1},   w_k^{t+1} = w_k^t - lr g_k^t
+    J_w, J_x of f_k(x; w) at x = h_{k-1}^{t-d} and w = w_k^{t-d}
 
-and the last module, whose d is 0, learns the task's loss. No module waits for a later one: all
-could make the updates of a step at once. g_k^t is what backpropagation through the whole net gives
-in step t - d, with its images and its weights: exact, but late, and the later the earlier the
-module. With K = 1 it is backpropagation.
+where e_k is what has come back for the output of module k, from module k + 1 in the step before.
+The last module, whose d is 0, learns the task's loss. No module waits for a later one: all could
+make the updates of a step at once. What a module applies is what backpropagation through the whole
+net gave, or would have given, d steps ago, with the images and all weights of that time: exact, but
+late, and the later the earlier the module stands. With K = 1 it is backpropagation.
 
 Deviations from the paper and its released code:
 

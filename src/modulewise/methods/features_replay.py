@@ -1,16 +1,15 @@
 """Features replay (Huo, Gu & Huang, arXiv 1807.04511): modules learn from images of earlier steps,
 which they run again with the weights of today.
 
-Module k, counted from 0, of K keeps what entered it in the last d = K - 1 - k steps. In step t
+Module k, counted from 0, of K, keeps what entered it in the last d = K - 1 - k steps. In step t:
 
-    x = h_{k-1}^{t-d}                        the oldest of them
-    g_k^t         = (d f_k(x; w^t) / d w)^T  delta_k^{t-1}
-    delta_{k-1}^t = (d f_k(x; w^t) / d x)^T  delta_k^{t-1}     is used by module k - 1 in step t + 1
-    h_k^t         = f_k( h_{k-1}^t; w^t )
+    g_k^t = J_w^T e_k^{t-1},   e_{k-1}^t = J_x^T e_k^{t-1},   h_k^t = f_k(h_{k-1}^t; w_k^t)
+    J_w, J_x of f_k(x; w) at x = h_{k-1}^{t-d} and w = w_k^t
 
-and the last module, whose d is 0, learns the task's loss. No module waits for a later one: all
-could make the updates of a step at once. Weights have moved since the images went by, so that the
-gradients are those of backpropagation only where weights stand still, or for K = 1.
+where e_k is what has come back for the output of module k, from module k + 1 in the step before.
+The last module, whose d is 0, learns the task's loss. No module waits for a later one: all could
+make the updates of a step at once. Weights have moved since the images went by, so that gradients
+are those of backpropagation only where weights stand still, or for K = 1.
 
 Deviations from the paper and its released code:
 

@@ -3,11 +3,11 @@
 In a step module k gives its output for the present images and learns from those of d = K - 1 - k
 steps before, whose gradient is there by now:
 
-    g_k^t = J_w^T delta_k^{t-1},   delta_{k-1}^t = J_x^T delta_k^{t-1}
-    J of f_k(x; w) at the input x = h_{k-1}^{t-d}; the last module's are those of the task's loss
+    g_k^t = J_w^T e_k^{t-1},   e_{k-1}^t = J_x^T e_k^{t-1}
+    J_w, J_x of f_k(x; w) at the input x = h_{k-1}^{t-d}; the last module learns the task's loss
 
-so that delta_k^{t-1}, which module k + 1 made in the step before, belongs to the images of step
-t - d. Before the first step stand images whose gradient is zero. What is kept between two steps are
+so that e_k^{t-1}, which module k + 1 made in the step before, belongs to the images of step t - d.
+Before the first step stand images whose gradient is zero. What is kept between two steps are
 tensors, never graphs: d old inputs a module, and one gradient a cut.
 """
 
@@ -20,7 +20,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from modulewise.method import Batch, Local, Loss, Method, State
+from modulewise.method import Batch, Feedback, Local, Loss, Method, State
 from modulewise.models.network import CutNetwork
 from modulewise.parts.history import History
 from modulewise.parts.statistics import frozen_statistics
@@ -36,7 +36,7 @@ class Delayed(Method):
     """
 
     joint_only = True
-    feedback = "later"
+    feedback: Feedback = "later"
     graphable = False
     passes = 2
 
@@ -44,6 +44,8 @@ class Delayed(Method):
         super().__init__(trunk)
         self.past = nn.ModuleList(History(self.k - 1 - k) for k in range(self.k))
         self.returned = nn.ModuleList(History(1) for _ in range(self.k - 1))
+        if self.k == 1:
+            self.feedback, self.passes = "none", 1
 
     @property
     def history(self) -> int:
@@ -87,13 +89,13 @@ class Delayed(Method):
         with self.as_then(k, kept):
             with frozen_statistics(self.trunk[k]):
                 h = self.trunk[k](x)
-            yield Loss((h * self._delta(k, h)).sum(), self.of_module(k), f"module_{k}", True)
+            yield Loss((h * self._come_back(k, h)).sum(), self.of_module(k), f"module_{k}", True)
         self._send_back(k, x)
 
     def _past(self, k: int) -> History:
         return cast(History, self.past[k])
 
-    def _delta(self, k: int, h: Tensor) -> Tensor:
+    def _come_back(self, k: int, h: Tensor) -> Tensor:
         """The gradient that came back in the step before for an output of module k."""
         returned = cast(History, self.returned[k])
         if returned.empty:
