@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
-ARXIV = re.compile(r"(?:arXiv )?\b(\d{4}\.\d{5})\b")
+ARXIV = re.compile(r"(?:arXiv )?\b(\d{4}\.\d{4,5})\b")
 DEVIATIONS = re.compile(r"^Deviations.*?:", re.MULTILINE)
 
 

@@ -212,13 +212,18 @@ def test_the_output_losss_minimum_is_the_damped_pseudo_inverse(decay: float) -> 
         assert share(method, k, right) < 0.1 < share(method, k, 0.7 * right)
 
 
-def test_through_a_chain_the_output_losss_minimum_inverts_the_net_above() -> None:
-    """Product of all maps above: r_k is G_k ... G_{K-2} J, and G_k makes of what arrives, A n, the
-    closest to n: (A)^T (A A^T)^-1, with A = G_{k+1} ... J."""
+def test_through_a_chain_the_output_losss_minima_invert_the_net_above() -> None:
+    """Each map makes of what reaches it the closest to the noise that came from below; together,
+    from the scores down, they are the pseudo-inverse of the net above."""
     method = chain(nn.Identity, feedback_loss="output")
-    arriving = jacobians(method, 3, 3)
-    weight = arriving.T @ torch.linalg.inv(arriving @ arriving.T)
-    assert share(method, 2, weight) < 0.1 < share(method, 2, 0.7 * weight)
+    down = torch.eye(CLASSES, dtype=torch.float64)
+    for k in (2, 1, 0):
+        j = jacobians(method, k + 1, 3)
+        right = torch.linalg.pinv(down @ j)
+        assert share(method, k, right) < 0.1 < share(method, k, 0.7 * right)
+        set_to(method, k, right)
+        down = right @ down
+        close(down, torch.linalg.pinv(j))
 
 
 @pytest.mark.parametrize("rate", [0.25, 4.0])

@@ -6,27 +6,30 @@ carry down from the output, instead of a gradient.
 
 `targets`, the way down:
 
-    inverse     t_k = g_k(t_{k+1})
-    difference  t_k = h_k + g_k(t_{k+1}) - g_k(h_{k+1})
-    direct      t_k = h_k + g_k(t_{K-1}) - g_k(h_{K-1}),  g_k linear from the scores
+    inverse      t_k = g_k(t_{k+1})
+    difference   t_k = h_k + g_k(t_{k+1}) - g_k(h_{k+1})
+    direct       t_k = h_k + g_k(t_{K-1}) - g_k(h_{K-1}),  g_k linear from the scores
 
 `feedback_loss`, what g_k minimises: c = h_k + sigma n is corrupted by normal noise, F the modules
 between the two ends of g_k, d_c = c - h_k and d_y two draws of sigma n:
 
-    reconstruction  | g_k(F(c)) - c |^2
-    output          1 / sigma^2 | r_k(c) - c |^2;  c runs forward to the scores, whose noise comes
-                    back down as targets do, as far as r_k(c)
-    jacobian        1 / sigma^2 ( -2 < d_c, g_k(F(c)) - g_k(F(h_k)) >
-                                  + | g_k(F(h_k) + d_y) - g_k(F(h_k)) |^2 )
+    reconstruction   | g_k(F(c)) - c |^2
+    output           1 / sigma^2 | r_k(c) - c |^2,  r_k(c) what t_k would be if the scores' target
+                     were the scores that c leads to
+    jacobian         1 / sigma^2 ( | g_k(F(h_k) + d_y) - g_k(F(h_k)) |^2
+                     - 2 < d_c, g_k(F(c)) - g_k(F(h_k)) > )
 
-Their minima for linear modules: the inverse of F; the pseudo-inverse of the net above, so that
-targets are Gauss-Newton's; the transpose of F's Jacobian, so that targets are backpropagation's.
-Published are inverse + reconstruction (target propagation), difference + reconstruction (DTP, Lee
-et al., arXiv 1412.7525), difference + output (DTP-DRL) and direct + output (DDTP-linear, both
-Meulemans et al., arXiv 2006.14331), difference + jacobian (L-DRL, Ernoult et al., arXiv
-2201.13415). The first target is that of the last hidden output with reconstruction, as in DTP, and
-that of the scores with all else. Squares are sums over
-elements and means over images.
+Their minima, where modules are linear: the inverse of F; maps that together are the pseudo-inverse
+of the net above, so that targets are Gauss-Newton's; the transpose of F's Jacobian, so that targets
+are steps along the gradient. Published are inverse + reconstruction (target propagation),
+difference + reconstruction (DTP, Lee et al., arXiv 1412.7525), difference + output (DTP-DRL) and
+direct + output (DDTP-linear, both Meulemans et al., arXiv 2006.14331), difference + jacobian
+(L-DRL, Ernoult et al., arXiv 2201.13415). The first target is that of the last hidden output with
+reconstruction, as in DTP, and that of the scores with all else. Squares are sums over elements and
+means over images.
+
+Inverse targets hold the maps' own errors: modules learn these too, however small the step, so that
+eta must be large. The other targets are the outputs themselves where there is nothing to correct.
 
 Deviations from the papers:
 
@@ -39,9 +42,8 @@ Deviations from the papers:
    averages several draws of noise into one step.
 4. One rate for all g_k, `feedback_rate` times the trunk's; L-DRL's authors give one to each layer.
    RMSProp of DTP is Adam here.
-5. g_k is one affine layer even where a module has several; behind it a tanh where h_k comes out of
-   one and targets are not direct. Its bias is left out where only differences of g_k count. In
-   networks with ReLU nothing follows, in L-DRL's code its own networks.
+5. g_k is one affine layer, whatever F holds, and behind it a tanh where h_k comes out of one and
+   targets are not direct. It has no bias where only its differences count.
 6. What g_k minimises is divided by the number of elements of h_k: another rate under SGD.
 7. In place of DRL's damping stands, as in its code, weight decay: `feedback_decay` times half the
    squares of g_k's weights, which is that damping where g_k is linear.
