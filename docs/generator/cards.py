@@ -178,8 +178,7 @@ class Cards:
             LABELS[cls.supervision],
             FEEDBACK[step.method.feedback],
             LOCKED[step.method.locked],
-            _extra(step, learns=True)
-            + f", {count(cost.helper_parameters)}" * bool(cost.helper_parameters),
+            _extra(step) + f", {count(cost.helper_parameters)}" * bool(cost.helper_parameters),
             f"{100 * cost.helper_share:.1f} %",
             _of(step, step.method.alive),
             _kept(step),
