@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from cases import SCHEDULES, Case, Row, a_batch, data_of, rows, same, snapshot, trainer_of
 from modulewise.engine.gradients import against_backprop, metrics
@@ -48,6 +49,17 @@ def test_one_module_that_equals_backprop_has_no_angle_to_it(row: Row) -> None:
     if not method.equals_backprop:
         pytest.skip("with one module it is something else than backpropagation")
     assert against_backprop(method, a_batch(), nullcontext) == [(0.0, 1.0)]
+
+
+def test_feedback_alignment_is_compared_with_the_networks_own_weights() -> None:
+    """And is backpropagation where the weights that carry errors are those of the layers."""
+    method, batch = Row(Case("feedback_alignment", modules=1), "mlp3x16").build(), a_batch()
+    ((apart, _),) = against_backprop(method, batch, nullcontext)
+    layers = [m for m in method.trunk.modules() if isinstance(m, nn.Linear)]
+    for matrix, layer in zip(method.carriers.buffers(), layers, strict=True):
+        matrix.copy_(layer.weight.detach())
+    assert apart is not None and apart > 30
+    assert against_backprop(method, batch, nullcontext) == [(0.0, 1.0)]
 
 
 @pytest.mark.parametrize("backend", ["off", "aot_eager"])

@@ -3,7 +3,7 @@
 For the parameters theta_k of module k, on one batch and the same weights:
 
     g_k = what the method's losses leave in theta_k
-    b_k = gradient of the task's loss of the deployed net, `Method.predict`, in train mode
+    b_k = gradient of the task's loss of the deployed net, `Method.predict`, its trunk in train mode
     angle = arccos( <g_k, b_k> / |g_k| |b_k| )  in degrees,   ratio = |g_k| / |b_k|
 
 0 degrees: the step that backpropagation would make, but for its length; 90: nothing in common;
@@ -89,6 +89,8 @@ def against_backprop(
         backward(made.losses(batch), precision)
 
     def whole(made: Method) -> None:
+        for name, helpers in made.named_children():
+            helpers.train(name == "trunk")  # feedback alignment's carry no other errors then
         with precision():
             value = made.task.loss(made.predict(batch.x), batch.y)
         if value.requires_grad:

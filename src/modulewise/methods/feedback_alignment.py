@@ -60,7 +60,7 @@ class FeedbackAlignment(EndToEnd):
 
 class Carrier(nn.Module):
     """Takes the place of a layer's forward pass: it gives what the layer does, and in train mode
-    another way back to what the layer was given.
+    another way back to what the layer was given. The mode is its own, not the layer's.
 
     Args:
         layer: the layer; it keeps its weights and their names.
@@ -75,7 +75,7 @@ class Carrier(nn.Module):
         """As the layer."""
         (layer,) = self._layer
         plain = cast(Any, type(layer)).forward
-        if not layer.training:
+        if not self.training:
             return plain(layer, x)
         y = plain(layer, x.detach())
         conv = (
