@@ -96,8 +96,8 @@ def _show_angles(found: Mapping[str, Any], folder: Path) -> None:
         table.add_row(f"{module}", *(_angle(*column[place]) for column in columns.values()))
     _print(table)
     print(
-        "\nangle to backpropagation's gradient (0°: its direction, 90°: nothing in common), and "
-        "the\nratio of their lengths\n"
+        "\nangle to backpropagation's gradient (0°: its direction, 90°: nothing in common);\n"
+        "below it the ratio of their lengths\n"
     )
 
 
@@ -121,13 +121,13 @@ def _recorded(folder: Path, k: int) -> dict[str, list[tuple[float | None, float 
 
 
 def _angle(angle: float | None, ratio: float | None) -> str:
-    """An angle and a ratio as the table has them.
+    """An angle and a ratio, one below the other.
 
     Example:
         >>> _angle(57.234, 0.3111), _angle(None, None)
-        ('57.2°  0.311×', 'no gradient')
+        ('57.2°\\n0.311×', '–')
     """
-    return "no gradient" if angle is None or ratio is None else f"{angle:.1f}°  {ratio:.3g}×"
+    return "–" if angle is None or ratio is None else f"{angle:.1f}°\n{ratio:.3g}×"
 
 
 def _print(table: Table) -> None:

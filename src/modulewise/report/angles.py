@@ -3,8 +3,6 @@ and what their figures share."""
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -18,10 +16,12 @@ from modulewise.plots import Nothing
 from modulewise.report import drawing, hover
 from modulewise.report.frame import Frame
 
-LABEL = "angle to backpropagation (degrees)"
+LABEL = "angle to backprop (degrees)"
 SHADES = "viridis", 0.05, 0.9
 """Colours of modules, from the input on: a map, and the part of it that shows on white."""
 GREY = "#888888"
+NAMED = 6
+"""Modules that a legend has one by one, if all panels have the same."""
 RUN = ["path", "dataset", "network", "recipe", "modules", "seed"]
 
 
@@ -61,12 +61,22 @@ def over_epochs(runs: pd.DataFrame, frame: Frame, recipes: list[str]) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_xlabel("epoch")
     degrees(axes, found["angle"])
-    key = partial(Line2D, [], [])
-    most = max(k for _, k in order)
-    ends = [("first module", 1), ("last module", most)] if most > 1 else [("module", 1)]
-    modules = [key(color=colour(m, most), label=label) for label, m in ends]
-    drawing.place_legend(fig, [*modules, key(color=GREY, ls="--", lw=0.9, label="orthogonal")])
+    orthogonal = Line2D([], [], color=GREY, ls="--", lw=0.9, label="orthogonal")
+    drawing.place_legend(fig, [*_modules({k for _, k in order}), orthogonal])
     return fig
+
+
+def _modules(ks: set[int]) -> list[Line2D]:
+    """How modules are drawn: all of them if they are few in every panel, else the ends."""
+    k = max(ks)
+    if len(ks) == 1 and k <= NAMED:
+        names = {m: f"module {m}" for m in range(1, k + 1)}
+    else:
+        names = {1: "first module", k: "last module"}
+    return [
+        Line2D([], [], color=colour(m, k), marker="o", ms=2.5, label=label)
+        for m, label in names.items()
+    ]
 
 
 def _line(ax: Axes, values: pd.DataFrame, module: int, k: int) -> None:

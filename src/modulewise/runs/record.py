@@ -8,7 +8,9 @@ Events (`ev`):
   without it, that is the test error in percent.
 - `metrics`: values at an epoch. The primary metric `NAME` on test images is `test_NAME/overall`,
   of a module's own head `test_NAME/module_K`, its best value so far `test_NAME/best`; on held-out
-  training images it is `val_NAME/overall`.
+  training images it is `val_NAME/overall`. `gradient_angle/module_K` (degrees) and
+  `gradient_norm_ratio/module_K`, where a run records them, are there before the first epoch too, at
+  epoch 0.
 - `commit`: a checkpoint is in place that holds everything up to that epoch.
 - `end`: the final status.
 

@@ -95,7 +95,7 @@ def _lines(ax: Axes, shown: pd.DataFrame, look: Look, k: int) -> None:
         for _, seed in shown.groupby("seed"):
             ax.plot(seed["module"], seed["angle_end"], color=look.colour, lw=0.5, alpha=0.45)
     for end, dash in ENDS.items():
-        centre = shown.groupby("module")[f"angle_{end}"].mean()
+        centre = shown.groupby("module")[f"angle_{end}"].mean().dropna()
         (line,) = ax.plot(
             centre.index, centre, color=look.colour, ls=dash, marker=look.marker, ms=3.5
         )
