@@ -130,7 +130,7 @@ def _cut(flow: Flow, k: int, x: int, top: int) -> list[str]:
         for shift in (-4, 4):
             m = x + gap // 2 + shift
             out.append(f'<line class="cut" x1="{m}" y1="{y - 20}" x2="{m}" y2="{y + 20}"/>')
-    if flow.method.feedback == "later" and flow.helpers[k]:
+    if flow.method.feedback == "later" and (flow.helpers[k] or not any(flow.helpers)):
         out.append(
             f'<path class="later" marker-end="url(#later)" d="M{x + gap + 8},{top - 3} '
             f'C{x + gap - 10},{top - 40} {x + 40},{top - 34} {x - 1},{top - TALL - 7}"/>'

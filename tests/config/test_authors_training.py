@@ -170,3 +170,17 @@ def test_maps_have_their_rate_beside_the_trunks(
 ) -> None:
     cell = catalog.cell("mnist", "mlp7x240-tanh", recipe, 7, 0)
     assert cell.options["feedback_rate"] == pytest.approx(maps / trunk, rel=0.01)
+
+
+def test_altmin(catalog: Catalog) -> None:
+    """The scheduler's factor is 2^-(e // 8), e epochs being done."""
+    cell = catalog.cell("mnist", "mlp2x500", "altmin", 2, 0)
+    t = cell.training
+    assert (t.epochs, t.batch_size, t.optimizer, t.lr, t.weight_decay) == (
+        50,
+        200,
+        "adam",
+        0.008,
+        0,
+    )
+    assert changes(cell, 50) == dict.fromkeys((9, 17, 25, 33, 41, 49), 0.5)

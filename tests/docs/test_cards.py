@@ -97,6 +97,7 @@ def arrows(picture: str, kind: str) -> int:
         ("pairwise", {}, 4, 3, 0),  # no heads
         ("fixed_random", {}, 4, 5, 0),
         ("man", {}, 4, 7, 2),  # a mixture more, and weights of the next module
+        ("mac", {}, 4, 3, 2),  # no helpers: coordinates come back to the modules themselves
         ("local_simclr", {}, 10, 9, 0),  # probes are cut off from the stages as well
         ("contsup", {"context": "E"}, 4, 7, 0),  # an encoder below each module but the first
     ],

@@ -198,6 +198,16 @@ def test_at_the_forward_pass_all_misfits_are_zero() -> None:
         assert float(method.misfit(k, entering[k], entering, batch()).detach()) == 0.0
 
 
+def test_steps_of_codes_leave_the_net_as_it_is() -> None:
+    """No gradient reaches a parameter, and BatchNorm does not count their passes."""
+    method = made("resnet8")
+    entering = codes.forward(method.trunk, batch().x)
+    before = {name: t.clone() for name, t in method.state_dict().items()}
+    method.moved(batch(), entering)
+    assert all(p.grad is None for p in method.parameters())
+    assert all(torch.equal(t, before[name]) for name, t in method.state_dict().items())
+
+
 def test_sparse_codes() -> None:
     """The larger l1, the smaller the codes."""
     sums = [float(moved(made(l1=l1), batch())[-1].abs().sum()) for l1 in (0.0, 0.01, 0.05)]

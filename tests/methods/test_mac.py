@@ -225,6 +225,28 @@ def test_multipliers_of_two_sweeps_are_not() -> None:
     assert not torch.allclose(mine[0], its[0])
 
 
+def test_sweeps_leave_the_net_as_it_is() -> None:
+    """No gradient reaches a parameter, and BatchNorm does not count their passes."""
+    method = made(network="resnet8")
+    entering = codes.forward(method.trunk, batch().x)
+    before = {name: t.clone() for name, t in method.state_dict().items()}
+    method.swept(batch(), entering)
+    assert all(p.grad is None for p in method.parameters())
+    assert all(torch.equal(t, before[name]) for name, t in method.state_dict().items())
+
+
+def test_coordinates_are_fp32_under_autocast() -> None:
+    """A step of bf16 would be lost: 2^-9 of a number is its rounding."""
+    method = made(network="mlp3x8", step=1e-4).float()
+    x = batch().x.float()
+    given = Batch(x, batch().y, x, batch().index)
+    with torch.autocast("cpu", torch.bfloat16):
+        start = codes.forward(method.trunk, x)
+        after, targets = method.swept(given, start)
+    assert {t.dtype for t in [*start, *after, *targets]} == {torch.float32}
+    assert 0 < float((after[-1] - start[-1]).abs().max()) < 2**-9
+
+
 def test_coordinates_of_an_image_do_not_depend_on_its_batch() -> None:
     """Without BatchNorm: steps are those of single images."""
     method = made()

@@ -74,9 +74,7 @@ class Mac(Method):
     ) -> None:
         super().__init__(trunk)
         self.rho, self.step, self.sweeps, self.multipliers = rho, step, sweeps, multipliers
-        if (
-            self.k > 1
-        ):  # forward, for the coordinates, between sweeps but in the last module, weights
+        if self.k > 1:  # forward, sweeps, between sweeps (not the last module), for the weights
             self.passes = 1 + sweeps + (sweeps - 1 if self.k > 2 else 0) + 1
 
     def losses(self, batch: Batch) -> Iterator[Loss]:

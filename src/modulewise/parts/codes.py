@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +32,6 @@ def gradient(objective: Callable[[Tensor], Tensor], code: Tensor) -> Tensor:
     """
     leaf = code.detach().requires_grad_()
     value = objective(leaf.view_as(leaf))  # torch's counter of operations bears no leaf here
-    with plain(code):
+    # Without autocast, as backward passes run.
+    with nullcontext() if code.is_meta else torch.autocast(code.device.type, enabled=False):
         return torch.autograd.grad(value, leaf)[0]
-
-
-def plain(like: Tensor) -> AbstractContextManager[Any]:
-    """Without autocast, as backward passes run; for tensors on the device of this one."""
-    return nullcontext() if like.is_meta else torch.autocast(like.device.type, enabled=False)
