@@ -87,6 +87,21 @@ def test_modules_that_are_not_frozen_begin_with_the_weights(
     assert all(not torch.equal(after[n], source[n]) for n in after if n.endswith("weight"))
 
 
+def test_what_is_kept_of_earlier_steps_is_not_reused(tmp_path: Path) -> None:
+    row = Row(Case("ddg"), "mlp3x16")
+    source = row.cell(epochs=1)
+    trainer_of(source, tmp_path / source.path, keep_weights=True).fit()
+    given = {"reuse": {"source": source.path, "modules": 2, "frozen": False}}
+    cell = Cell.model_validate(row.cell(seed=1).model_dump() | given)
+    made = trainer(cell, tmp_path, tmp_path / "mine")
+    weights = torch.load(tmp_path / source.path / "weights.pt", weights_only=True)["method"]
+    kept = [name for name in weights if name.startswith("past.")]
+    assert kept and not made.method.state_dict().keys() & set(kept)
+    mine = modules(made.method, "trunk", range(2))
+    assert mine and all(torch.equal(value, weights[name]) for name, value in mine.items())
+    made.fit()
+
+
 def test_the_result_says_where_the_modules_come_from(runs: Path, tmp_path: Path) -> None:
     source = GREEDY.cell(epochs=1)
     trainer(reusing(GREEDY, 1, epochs=2), runs, tmp_path).fit()

@@ -1,6 +1,7 @@
 """Trained modules of another run as the first modules of this one.
 
-The trunk's modules are reused, and of the same method with the same options their helpers too.
+The trunk's modules are reused, and of the same method with the same options their helpers too, but
+not what a method keeps of earlier steps.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def put(method: Method, cell: Cell, reused: Reused) -> None:
         InvalidInput: a module of the source has other parts or shapes.
     """
     assert cell.reuse
-    alike = (cell.method, cell.options) == (reused.cell.method, reused.cell.options)
+    same = (cell.method, cell.options) == (reused.cell.method, reused.cell.options)
+    alike = same and not method.history
 
     def taken(name: str) -> bool:
         kind, _, rest = name.partition(".")
