@@ -38,6 +38,8 @@ def drawn(flow: Flow) -> str:
     note += "helpers are stacked, whatever their order."
     if flow.method.feedback == "later":
         note += " Violet: detached tensors of a later module."
+    if flow.method.feedback == "fixed":
+        note += " The error of the scores enters the dashed boxes."
     if flow.method.k > 1:
         note += " Drawn from one step with three modules."
     svg = f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" '

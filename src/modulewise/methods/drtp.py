@@ -4,10 +4,12 @@ from a fixed random projection of the label, and from no error at all.
     L_k = mean over images of < h_k, B_k^T y >,   y one-hot;   the last module from CE( h_K, y )
     B_k drawn once, uniform on [-1, 1] sqrt(6 / n_k),   n_k the numbers of h_k
 
-so that dL / dh_k := B_k^T y: the error y_hat - y of direct feedback alignment, of which the sign is
-known before the net has run, with y in place of it. Nothing comes back: a module's update waits for
-its own output alone. L_k is linear in h_k and falls as the module learns, without a minimum where
-activations have no bound (BatchNorm bounds what most networks here have).
+The projected label is the gradient at h_k. It takes the place of the projected error of direct
+feedback alignment, of which the signs are known before the net has run; the minus is the random
+matrix's. Nothing comes back: a module's update waits for its own output alone.
+
+L_k is linear in h_k and falls as the module learns. It has no minimum where activations have no
+bound: with ReLUs it needs BatchNorm, or the net runs away; the paper's units are bounded.
 
 Deviations from the paper, of which the released code was read:
 

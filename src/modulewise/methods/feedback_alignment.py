@@ -14,13 +14,12 @@ poolings are differentiated as always.
 With s, errors have the size at first that backpropagation's have. A random B is a buffer, one the
 size of W for every layer, that no step moves; of `sign` only s is kept.
 
-Deviations from the papers, of which the abstracts and the released code of Xiao et al. (sign-
-symmetry, arXiv 1811.03567) were read:
+Deviations from the papers, of which only later code was read:
 
 1. How a random B is drawn is our own choice: as W is, its distribution taken to be normal.
-2. Xiao et al. have the s of our convolutions, sqrt(2 / (k k C_out)) in the ResNets; in linear
-   layers they have 1 / sqrt(n_in), here 1 / sqrt(3 n_in), and by default backpropagation in the
-   last layer. Liao et al. use signs without s, and steps of the gradient's sign (Batch Manhattan).
+2. Xiao et al. (arXiv 1811.03567) have for s in convolutions sqrt(2 / (k k C_out)), which is that of
+   our ResNets; in linear layers 1 / sqrt(n_in), here 1 / sqrt(3 n_in), and by default
+   backpropagation in the last one. Liao et al. have no s, but steps of the gradient's sign.
 3. The first layer has a B, too, which carries nothing: images need no gradient.
 """
 
