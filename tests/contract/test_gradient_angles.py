@@ -16,6 +16,7 @@ from modulewise.engine.gradients import against_backprop, metrics
 from modulewise.engine.trainer import Interrupted, Stop
 from modulewise.optim import ModuleOptimizers
 from modulewise.runs import record
+from modulewise.schedules import backward
 
 pytestmark = pytest.mark.usefixtures("uncounted")
 CLOCKS = ("time/", "throughput/", "memory/", "system/")
@@ -60,6 +61,15 @@ def test_feedback_alignment_is_compared_with_the_networks_own_weights() -> None:
         matrix.copy_(layer.weight.detach())
     assert apart is not None and apart > 30
     assert against_backprop(method, batch, nullcontext) == [(0.0, 1.0)]
+
+
+@pytest.mark.parametrize("method", ["ddg", "features_replay"])
+def test_delayed_gradients_are_backpropagation_once_the_images_are_the_same(method: str) -> None:
+    made = Row(Case(method), "mlp3x32").build()
+    backward(made.losses(a_batch(seed=1)), nullcontext)
+    found = against_backprop(made, a_batch(), nullcontext)
+    assert [angle for angle, _ in found] == pytest.approx([0, 0, 0], abs=0.01)
+    assert [ratio for _, ratio in found] == pytest.approx([1, 1, 1], rel=1e-3)
 
 
 @pytest.mark.parametrize("backend", ["off", "aot_eager"])

@@ -13,9 +13,10 @@ does not shape. b_k is of what is deployed: of forward-forward's summed goodness
 
 The method is left as it is: each gradient is made on a copy, which carries queues, moving averages
 and learnt feedback along, and at the start of one random stream, so that both passes drop the same
-units. A method that learns from earlier images (`history`) is compared with backpropagation on the
-present ones. The angle comes from sums and differences of unit vectors (Kahan), which is exact for
-equal ones, in double precision.
+units. A method that learns from images of earlier steps (`history`) is shown the batch so often
+before that they are the same: the angle then says what its rule is, not what its delay does, for
+gradients of other images differ in any method. The angle comes from sums and differences of unit
+vectors (Kahan), which is exact for equal ones, in double precision.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ def against_backprop(
     """
 
     def local(made: Method) -> None:
-        backward(made.losses(batch), precision)
+        for _ in range(made.history + 1):
+            made.zero_grad(set_to_none=True)
+            backward(made.losses(batch), precision)
 
     def whole(made: Method) -> None:
         for name, helpers in made.named_children():
