@@ -94,6 +94,16 @@ def test_delayed_gradients(catalog: Catalog, recipe: str) -> None:
     assert changes(cell, 300) == dict.fromkeys((151, 226), 0.1)
 
 
+@pytest.mark.parametrize(("recipe", "k"), [("backprop-dni", 1), ("dni", 4), ("cdni", 4)])
+def test_synthetic_gradients(catalog: Catalog, recipe: str, k: int) -> None:
+    """Each layer and the classifier are a module; one rate throughout."""
+    cell = catalog.cell("cifar10", "cnn3x128-pool3", recipe, k, 0)
+    t = cell.training
+    assert (t.epochs, t.batch_size, t.optimizer, t.lr) == (2000, 256, "adam", 3e-5)
+    assert (t.weight_decay, t.schedule) == (0, "joint")
+    assert changes(cell, 2000) == {}
+
+
 def test_cascade(catalog: Catalog) -> None:
     """Fifty epochs for the first layer and ten more for each that follows."""
     cell = catalog.cell("cifar10", "cnn6x128-d4", "cascade", 6, 0)
