@@ -17,6 +17,7 @@ import modulewise.methods
 from cases import CASES, CLASSES, IMAGES, ROWS, Row, a_batch, rows
 from modulewise.config.cell import Cell
 from modulewise.config.options import names, options_model
+from modulewise.config.plan import load_plan
 from modulewise.config.resolve import Catalog
 from modulewise.engine import flops
 from modulewise.errors import InvalidInput, parse
@@ -183,6 +184,12 @@ def test_every_row_is_a_valid_cell(row: Row) -> None:
 
 def test_rows_differ() -> None:
     assert len({row.cell().id for row in ROWS}) == len(ROWS)
+
+
+def test_the_survey_demo_trains_every_method() -> None:
+    root = RECIPES.parents[1]
+    plan = load_plan(root / "config/survey-demo.yaml", root)
+    assert {cell.method for cell in plan.cells} == set(FILES)
 
 
 def test_every_recipe_gives_a_cell(catalog: Catalog) -> None:
