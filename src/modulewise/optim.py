@@ -26,7 +26,9 @@ def learning_rate(
     warm-up (e <= w): c(e) (e - 1) / w + lr_w (w + 1 - e) / w. A budget shorter than twice the
     warm-up warms up for a tenth of its epochs; a single epoch, which the cosine would train at
     zero, runs at lr0. Step: lr0 f^n after n of the milestones, m of them being at epoch m E. A
-    step's rate has c(t) in place of c(e) and t in place of e - 1, t being the epochs done before.
+    step's rate has c(t) in place of c(e) and t in place of e - 1, t being the epochs done before;
+    so has an epoch's with `lr_update: epoch_start`, t being e - 1. Poly, in place of c:
+    p(e) = (lr0 - f) (1 - e / E)^0.9 + f with the floor f (mmsegmentation's).
 
     Args:
         training: the settings of the phase.
@@ -39,9 +41,12 @@ def learning_rate(
         [0.01, 0.089, 0.714, 0.791, 0.0]
     """
     begun = epoch - 1 + (done or 0.0)
-    at = epoch if done is None else begun
-    if training.lr_schedule == "cosine" and (epochs > 1 or done is not None):
+    at = epoch if done is None and training.lr_update != "epoch_start" else begun
+    if training.lr_schedule == "cosine" and (at < epochs or epochs > 1):
         rate = 0.5 * training.lr * (1 + math.cos(math.pi * at / epochs))
+    elif training.lr_schedule == "poly":
+        left = (1 - at / epochs) ** training.lr_power
+        rate = (training.lr - training.lr_floor) * left + training.lr_floor
     elif training.lr_schedule == "step":
         # To a millionth of an epoch: 0.07 x 100 is a little more than 7.
         passed = sum(at >= round(m * epochs, 6) for m in training.lr_milestones)

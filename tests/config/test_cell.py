@@ -44,6 +44,10 @@ OTHER: dict[str, Any] = {
     "flops": 1e9,
     "seconds": 5.0,
     "step_seconds": 0.5,
+    "iterations": 12,
+    "evaluate_every": 4,
+    "lr_power": 1.0,
+    "lr_floor": 0.01,
     "batch_size": 7,
     "train_images": 9,
     "optimizer": "adamw",
@@ -76,6 +80,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "asynchronous": {"schedule": "asynchronous"},
     "sequential": {"schedule": "sequential"},
     "step_seconds": {"seconds": 5.0},
+    "evaluate_every": {"iterations": 12},
 }
 """Settings that another one has a meaning with only."""
 
@@ -236,6 +241,10 @@ def test_explicit_cuts_are_one_fewer_than_modules(cuts: tuple[str, ...]) -> None
     ("training", "message"),
     [
         ({"flops": 1e9, "seconds": 3}, "one budget"),
+        ({"iterations": 9, "seconds": 3}, "one budget: epochs, flops, seconds or iterations"),
+        ({"iterations": 9, "evaluate_every": 2}, "evaluate_every: 2 does not divide iterations, 9"),
+        ({"evaluate_every": 2}, "evaluate_every needs a budget in iterations"),
+        ({"lr_schedule": "poly", "lr": 1e-5}, "lr_floor: 0.0001 is above lr, 1e-05"),
         ({"momentum": 0}, "nesterov"),
         ({"epochs": 0}, "epochs.*greater than or equal to 1, got 0"),
         ({"lr": float("inf")}, "lr"),

@@ -117,3 +117,46 @@ def test_steps_pass_a_milestone_where_it_is() -> None:
     training = TrainConfig(lr=1.0, lr_schedule="step", lr_milestones=(0.5,), warmup_epochs=0)
     rates = [learning_rate(training, e, 3, s / 4) for e in (1, 2, 3) for s in range(4)]
     assert rates == pytest.approx([1.0] * 6 + [0.1] * 6)
+
+
+@pytest.mark.parametrize(
+    ("e", "rate", "digits"),
+    [(0, 0.4, 9), (1, 0.39988, 5), (30, 0.3, 9), (45, 0.2, 9), (60, 0.1, 9), (89, 0.000122, 6)],
+)
+def test_cosine_from_the_full_rate_without_warm_up(e: int, rate: float, digits: int) -> None:
+    """InfoPro's on ImageNet: 0.2 (1 + cos(pi e / 90)), set once an epoch."""
+    training = TrainConfig(lr=0.4, warmup_epochs=0, lr_update="epoch_start")
+    found = learning_rate(training, e + 1, 90)
+    assert round(found, digits) == rate
+    assert found == pytest.approx(0.2 * (1 + math.cos(math.pi * e / 90)), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("lr", "i", "printed"),
+    [
+        (0.01, 0, "0.01"),
+        (0.01, 10_000, "0.0077417"),
+        (0.01, 20_000, "0.0054053"),
+        (0.01, 30_000, "0.0029430"),
+        (0.01, 39_999, "0.00010071"),
+        (0.015, 10_000, "0.0116012"),
+        (0.015, 20_000, "0.0080847"),
+        (0.015, 30_000, "0.0043789"),
+    ],
+)
+@pytest.mark.parametrize("every", [4_000, 40_000])
+def test_poly_of_every_iteration(lr: float, i: int, printed: str, every: int) -> None:
+    """InfoPro's on Cityscapes, whatever the steps between evaluations."""
+    training = TrainConfig(lr=lr, lr_schedule="poly", lr_update="step", warmup_epochs=0)
+    found = learning_rate(training, i // every + 1, 40_000 // every, i % every / every)
+    assert f"{found:.{len(printed) - 2}f}" == printed
+    assert found == pytest.approx((lr - 1e-4) * (1 - i / 40_000) ** 0.9 + 1e-4, rel=1e-12)
+
+
+def test_poly_with_a_rate_an_epoch() -> None:
+    """A power and a floor of its own; the floor is the last epoch's rate, of its end."""
+    settings = TrainConfig(lr=1.0, lr_schedule="poly", lr_power=2, lr_floor=0.2, warmup_epochs=0)
+    rates = [learning_rate(settings, e, 4) for e in (1, 2, 3, 4)]
+    assert rates == pytest.approx([0.65, 0.4, 0.25, 0.2])
+    start = settings.model_copy(update={"lr_update": "epoch_start"})
+    assert [learning_rate(start, e, 4) for e in (1, 2, 3, 4)] == pytest.approx([1, 0.65, 0.4, 0.25])

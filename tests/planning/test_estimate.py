@@ -196,15 +196,25 @@ def test_the_estimate_is_near_the_exact_count(case: Any) -> None:
     assert 1.0 <= about / (exact.trunk + exact.helpers) < (1.5 if "mlp" in row.network else 1.35)
 
 
+@pytest.mark.parametrize(
+    ("budget", "images", "evaluations"),
+    [({"epochs": 4}, 4 * 512, 4), ({"iterations": 20, "evaluate_every": 10}, 20 * 64, 2)],
+    ids=str,
+)
 def test_the_estimate_is_linear_between_the_ends(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    budget: dict[str, int],
+    images: int,
+    evaluations: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cells = sweep(tmp_path, {"epochs": 4, "batch_size": 64})[1]
+    cells = sweep(tmp_path, budget | {"batch_size": 64})[1]
     said = check(tmp_path, capsys, monkeypatch)[1]
     counted = [
         flops.step_flops(preflight.build(c, (3, 16, 16), 4, {}), (3, 16, 16), 64) for c in cells
     ]
-    flops_of_all = sum(f * 4 * (512 + 128 / 3) for f in counted)
+    flops_of_all = sum(f * (images + evaluations * 128 / 3) for f in counted)
     assert f"about {flops_of_all / 1e9:.3g} GFLOPs" in said
 
 

@@ -117,6 +117,8 @@ class Cell(Frozen):
             "flops": None,
             "seconds": None,
             "step_seconds": None,
+            "iterations": None,
+            "evaluate_every": None,
         }
         return self.model_copy(
             update={"training": self.training.model_copy(update=budget)}

@@ -70,7 +70,12 @@ class Reference(Frozen):
     selection: Literal["last", "best_on_test", "unknown"]
     """Epoch whose value was printed: the last, the best on the test set, or not said; says nothing
     of a cost."""
-    epochs: Annotated[int, Field(ge=1)] | None = None
+    epochs: (
+        Annotated[int, Field(ge=1)]
+        | Annotated[str, Field(pattern=r"^[1-9][0-9]* iterations$")]
+        | None
+    ) = None
+    """Number of epochs, or `40000 iterations`."""
     training: Literal["recipe", "other"] = "recipe"
     """`recipe`: as the recipe trains, as far as is known; `other`: with other settings than its
     own, named in the note."""

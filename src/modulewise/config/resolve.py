@@ -15,9 +15,10 @@ from modulewise.config.recipes import Change, Override, Recipes
 from modulewise.config.reuse import GridReuse
 from modulewise.config.steptimes import StepTimes
 from modulewise.config.sweep import GridPoint, Sweep
+from modulewise.config.training import ONE_BUDGET
 from modulewise.errors import InvalidInput, choose, parse
 
-BUDGETS = {"epochs", "flops", "seconds"}
+BUDGETS = {"epochs", "flops", "seconds", "iterations"}
 
 
 class GridCell(NamedTuple):
@@ -220,6 +221,8 @@ def _reusing(cell: Cell, reuse: GridReuse, earlier: list[Cell], where: str) -> C
 def _settings(base: dict[str, Any], change: dict[str, Any], where: str) -> dict[str, Any]:
     """Training settings with changes; a new budget replaces the old one."""
     if len(BUDGETS & set(change)) > 1:
-        raise InvalidInput(f"{where}: training: give one budget: epochs, flops or seconds")
+        raise InvalidInput(f"{where}: training: {ONE_BUDGET}")
     drop = BUDGETS | {"step_seconds"} if BUDGETS & set(change) else set()
+    if drop and "iterations" not in change:
+        drop.add("evaluate_every")
     return {k: v for k, v in base.items() if k not in drop} | change

@@ -22,6 +22,8 @@ from modulewise.config.types import (
     Warmup,
 )
 
+ONE_BUDGET = "give one budget: epochs, flops, seconds or iterations"
+
 
 class Settings(Frozen):
     """Optimiser, schedule, budget and numerics of a run; the defaults are InfoPro's CIFAR-10 recipe
@@ -33,6 +35,13 @@ class Settings(Frozen):
     """Budget in training FLOPs, helpers counted; takes the place of `epochs`."""
     seconds: Positive | None = None
     """Budget in seconds of training steps on the device at hand; takes the place of `epochs`."""
+    iterations: Epochs | None = None
+    """Budget in steps; takes the place of `epochs`. All steps have `batch_size` images: the last
+    short batch of a pass over the images is dropped. What is said of epochs holds for stretches of
+    `evaluate_every` steps: evaluation, records, warm-up, rates per epoch."""
+    evaluate_every: Epochs | None = None
+    """Number of steps after which a run with a budget in `iterations` is evaluated, a divisor of
+    them; all of them if not given, so that the run is evaluated at its end alone."""
     step_seconds: Positive | None = None
     """Seconds of a training step, measured before; without it a run with a budget in `seconds`
     measures them."""
@@ -62,14 +71,21 @@ class Settings(Frozen):
     schedule with options has them under its name."""
     lr_schedule: Rates = "cosine"
     """Shape of the learning rate over epochs: `cosine` to zero, `step` (times `lr_factor` at every
-    one of `lr_milestones`) or `constant`; each after the warm-up."""
-    lr_update: Literal["epoch", "step"] = "epoch"
-    """When the learning rate changes: with every `epoch`, whose last has rate zero under `cosine`,
-    or with every `step`. Schedules `joint` and `sequential` only."""
+    one of `lr_milestones`), `poly` (a power of the part of the run that is left, down to
+    `lr_floor`) or `constant`; each after the warm-up."""
+    lr_update: Literal["epoch", "epoch_start", "step"] = "epoch"
+    """When the learning rate changes: with every `epoch`, whose rate is that of its end, so that
+    the last has rate zero under `cosine`; with every epoch, whose rate is that of its start, so
+    that the first has the full rate (`epoch_start`); or with every `step`, in schedules `joint` and
+    `sequential` only."""
     lr_milestones: tuple[Fraction, ...] = (0.5, 0.75)
     """Milestones of `step`, in parts of the epochs: from epoch m x epochs on, counted from 1."""
     lr_factor: Positive = 0.1
     """Factor of `step`."""
+    lr_power: Positive = 0.9
+    """Power of `poly`."""
+    lr_floor: NonNegative = 1e-4
+    """Learning rate that `poly` falls to."""
     warmup_epochs: Warmup = 10
     """Number of warm-up epochs."""
     warmup_lr: NonNegative = 0.01
@@ -110,8 +126,17 @@ class Settings(Frozen):
 
     @model_validator(mode="after")
     def _one_budget(self) -> Settings:
-        if self.flops is not None and self.seconds is not None:
-            raise ValueError("give one budget: epochs, flops or seconds")
+        if sum(b is not None for b in (self.flops, self.seconds, self.iterations)) > 1:
+            raise ValueError(ONE_BUDGET)
+        if self.evaluate_every and not self.iterations:
+            raise ValueError("evaluate_every needs a budget in iterations")
+        if self.iterations and self.iterations % self.stretch:
+            raise ValueError(
+                f"evaluate_every: {self.evaluate_every} does not divide iterations, "
+                f"{self.iterations}"
+            )
+        if self.lr_schedule == "poly" and self.lr < self.lr_floor:
+            raise ValueError(f"lr_floor: {self.lr_floor:g} is above lr, {self.lr:g}")
         if self.step_seconds is not None and self.seconds is None:
             raise ValueError("step_seconds needs a budget in seconds")
         if self.seconds is not None and self.schedule != "joint":
@@ -141,6 +166,16 @@ class Settings(Frozen):
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
             raise ValueError("nesterov needs a momentum above 0; set nesterov: false")
         return self
+
+    @property
+    def stretch(self) -> int:
+        """Number of steps of an epoch, of a budget in iterations; 0 of others."""
+        return self.evaluate_every or self.iterations or 0
+
+    @property
+    def planned(self) -> int:
+        """Number of epochs of a budget in epochs or iterations."""
+        return self.iterations // self.stretch if self.iterations else self.epochs
 
     @property
     def micro_batch(self) -> int:

@@ -38,7 +38,7 @@ Momentum = Annotated[float, Field(ge=0, lt=1), NUMBER]
 Warmup = Annotated[int, Field(ge=0, le=10**9), NUMBER]
 """A number of warm-up epochs."""
 Optimizer = Literal["sgd", "adam", "adamw"]
-Rates = Literal["cosine", "step", "constant"]
+Rates = Literal["cosine", "step", "poly", "constant"]
 """Shape of the learning rate over epochs."""
 Resize = Literal["auto", "plain", "factored"]
 """How a decoder computes its first two layers; `parts/decoders.py` says what the names mean."""

@@ -34,7 +34,7 @@ def epochs(
     """Number of epochs, at least one, that the budget gives the schedule to make phases of.
 
     Args:
-        training: holds the budget: epochs, FLOPs or seconds.
+        training: holds the budget.
         schedule: has the phases.
         flops: of a training image, in each phase.
         seen: number of images in an epoch.
@@ -46,7 +46,7 @@ def epochs(
         return _paid(training.flops, schedule, flops, seen)
     if training.seconds and step:
         return max(1, int(training.seconds / (steps * step)))
-    return training.epochs
+    return training.planned
 
 
 def _paid(budget: float, schedule: Schedule, flops: Sequence[Flops], seen: int) -> int:

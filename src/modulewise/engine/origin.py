@@ -45,7 +45,7 @@ def start_event(
         "devices": device.visible(on),
         "pack": device.pack(),
         "asked": asked(on).model_dump(exclude_none=True),
-        "epochs": progress.epochs or cell.training.epochs,
+        "epochs": progress.epochs or cell.training.planned,
         "epoch": progress.epoch,
     }
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from modulewise import schedules
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data, Part
+from modulewise.data.stretches import stretched
 from modulewise.engine import budget, checkpoint, compiled, device, gradients, reuse, usage
 from modulewise.engine.build import build
 from modulewise.engine.evaluate import evaluate, test_metrics
@@ -90,6 +91,7 @@ class Trainer:
         self.save_every, self.stop, self.keep_weights = save_every, stop or Stop(), keep_weights
         device.set_numerics(cell.training.tf32, cell.training.deterministic)
         torch.manual_seed(seed_of(cell.seed, "global"))
+        data = stretched(data, cell.training)
         self.data, self.metric = data, data.task.metric
         self.method, self.cuts = build(cell, data.image, data.task)
         self.reused = reused.origin if reused else None

@@ -13,9 +13,11 @@ from modulewise.config.training import TrainConfig
 from modulewise.errors import InvalidInput, choose
 
 FREE = {
-    *("epochs", "flops", "seconds", "step_seconds", "batch_size", "train_images"),
+    *("epochs", "flops", "seconds", "step_seconds", "iterations", "evaluate_every"),
+    *("batch_size", "train_images"),
     *("lr", "momentum", "nesterov", "weight_decay"),
-    *("lr_schedule", "lr_update", "lr_milestones", "lr_factor", "warmup_epochs", "warmup_lr"),
+    *("lr_schedule", "lr_update", "lr_milestones", "lr_factor", "lr_power", "lr_floor"),
+    *("warmup_epochs", "warmup_lr"),
     *("module_metrics", "gradient_angles"),
 }
 """Training settings that do not change what a step of a batch computes or holds, and the batch

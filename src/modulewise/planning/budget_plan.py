@@ -177,7 +177,8 @@ def measured(cell: Cell, root: Path, on: torch.device) -> tuple[int, float]:
         root: folder of downloaded data; only a user's own files are looked at.
         on: the device.
     """
-    settings = {"epochs": 1, "flops": None, "seconds": None, "warmup_epochs": 0}
+    settings: dict[str, Any] = dict.fromkeys(("flops", "seconds", "iterations", "evaluate_every"))
+    settings |= {"epochs": 1, "warmup_epochs": 0}
     settings["train_images"] = 2 * cell.training.batch_size
     training = cell.training.model_copy(update=settings)
     cell = cell.model_copy(update={"training": training})

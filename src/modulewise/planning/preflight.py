@@ -160,12 +160,13 @@ class Preflight:
         if t.seconds and t.step_seconds:
             steps = math.ceil(self._used(cell) / t.batch_size)
             return max(1, int(t.seconds / (steps * t.step_seconds)))
-        return t.epochs
+        return t.planned
 
     def _used(self, cell: Cell) -> int:
-        """Number of images that a cell trains on."""
-        train = self._size(cell)[0]
-        return min(cell.training.train_images or train, train)
+        """Number of images that an epoch of a cell trains on."""
+        train, t = self._size(cell)[0], cell.training
+        used = min(t.train_images or train, train)
+        return t.stretch * min(t.batch_size, used) if t.iterations else used
 
     def _schedule(self, cell: Cell) -> Schedule:
         return schedules.build(cell.training, cell.modules, 1, cell.seed, str(cell), cell.frozen)

@@ -125,5 +125,7 @@ def _budget(cell: Cell) -> str:
         if t.flops
         else f"seconds={t.seconds:g}"
         if t.seconds
+        else f"iterations={t.iterations}"
+        if t.iterations
         else f"epochs={t.epochs}"
     )

@@ -42,7 +42,7 @@ from modulewise.runs.result import PrimaryMetric
 
 NUMERICS = {"precision", "tf32", "channels_last", "deterministic"}
 """Settings that say how to compute, not what: runs that differ in them are compared."""
-BUDGET = {"epochs", "flops", "seconds", "step_seconds"}
+BUDGET = {"epochs", "flops", "seconds", "step_seconds", "iterations", "evaluate_every"}
 UNJUDGED = ("not comparable", "not judged")
 """Labels shown instead of a verdict: the runs differ, or the uncertainty of the published mean is
 unknown."""
@@ -174,11 +174,13 @@ def _obstacles(
 ) -> Iterator[str]:
     """Why the numbers are not comparable."""
     epochs = sorted({int(e) for e in done["planned_epochs"].dropna()} or {cell.training.epochs})
+    trained = " or ".join(map(str, epochs)) + " epochs"
+    if cell.training.iterations:
+        trained = f"{cell.training.iterations} iterations"
     if reference.epochs is None:
         yield "the published number of epochs is unknown"
-    elif epochs != [reference.epochs]:
-        trained = " or ".join(map(str, epochs))
-        yield f"ours trained {trained} epochs, the published {reference.epochs}"
+    elif trained not in (reference.epochs, f"{reference.epochs} epochs"):
+        yield f"ours trained {trained}, the published {reference.epochs}"
     if reference.training == "other":
         yield "published with other training settings"
     if reference.split != "test":

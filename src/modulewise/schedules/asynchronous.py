@@ -91,7 +91,7 @@ class Asynchronous(Schedule):
             raise ValueError(
                 f"asynchronous: slowdown: there is no module {beyond[0]}; valid: 0 to {k - 1}"
             )
-        self.updates, self.epochs = k, training.epochs
+        self.updates, self.epochs = k, training.planned
         self.rule = turns
         self.slowdown = [slowdown.get(i, 1.0) for i in range(k)]
         self.turns, self.fed = [0] * k, [0] * k

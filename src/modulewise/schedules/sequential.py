@@ -88,10 +88,10 @@ class Sequential(Schedule):
         if growth and self.shared:
             raise ValueError("sequential: growth needs epochs: each")
         free = k - frozen - (self.last_epochs is not None)
-        if self.shared and not training.flops and training.epochs < free:
+        if self.shared and not training.flops and training.planned < free:
             raise ValueError(
                 f"sequential training of {free} modules needs at least {free} epochs, got "
-                f"{training.epochs}"
+                f"{training.planned}"
             )
 
     def phases(self, epochs: int) -> list[Phase]:

@@ -22,8 +22,8 @@ ALL = math.inf
 """Stands for all labels."""
 FREE = {
     "train_images",
-    *("epochs", "flops", "seconds", "batch_size"),
-    *("lr", "lr_schedule", "warmup_epochs", "warmup_lr", "weight_decay"),
+    *("epochs", "flops", "seconds", "iterations", "evaluate_every", "batch_size"),
+    *("lr", "lr_schedule", "lr_update", "lr_floor", "warmup_epochs", "warmup_lr", "weight_decay"),
 }
 """Settings of a grid in which nets that are trained on few images may differ from those on all."""
 FLOOR = "untrained"
