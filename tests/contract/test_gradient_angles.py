@@ -57,7 +57,7 @@ def test_feedback_alignment_is_compared_with_the_networks_own_weights() -> None:
     method, batch = Row(Case("feedback_alignment", modules=1), "mlp3x16").build(), a_batch()
     ((apart, _),) = against_backprop(method, batch, nullcontext)
     layers = [m for m in method.trunk.modules() if isinstance(m, nn.Linear)]
-    for matrix, layer in zip(method.carriers.buffers(), layers, strict=True):
+    for matrix, layer in zip(method.feedback_weights.buffers(), layers, strict=True):
         matrix.copy_(layer.weight.detach())
     assert apart is not None and apart > 30
     assert against_backprop(method, batch, nullcontext) == [(0.0, 1.0)]
@@ -70,6 +70,12 @@ def test_delayed_gradients_are_backpropagation_once_the_images_are_the_same(meth
     found = against_backprop(made, a_batch(), nullcontext)
     assert [angle for angle, _ in found] == pytest.approx([0, 0, 0], abs=0.01)
     assert [ratio for _, ratio in found] == pytest.approx([1, 1, 1], rel=1e-3)
+
+
+def test_what_is_dropped_makes_no_angle() -> None:
+    """Delayed gradients run a module twice, backpropagation once."""
+    method = Row(Case("features_replay"), "vgg8b-w2-d20").build()
+    assert against_backprop(method, a_batch(), nullcontext) == [(0.0, 1.0)] * 3
 
 
 @pytest.mark.parametrize("backend", ["off", "aot_eager"])

@@ -157,6 +157,11 @@ def test_updates_wait_for_what_is_declared(row: Row) -> None:
     assert past_scores == (method.locked == "later")
 
 
+@rows(lambda row: method_class(row.case.method).single)
+def test_what_is_not_cut_waits_for_the_backward_pass_of_the_whole(row: Row) -> None:
+    assert row.build().locked == "later"
+
+
 @rows()
 def test_gradients_depend_on_as_many_earlier_steps_as_declared(row: Row) -> None:
     """Images of the step so many before the present one matter, those of the step before that do

@@ -85,8 +85,3 @@ def test_matrices_have_a_row_a_class_and_are_drawn_as_said() -> None:
         assert b.shape == (CLASSES, n)
         assert float(b.abs().max()) <= n**-0.5
         assert abs(float(b.square().mean()) * 3 * n - 1) < 4 * (0.8 / (CLASSES * n)) ** 0.5
-
-
-def test_all_graphs_wait_for_the_error() -> None:
-    made = methods.build("dfa", trunk("mlp3x8", 3), {})
-    assert (made.alive, made.horizon, made.passes) == (3, 1, 1)

@@ -47,14 +47,14 @@ def step(method: Method) -> Tensor:
 
 
 def layers(method: Method) -> list[nn.Module]:
-    """Those with a weight that errors pass, in the order of the carriers."""
+    """Those with a weight that errors pass, in the order of the feedback weights."""
     return [m for m in method.trunk.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_where_b_is_the_weight_it_is_backpropagation(network: str) -> None:
     mine, its = made(network), made(network, "backprop")
-    for carrier, layer in zip(mine.carriers[0], layers(mine), strict=True):
+    for carrier, layer in zip(mine.feedback_weights[0], layers(mine), strict=True):
         carrier.matrix.copy_(layer.weight.detach())
     assert torch.equal(step(mine), step(its))
     for a, b in zip(mine.parameters(), its.parameters(), strict=True):
@@ -78,7 +78,7 @@ def test_else_the_forward_pass_is_backpropagations_and_the_gradients_are_not(
 def test_weights_of_one_size_carry_as_their_signs_do(network: str) -> None:
     both = [made(network, weights="sign"), made(network, "backprop")]
     for method in both:
-        for carrier, layer in zip(both[0].carriers[0], layers(method), strict=True):
+        for carrier, layer in zip(both[0].feedback_weights[0], layers(method), strict=True):
             layer.weight.data = carrier.size * layer.weight.sign()
     for a, b in zip(*([step(m), *m.parameters()] for m in both), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-14, atol=0)
@@ -104,11 +104,12 @@ def test_the_gradients_of_a_perceptron_by_hand(weights: str) -> None:
         np.testing.assert_allclose(grad[0], d.T @ h[n], rtol=1e-10, atol=1e-14)
         np.testing.assert_allclose(grad[1], d.sum(0), rtol=1e-10, atol=1e-14)
         if weights == "random":
-            b = method.carriers[0][n].matrix.numpy()
+            b = method.feedback_weights[0][n].matrix.numpy()
         else:
-            b = float(method.carriers[0][n].size) * np.sign(ws[n])
+            b = float(method.feedback_weights[0][n].size) * np.sign(ws[n])
             # Orthogonal at the start: all squares add up to the number of rows or columns.
-            assert float(method.carriers[0][n].size) == pytest.approx(max(ws[n].shape) ** -0.5)
+            size = float(method.feedback_weights[0][n].size)
+            assert size == pytest.approx(max(ws[n].shape) ** -0.5)
         d = (d @ b) * (1 - h[n] ** 2)
 
 
@@ -158,7 +159,7 @@ def test_what_follows_a_layer_may_work_in_place() -> None:
 
 def test_random_weights_have_the_size_of_those_they_stand_for() -> None:
     method = made("resnet8")
-    pairs = list(zip(method.carriers[0], layers(method), strict=True))
+    pairs = list(zip(method.feedback_weights[0], layers(method), strict=True))
     assert len(pairs) == 1 + 3 * 2 + 2 + 1
     for carrier, layer in pairs:
         b, w = carrier.matrix, layer.weight.detach()
@@ -187,6 +188,6 @@ def test_weights_that_start_at_zero_come_to_align_with_b() -> None:
         optimizer.zero_grad()
         step(method)
         optimizer.step()
-    for carrier, layer in list(zip(method.carriers[0], layers(method), strict=True))[1:]:
+    for carrier, layer in list(zip(method.feedback_weights[0], layers(method), strict=True))[1:]:
         b, w = carrier.matrix.flatten(), layer.weight.detach().flatten()
         assert float(torch.cosine_similarity(b, w, dim=0)) > 0.4

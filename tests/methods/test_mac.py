@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -235,16 +236,20 @@ def test_sweeps_leave_the_net_as_it_is() -> None:
     assert all(torch.equal(t, before[name]) for name, t in method.state_dict().items())
 
 
-def test_coordinates_are_fp32_under_autocast() -> None:
-    """A step of bf16 would be lost: 2^-9 of a number is its rounding."""
-    method = made(network="mlp3x8", step=1e-4).float()
+def test_under_autocast_gradients_are_those_of_fp32() -> None:
+    """What modules learn from are small differences: of numbers rounded to bf16 they are noise."""
+    method = made(network="resnet8").float()
     x = batch().x.float()
-    given = Batch(x, batch().y, x, batch().index)
-    with torch.autocast("cpu", torch.bfloat16):
-        start = codes.forward(method.trunk, x)
-        after, targets = method.swept(given, start)
-    assert {t.dtype for t in [*start, *after, *targets]} == {torch.float32}
-    assert 0 < float((after[-1] - start[-1]).abs().max()) < 2**-9
+    given, found = Batch(x, batch().y, x, batch().index), []
+    for context in (nullcontext(), torch.autocast("cpu", torch.bfloat16)):
+        method.zero_grad()
+        with context:
+            losses = list(method.losses(given))
+        for loss in losses:
+            loss.value.backward()
+        found.append([p.grad.clone() for p in method.trunk[1].parameters() if p.grad is not None])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_coordinates_of_an_image_do_not_depend_on_its_batch() -> None:
@@ -259,7 +264,7 @@ def test_coordinates_of_an_image_do_not_depend_on_its_batch() -> None:
 
 
 @pytest.mark.parametrize(("k", "sweeps"), [(2, 1), (2, 3), (3, 1), (3, 4)])
-def test_passes_and_memory_are_as_declared(k: int, sweeps: int) -> None:
+def test_passes_are_as_declared(k: int, sweeps: int) -> None:
     method = made(k, "mlp3x8", sweeps=sweeps)
     runs = [0] * k
 
@@ -270,5 +275,4 @@ def test_passes_and_memory_are_as_declared(k: int, sweeps: int) -> None:
         module.register_forward_hook(lambda *_, j=j: count(j))
     gradients(method, batch())
     assert max(runs) == method.passes
-    assert method.alive == 1
     assert made(1).passes == 1

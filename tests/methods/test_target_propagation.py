@@ -201,13 +201,14 @@ def test_the_jacobian_losss_minimum_is_the_transpose() -> None:
 
 @pytest.mark.parametrize("decay", [0.0, 0.4])
 def test_the_output_losss_minimum_is_the_damped_pseudo_inverse(decay: float) -> None:
-    """arXiv 2006.14331: J^T (J J^T + lambda)^-1, J of the net above; lambda is half the decay."""
+    """arXiv 2006.14331: J^T (J J^T + lambda)^-1, J of the net above; lambda is half the decay,
+    times the elements over which the error is a mean."""
     method = chain(
         nn.Identity, targets="direct", feedback_loss="output", feedback_decay=decay, sigma=0.1
     )
     for k in range(3):
         j = jacobians(method, k + 1, 3)
-        damping = decay / 2 * torch.eye(CLASSES, dtype=torch.float64)
+        damping = decay / 2 * j.shape[1] * torch.eye(CLASSES, dtype=torch.float64)
         right = j.T @ torch.linalg.inv(j @ j.T + damping)
         assert share(method, k, right) < 0.1 < share(method, k, 0.7 * right)
 
@@ -336,7 +337,7 @@ def test_one_step(network: str, options: dict[str, Any]) -> None:
     for k in reversed(range(len(method.inverses))):
         weights = list(before.inverses[k].parameters())
         value = sum(hand.minimised(k) for _ in range(draws)) / draws
-        decay = options.get("feedback_decay", 0.0) / 2 * rate**2 / hand.h[k][0].numel()
+        decay = options.get("feedback_decay", 0.0) / 2 * rate**2
         value = (value + decay * sum(w.square().sum() for w in weights)) / rate
         expected = torch.autograd.grad(value, weights)
         for found, e in zip(method.inverses[k].parameters(), expected, strict=True):

@@ -12,11 +12,11 @@ more: uphill. In many dimensions two random directions are close to 90. theta_k 
 does not shape. b_k is of what is deployed: of forward-forward's summed goodness too.
 
 The method is left as it is: each gradient is made on a copy, which carries queues, moving averages
-and learnt feedback along, and at the start of one random stream, so that both passes drop the same
-units. A method that learns from images of earlier steps (`history`) is shown the batch so often
-before that they are the same: the angle then says what its rule is, not what its delay does, for
-gradients of other images differ in any method. The angle comes from sums and differences of unit
-vectors (Kahan), which is exact for equal ones, in double precision.
+and learnt feedback along; nothing is dropped. A method that learns from images of earlier steps
+(`history`) is shown the batch so often before that they are the same: the angle then says what its
+rule is, not what its delay does, for gradients of other images differ in any method. The angle
+comes from sums and differences of unit vectors (Kahan), which is exact for equal ones, in double
+precision.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 
 from modulewise.config.training import TrainConfig
 from modulewise.data.base import Data
@@ -110,6 +111,9 @@ def _gradients(
     parameters; zeros where it leaves none."""
     made = copy.deepcopy(method).train().requires_grad_(True)
     made.zero_grad(set_to_none=True)
+    for part in made.modules():
+        if isinstance(part, _DropoutNd):
+            part.p = 0.0  # a method draws in each of its passes, backpropagation in one
     cuda = [on] if on.type == "cuda" else []
     with torch.random.fork_rng(cuda), fork(seed, "gradients"), torch.enable_grad():
         act(made)

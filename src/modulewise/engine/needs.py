@@ -20,7 +20,7 @@ def needs_of(method: Method) -> Needs:
     kept = {name: _kept(part) for name, part in beside}
     return Needs(
         supervision=method.supervision,
-        feedback=method.feedback,
+        feedback=method.feedback if method.k > 1 else "none",
         locked=method.locked,
         passes=method.passes,
         views=1 + method.two_views,

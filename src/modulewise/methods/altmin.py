@@ -13,8 +13,8 @@ Squares and |c|_1 are means over images and elements. Codes move by Nesterov's m
 crosses a cut backwards but codes: one module's graph is alive at a time, and its weights solve a
 problem of their own. The first step of a code goes down the true gradient, so that for small steps
 and one of them (n = 1) the gradients of module k have the direction of backpropagation's, times a
-factor that every cut shrinks by 2 lr_codes / (B D): B images, D elements of a code. An optimiser
-that does not see the scale of gradients (Adam) is part of the method.
+factor that every cut shrinks by 2 (1 + momentum) lr_codes / (B D): B images, D elements of a code.
+An optimiser that does not see the scale of gradients (Adam) is part of the method.
 
 Deviations from the paper:
 
@@ -29,6 +29,10 @@ Deviations from the paper:
 5. One step for the weights of all modules, with one rate (theirs default to the same); the options
    to let mu grow, to shrink weights (l1), to draw codes through step functions, to fit the last
    layer once more after training, and the variant that remembers covariances of codes are absent.
+6. Computed in fp32 under the setting bf16 too. Dropout draws anew in every pass, so that the first
+   codes have an error of their own in networks with dropout.
+7. Means over the batch: the fewer images, the larger the steps of a code. Micro-batches
+   (`accumulate`) are batches to it.
 """
 
 from __future__ import annotations
@@ -100,11 +104,11 @@ class Altmin(Method):
     def misfit(self, k: int, x: Tensor, entering: list[Tensor], batch: Batch) -> Tensor:
         """Of module k on its input x: of the task for the last, of the code that follows for
         others."""
-        with frozen_statistics(self.trunk[k]):
+        with codes.exact(x), frozen_statistics(self.trunk[k]):
             h = self.trunk[k](x)
-        if k == self.k - 1:
-            return self.task.loss(h, batch.y)
-        return (h - entering[k + 1]).square().mean()
+            if k == self.k - 1:
+                return self.task.loss(h, batch.y)
+            return (h - entering[k + 1]).square().mean()
 
     def _objective(
         self, k: int, entering: list[Tensor], batch: Batch

@@ -4,9 +4,9 @@ error at the net's output to every module.
     module k < K learns from  dL / dh_k := B_k^T e,   e = dL / d scores;   the last from L itself
     B_k drawn once, uniform on [-1, 1] / sqrt(n_k),   n_k the numbers of h_k
 
-All modules run forward before the first one learns, for the error is there no sooner; of each the
-graph waits for it. What is reported as a module's loss is the product of h_k and the error carried,
-whose gradient at h_k that error is; its value measures no progress.
+All modules run forward before the first one learns, and each keeps its graph until the error at
+the output is known. What is reported as a module's loss is the product of h_k and the error
+carried, whose gradient at h_k that error is; its value measures no progress.
 
 Deviations from the paper, of which the released code was read for how B_k is drawn:
 

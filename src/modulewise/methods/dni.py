@@ -19,15 +19,17 @@ and trains with Adam.
 
 Deviations from the paper:
 
-1. Gradients of single images are predicted, and errors are means: other constants, which matter to
-   SGD, to Adam by its epsilon alone.
+1. Gradients of single images are predicted, B times those of the batch's mean, which the released
+   code predicts: another scale of what a synthesiser has to reach, and so another rate at which
+   its steps reach it, by Adam too.
 2. The label's one-hot vector goes through a linear map that is added to what the first layer gives,
    as in the released code; the paper concatenates it with the feature, which is the same for
    vectors, and for maps but at their borders.
 3. Two hidden layers everywhere unless the option `layers` says otherwise; the paper has none, one
    or two, by network.
 4. No synthetic inputs: modules run one after the other.
-5. A synthesiser is trained by the optimiser and the rate of its module.
+5. A synthesiser is trained by the optimiser and the rate of its module. Its last layer's bias
+   starts at zero, too, and layers before a BatchNorm have none.
 """
 
 from __future__ import annotations

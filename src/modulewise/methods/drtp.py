@@ -8,8 +8,8 @@ The projected label is the gradient at h_k. It takes the place of the projected 
 feedback alignment, of which the signs are known before the net has run; the minus is the random
 matrix's. Nothing comes back: a module's update waits for its own output alone.
 
-L_k is linear in h_k and falls as the module learns. It has no minimum where activations have no
-bound: with ReLUs it needs BatchNorm, or the net runs away; the paper's units are bounded.
+L_k is linear in h_k and falls as the module learns. It has no minimum where activations are
+unbounded: with ReLUs it needs BatchNorm, or weights diverge; the paper's units are bounded.
 
 Deviations from the paper, of which the released code was read:
 

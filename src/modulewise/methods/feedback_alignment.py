@@ -51,13 +51,13 @@ class FeedbackAlignment(EndToEnd):
     def __init__(self, trunk: CutNetwork, *, weights: Literal["random", "sign"] = "random") -> None:
         super().__init__(trunk)
         kind = Random if weights == "random" else Sign
-        self.carriers = nn.ModuleList(
+        self.feedback_weights = nn.ModuleList(
             nn.ModuleList(kind(m) for m in module.modules() if isinstance(m, Layer))
             for module in self.trunk
         )
 
 
-class Carrier(nn.Module):
+class FeedbackWeights(nn.Module):
     """Takes the place of a layer's forward pass: it gives what the layer does, and in train mode
     another way back to what the layer was given. The mode is its own, not the layer's.
 
@@ -82,14 +82,14 @@ class Carrier(nn.Module):
             if isinstance(layer, nn.Conv2d)
             else None
         )
-        return Back.apply(y, x, *self.weight_back(layer.weight), conv)
+        return FeedbackPath.apply(y, x, *self.weight_back(layer.weight), conv)
 
     def weight_back(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
         """What B is made of: itself; or the weight whose signs it has, and its size."""
         raise NotImplementedError  # abstract
 
 
-class Random(Carrier):
+class Random(FeedbackWeights):
     """B drawn once."""
 
     matrix: Tensor
@@ -103,7 +103,7 @@ class Random(Carrier):
         return self.matrix, None
 
 
-class Sign(Carrier):
+class Sign(FeedbackWeights):
     """B of the signs of W."""
 
     size: Tensor
@@ -122,7 +122,7 @@ def size(w: Tensor) -> Tensor:
     return w.detach().square().mean().sqrt()
 
 
-class Back(torch.autograd.Function):
+class FeedbackPath(torch.autograd.Function):
     """The identity of y, whose gradient also goes to x, by B."""
 
     @staticmethod

@@ -31,6 +31,8 @@ Deviations from the papers:
    output alone.
 4. rho stays as it is; the first paper lets it grow.
 5. BatchNorm's statistics count the forward pass alone.
+6. Computed in fp32 under the setting bf16 too. Dropout draws anew in every pass: in networks that
+   have it penalties are not zero at the forward pass.
 """
 
 from __future__ import annotations
@@ -112,11 +114,11 @@ class Mac(Method):
 
     def term(self, k: int, x: Tensor, targets: list[Tensor], batch: Batch) -> Tensor:
         """Module k's term of E on its input x, mean over the batch."""
-        with frozen_statistics(self.trunk[k]):
+        with codes.exact(x), frozen_statistics(self.trunk[k]):
             h = self.trunk[k](x)
-        if k == self.k - 1:
-            return self.task.loss(h, batch.y)
-        return self.rho / 2 * (h - targets[k]).square().sum() / len(x)
+            if k == self.k - 1:
+                return self.task.loss(h, batch.y)
+            return self.rho / 2 * (h - targets[k]).square().sum() / len(x)
 
     def _images(self, k: int, targets: list[Tensor], batch: Batch, x: Tensor) -> Tensor:
         """Module k's term of E, summed over the batch."""
@@ -125,5 +127,5 @@ class Mac(Method):
     @torch.no_grad()
     def _again(self, k: int, x: Tensor) -> Tensor:
         """What module k gives for x."""
-        with frozen_statistics(self.trunk[k]):
+        with codes.exact(x), frozen_statistics(self.trunk[k]):
             return self.trunk[k](x)

@@ -33,20 +33,26 @@ eta must be large. The other targets are the outputs themselves where there is n
 
 Deviations from the papers:
 
-1. The papers were read in their released code and abstracts only.
+1. The papers were read in their released code and abstracts only. eta is of the loss of one image;
+   in the code of DTP and DRL it is of the batch's mean, so that published steps stand divided by
+   the batch size in the recipes.
 2. The last module, the last hidden layer with the net's classifier, learns the task's loss by
    backpropagation inside the module; the papers cut behind every layer, and those that start at
    the scores have the classifier regress its target too.
 3. Each g_k makes one step per step of the trunk, from the first one on. The papers alternate epochs
-   (DTP), train g first for ten epochs (DRL) or take 20 to 55 steps per batch (L-DRL); `draws`
-   averages several draws of noise into one step.
+   (DTP), train g for ten epochs first and for two after every epoch of the trunk (DRL), or take 20
+   to 55 steps per batch (L-DRL); `draws` averages several draws of noise into one step.
 4. One rate for all g_k, `feedback_rate` times the trunk's; L-DRL's authors give one to each layer.
-   RMSProp of DTP is Adam here.
+   RMSProp of DTP is Adam here; DRL's Adam has constants of its own for trunk and maps. The trunk's
+   weight decay reaches the maps, too.
 5. g_k is one affine layer, whatever F holds, and behind it a tanh where h_k comes out of one and
    targets are not direct. It has no bias where only its differences count.
-6. What g_k minimises is divided by the number of elements of h_k: another rate under SGD.
+6. What g_k minimises is divided by the number of elements of h_k, as in DRL's code, and `jacobian`
+   by sigma^2, too, which L-DRL's is not: another rate under SGD.
 7. In place of DRL's damping stands, as in its code, weight decay: `feedback_decay` times half the
    squares of g_k's weights, which is that damping where g_k is linear.
+8. Maps start with the library's weights; DRL's start Xavier-normal, DTP's orthogonal.
+9. Dropout draws anew in every pass.
 """
 
 from __future__ import annotations
@@ -120,12 +126,16 @@ class TargetPropagation(Method):
         shapes = [*trunk.cut_shapes, (trunk.task.outputs,)]
         self.sources = [self.k - 1 if direct else k + 1 for k in range(self.k - 1)]
         absolute = feedback_loss == "reconstruction" or targets == "inverse"
+
+        def bounded(k: int) -> bool:
+            return not direct and isinstance(list(trunk.modules[k].modules())[-1], nn.Tanh)
+
         self.inverses = nn.ModuleList(
             Inverse(
                 shapes[self.sources[k]],
                 shapes[k],
-                bias=absolute,
-                tanh=not direct and isinstance(list(trunk.modules[k].modules())[-1], nn.Tanh),
+                bias=absolute or bounded(k),
+                tanh=bounded(k),
                 rate=feedback_rate,
             )
             for k in range(self.k - 1 if self.from_scores else self.k - 2)
@@ -182,7 +192,7 @@ class TargetPropagation(Method):
         values = torch.stack([draw(k, clean) for _ in range(self.draws)])
         weights = sum(p.square().sum() for p in self.inverses[k].parameters())
         decay = self.feedback_decay / 2 * self.feedback_rate**2 * weights
-        return (values.mean() + decay / clean[k][0].numel()) / self.feedback_rate
+        return (values.mean() + decay) / self.feedback_rate
 
     def _reconstruction(self, k: int, clean: list[Tensor]) -> Tensor:
         c = clean[k] + self._noise(clean[k])

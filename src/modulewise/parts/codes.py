@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
+def exact(x: Tensor) -> AbstractContextManager[Any]:
+    """Inside, nothing is rounded to bf16: what codes and modules learn from are differences, far
+    smaller than what they are of."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
 @torch.no_grad()
 def forward(modules: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
     """What enters each module in a forward pass from x, without a graph: x, and a code for every
-    cut, in fp32 at least, for steps too small for bf16. The last module runs too, so that its
-    BatchNorm counts the pass."""
+    cut. The last module runs too, so that its BatchNorm counts the pass."""
     entering = []
-    for module in modules:
-        entering.append(x)
-        x = module(x)
-        x = x.to(torch.promote_types(x.dtype, torch.float32))
+    with exact(x):
+        for module in modules:
+            entering.append(x)
+            x = module(x)
     return entering
 
 
@@ -31,7 +37,5 @@ def gradient(objective: Callable[[Tensor], Tensor], code: Tensor) -> Tensor:
         code: without a graph.
     """
     leaf = code.detach().requires_grad_()
-    value = objective(leaf.view_as(leaf))  # torch's counter of operations bears no leaf here
-    # Without autocast, as backward passes run.
-    with nullcontext() if code.is_meta else torch.autocast(code.device.type, enabled=False):
-        return torch.autograd.grad(value, leaf)[0]
+    with exact(code):  # a view, for torch's counter of operations cannot watch a leaf here
+        return torch.autograd.grad(objective(leaf.view_as(leaf)), leaf)[0]

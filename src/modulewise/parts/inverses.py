@@ -27,7 +27,7 @@ class Inverse(nn.Module):
     Args:
         after: shape of what it is given.
         before: shape of what it gives.
-        bias: whether the layer has one; a difference of two results never sees it.
+        bias: whether the layer has one; without a tanh a difference of two results never sees it.
         tanh: whether what it gives is bounded.
         rate: factor of the learning rate.
 
