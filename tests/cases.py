@@ -85,6 +85,7 @@ CASES = [
         {"mode": "contrast", "feature_dim": 16},
         networks=("resnet8", "mlp3x32", "densenet10-3"),
     ),
+    Case("infopro", {"mode": "softmax", "head": "imagenet", "decoder": "stepwise"}),
     Case("contsup", _contsup("R0", "softmax")),
     Case("contsup", _contsup("E", "contrast")),
     Case("contsup", _contsup("R1", "softmax")),
@@ -163,6 +164,7 @@ NETWORKS = {
     "cnn2x4-pool3": (3, 10, 9),
     "densenet10-3": (3, 16, 16),
     "densenet16-2": (1, 9, 9),
+    "imagenet-resnet18": (3, 16, 16),
 }
 """Smallest members of every family, on an image shape."""
 

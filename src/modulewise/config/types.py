@@ -44,6 +44,11 @@ Resize = Literal["auto", "plain", "factored"]
 """How a decoder computes its first two layers; `parts/decoders.py` says what the names mean."""
 
 
+DecoderNet = Literal["direct", "stepwise"]
+"""Architecture of a decoder to the image: with one resize (`direct`, `parts/decoders.py`), or with
+one for every doubling of the maps (`stepwise`, `parts/stepwise_decoder.py`)."""
+
+
 class PhaseSettings(Frozen):
     """Training settings of one phase of a schedule that differ from the cell's; `null` is the
     cell's."""
@@ -75,7 +80,7 @@ Slowdowns = dict[
     Annotated[int, Field(ge=0), NUMBER], Annotated[float, Field(ge=1, le=1000), NUMBER]
 ]
 """Module (from 0) -> how many times as long as the others it takes for a step."""
-HeadNet = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr"]
+HeadNet = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr", "imagenet"]
 """Architecture of a label head; `parts/heads.py` says what the names mean."""
 FeatureMap = Literal["relu", "tanh", "sigmoid", "reapen"]
 """A nonlinearity whose output has unit length; `models/phi.py` says what the names mean."""

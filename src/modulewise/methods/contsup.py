@@ -27,7 +27,7 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
-from modulewise.config.types import Count, Ends, LabelHead, Positive, Resize
+from modulewise.config.types import Count, DecoderNet, Ends, LabelHead, Positive, Resize
 from modulewise.method import Batch, LocalMethod, State
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.infopro_loss import InfoProLoss
@@ -98,7 +98,8 @@ class Contsup(LocalMethod):
         super().__init__(trunk)
         self.image_context = context.endswith("E")
         self.span = int(context.strip("RE") or 0)
-        terms = (mode, head, feature_dim, temperature, decoder, lambda1, lambda2)
+        reconstructs: DecoderNet | None = "direct" if decoder else None
+        terms = (mode, head, feature_dim, temperature, reconstructs, lambda1, lambda2)
         self.objectives = nn.ModuleList(
             [InfoProLoss(trunk, k, *terms, resize=resize) for k in range(self.k - 1)]
         )

@@ -29,7 +29,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from modulewise.config.types import Count, Ends, LabelHead, Positive, Resize
+from modulewise.config.types import Count, DecoderNet, Ends, LabelHead, Positive, Resize
 from modulewise.method import Batch, LocalMethod
 from modulewise.models.network import CutNetwork
 from modulewise.parts.infopro_loss import InfoProLoss
@@ -47,10 +47,11 @@ class Infopro(LocalMethod):
         head: architecture of the label heads.
         feature_dim: their hidden units and, in contrast mode, the embedding's dimension.
         temperature: of the contrastive loss.
-        resize: how the decoders compute resize and first convolution: `plain`, one after the other
-            as in the released code, whose memory is what the papers' tables measure; `factored`,
-            equal but for rounding, without the large map in between; `auto`, per module the one of
-            fewer operations.
+        decoder: architecture of the decoders.
+        resize: how decoders `direct` compute resize and first convolution: `plain`, one after the
+            other as in the released code, whose memory is what the papers' tables measure;
+            `factored`, equal but for rounding, without the large map in between; `auto`, per module
+            the one of fewer operations.
     """
 
     def __init__(
@@ -63,10 +64,11 @@ class Infopro(LocalMethod):
         head: LabelHead = "1c2f",
         feature_dim: Count = 128,
         temperature: Positive = 0.07,
+        decoder: DecoderNet = "direct",
         resize: Resize = "auto",
     ) -> None:
         super().__init__(trunk)
-        terms = (mode, head, feature_dim, temperature, True, lambda1, lambda2)
+        terms = (mode, head, feature_dim, temperature, decoder, lambda1, lambda2)
         self.objectives = nn.ModuleList(
             [InfoProLoss(trunk, k, *terms, resize=resize) for k in range(self.k - 1)]
         )

@@ -37,7 +37,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from modulewise.config.types import Count, Ends, Fraction, LabelHead
+from modulewise.config.types import Count, DecoderNet, Ends, Fraction, LabelHead
 from modulewise.method import Batch, LocalMethod
 from modulewise.models.network import CutNetwork
 from modulewise.parts.infopro_loss import InfoProLoss
@@ -88,6 +88,7 @@ class Man(LocalMethod):
         lambda2: weight of the label term beside it, likewise.
         head: architecture of the label heads.
         feature_dim: units of their hidden layer.
+        decoder: architecture of the decoders of `infopro`.
     """
 
     joint_only = True
@@ -104,6 +105,7 @@ class Man(LocalMethod):
         lambda2: Ends = (0.5, 1.0),
         head: LabelHead = "1c2f",
         feature_dim: Count = 128,
+        decoder: DecoderNet = "direct",
     ) -> None:
         super().__init__(trunk)
         helped = range(self.k - 1)
@@ -116,7 +118,7 @@ class Man(LocalMethod):
                 head,
                 feature_dim,
                 temperature=1.0,
-                decoder=loss == "infopro",
+                decoder=decoder if loss == "infopro" else None,
                 lambda1=lambda1,
                 lambda2=lambda2,
                 feature=trunk.stage_shapes[trunk.ends[k] + 1],

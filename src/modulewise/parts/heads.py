@@ -5,8 +5,10 @@ contrastive loss.
 layers, as in InfoPro's released nets (arXiv 2101.10832). The first convolution doubles the channels
 at stride 2 below the trunk's final width and keeps both at it. `mlp-sr` is DGL's head (arXiv
 1901.08164): pooling to a quarter of the size, three 1x1 convolutions, pooling to 2x2, three fully
-connected layers of four times the channels with BatchNorm, a linear layer. `shared` is the net's
-own classifier, read only.
+connected layers of four times the channels with BatchNorm, a linear layer. `imagenet` is InfoPro's
+for ImageNet: with W channels in the trunk's last stage (there 2048) and C in the feature, a 1x1
+convolution to C/4, two 3x3 at stride 2 to W/8 and W/4, a 1x1 to W, each without bias, BatchNorm,
+ReLU; global average pooling, a linear layer. `shared` is the net's own classifier, read only.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ def label_head(
     c, size = feature[0], feature[1:] or (1, 1)
     if kind == "mlp-sr":
         return _mlp_sr(c, size, outputs)
+    if kind == "imagenet":
+        return _imagenet(c, outputs, width)
     convs, fcs = int(kind[0]), int(kind[2])
     layers: list[nn.Module] = [AsMap()]
     for i in range(convs):
@@ -143,3 +147,17 @@ def _mlp_sr(c: int, size: Shape, outputs: int) -> nn.Sequential:
     for _ in range(3):
         layers += [nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(width, outputs))
+
+
+def _imagenet(c: int, outputs: int, width: int) -> nn.Sequential:
+    m, narrow, middle = (max(1, n) for n in (c // 4, width // 8, width // 4))
+    return nn.Sequential(
+        AsMap(),
+        conv(c, m, kernel=1),
+        conv(m, narrow, stride=2),
+        conv(narrow, middle, stride=2),
+        conv(middle, width, kernel=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, outputs),
+    )

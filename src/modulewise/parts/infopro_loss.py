@@ -6,12 +6,13 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from modulewise.config.types import LabelHead, Resize
+from modulewise.config.types import DecoderNet, LabelHead, Resize
 from modulewise.method import Batch
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.decoders import Decoder
 from modulewise.parts.heads import head_of_module, label_head
 from modulewise.parts.losses import interpolate, reconstruction, supervised_contrastive
+from modulewise.parts.stepwise_decoder import StepwiseDecoder
 
 Mode = Literal["softmax", "contrast"]
 
@@ -27,15 +28,15 @@ class InfoProLoss(nn.Module):
         head: architecture of the head.
         feature_dim: its hidden units and, in contrast mode, the embedding's dimension.
         temperature: of the contrastive loss.
-        decoder: with D; without it the objective is A alone, at weight 1.
+        decoder: architecture of D; without it the objective is A alone, at weight 1.
         lambda1: (first, last) weight of the reconstruction.
         lambda2: (first, last) weight of A.
         feature: shape of one of the features it is given; of the module's output if not said.
-        resize: how D computes its first two layers (`parts/decoders.py`).
+        resize: how a `direct` D computes its first two layers (`parts/decoders.py`).
 
     Raises:
         ValueError: `head` is `shared`, and the net's classifier does not fit or A needs an
-            embedding.
+            embedding; `resize` is `factored`, and D is not `direct`.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class InfoProLoss(nn.Module):
         head: LabelHead,
         feature_dim: int,
         temperature: float,
-        decoder: bool,
+        decoder: DecoderNet | None,
         lambda1: tuple[float, float],
         lambda2: tuple[float, float],
         feature: Shape | None = None,
@@ -62,7 +63,7 @@ class InfoProLoss(nn.Module):
             raise ValueError("head shared gives class scores, no embedding; valid mode: softmax")
         else:
             self.head = label_head(head, shape, feature_dim, trunk.width, feature_dim)
-        self.decoder = Decoder(shape, trunk.image, resize=resize) if decoder else None
+        self.decoder = _decoder(decoder, shape, trunk.image, resize) if decoder else None
         modules = len(trunk.modules)
         self.weights = (interpolate(lambda1, k, modules), interpolate(lambda2, k, modules))
 
@@ -85,3 +86,11 @@ class InfoProLoss(nn.Module):
         return (
             self.weights[0] * reconstruction(self.decoder(h), batch.image) + self.weights[1] * label
         )
+
+
+def _decoder(kind: DecoderNet, feature: Shape, image: Shape, resize: Resize) -> nn.Module:
+    if kind == "direct":
+        return Decoder(feature, image, resize=resize)
+    if resize == "factored":
+        raise ValueError(f"resize factored is of decoder direct, got {kind}; valid: plain, auto")
+    return StepwiseDecoder(feature, image)
