@@ -6,7 +6,8 @@ irrelevant to the label.
 D_k reconstructs the augmented image before normalisation; A_k is the cross-entropy of a small head
 (softmax) or the supervised contrastive loss of its embedding (contrast). Both weights run linearly
 over the auxiliary modules k = 0 ... K-2; the last module's loss is the net's own cross-entropy.
-Both terms are evaluated even at weight zero, as in the released code.
+Both terms are evaluated even at weight zero, as in the released code. Its helpers for ImageNet are
+`head: imagenet` and `decoder: stepwise`, in softmax mode.
 
 Deviations from the paper:
 
