@@ -16,4 +16,12 @@ Runs = Annotated[Path, typer.Option(help="folder of the runs")]
 Data = Annotated[Path, typer.Option(envvar="MODULEWISE_DATA", help="folder of downloaded data")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        envvar="MODULEWISE_WORKERS",
+        help="processes that decode pictures; one less than CPUs",
+    ),
+]
 Sweep = Annotated[Path, typer.Option(help="path of the sweep")]

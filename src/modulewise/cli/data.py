@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -35,7 +36,9 @@ def data(
 ) -> None:
     """Download a data set if it is not there, and check it.
 
-    Says how many images it holds, and of what shape.
+    Says how many images it holds, and of what shape. Of a data set whose pictures are decoded as
+    they are needed it looks at every file's name and size, and at the width and height of pictures
+    and maps of classes; images of ImageNet are not opened.
 
     Examples:
         modulewise data --dataset digits
@@ -56,18 +59,46 @@ def data(
     from modulewise.data import sources
 
     try:
-        with growing(dataset, root / (found.torchvision_class or ""), sys.stderr.isatty()):
-            made = sources.arrays(found, root, download=True)
-        sources.check_fit(found, made[0].shape[1:])
+        if sources.streamed(found):
+            line = _checked(found, root)
+        else:
+            line = _fetched(dataset, found, root)
     except InvalidInput as error:
         raise InvalidInput(f"data set {dataset}: {error}") from None
     except MemoryError as error:
         raise InvalidInput(f"data set {dataset}: too little memory to hold it: {error}") from None
-    line = sources.describe(made)
     if mark:
         mark.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(mark, line + "\n")
     print(f"{dataset}: {line}")
+
+
+def _fetched(dataset: str, found: Dataset, root: Path) -> str:
+    """Download a data set if need be, and read it whole; what is said of it."""
+    from modulewise.data import sources
+
+    with growing(dataset, root / (found.torchvision_class or ""), sys.stderr.isatty()):
+        made = sources.arrays(found, root, download=True)
+    sources.check_fit(found, made[0].shape[1:])
+    return sources.describe(made)
+
+
+def _checked(found: Dataset, root: Path) -> str:
+    """Look at every file of a data set whose pictures are decoded as they are needed; what is said
+    of it."""
+    from modulewise.data import sources
+    from modulewise.data.files import digest
+    from modulewise.data.scenes import check_sizes
+
+    assert found.shape
+    sources.check_fit(found, found.shape)
+    parts = sources.files(found, root)
+    hashed = digest(parts)
+    for part in parts:
+        if part.maps:
+            check_sizes(part, getattr(sources.source(found), "PICTURE", None))
+    numbers = {name: len(part) for name, part in zip(("train", "test"), parts, strict=True)}
+    return json.dumps({**numbers, "classes": found.classes, "digest": hashed})
 
 
 @contextmanager

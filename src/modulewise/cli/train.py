@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import typer
 
 from modulewise import logs
 from modulewise.cli import _complete
-from modulewise.cli._options import Data, Device, Threads
+from modulewise.cli._options import Data, Device, Threads, Workers
 from modulewise.config.cell import Cell
 from modulewise.config.loading import read_json
 from modulewise.errors import InvalidInput, memory_short, parse, resource
@@ -63,6 +64,7 @@ def train(
     results: Annotated[Path, typer.Option(help="folder that runs/ lies in")] = Path("results"),
     device: Device = "auto",
     threads: Threads = None,
+    workers: Workers = None,
     save_every: Annotated[
         float, typer.Option(envvar="MODULEWISE_SAVE_EVERY", help="seconds between checkpoints")
     ] = 300.0,
@@ -90,6 +92,8 @@ def train(
     from modulewise.engine import device as device_module
 
     on = device_module.begin(device, threads)
+    if workers is not None:
+        os.environ["MODULEWISE_WORKERS"] = str(workers)
     try:
         sources = sources or _runs(folder, what) or results / "runs"
         status = _run(what, folder, data, on, save_every, keep_weights, sources)

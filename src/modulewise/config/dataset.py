@@ -7,10 +7,49 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from modulewise.config.options import OneOf, literal, names
-from modulewise.config.types import NUMBER, Frozen, Name, Positive, Side
+from modulewise.config.types import NUMBER, Fraction, Frozen, Name, Positive, Side
 
 SOURCES, TASKS = names("data/sources"), names("tasks")
 TORCHVISION = tuple(literal("data/sources", "torchvision", "SIZES"))
+
+
+class ResizedCrop(Frozen):
+    """Pictures of any size, decoded as they are needed: a random part of each, resized to the
+    entry's shape, to train on; the middle of each to evaluate on."""
+
+    area: tuple[Fraction, Fraction] = (0.08, 1.0)
+    """Smallest and largest share of a picture's area."""
+    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    """Smallest and largest width of the part over its height."""
+    resize: Side = 256
+    """Pixels that the shorter side is resized to for evaluation, before the middle is cut out."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ResizedCrop:
+        for name, (low, high) in (("area", self.area), ("ratio", self.ratio)):
+            if not 0 < low <= high:
+                raise ValueError(f"{name}: smallest and largest, above 0; got {low} and {high}")
+        return self
+
+
+class ScaledCrop(Frozen):
+    """Pictures with a map of classes each, decoded as they are needed: a random part of the scaled
+    picture, of the entry's shape, to train on; the whole picture to evaluate on."""
+
+    scale: tuple[Positive, Positive] = (0.5, 2.0)
+    """Smallest and largest factor by which a picture is scaled."""
+    max_ratio: Annotated[float, Field(gt=0, le=1), NUMBER] = 0.75
+    """Share of a part's labelled pixels below which each class stays; other parts are drawn again,
+    up to ten times."""
+    distortion: bool = True
+    """Whether brightness, contrast, saturation and hue are changed at random."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ScaledCrop:
+        if self.scale[0] > self.scale[1]:
+            low, high = self.scale
+            raise ValueError(f"scale: smallest and largest; got {low} and {high}")
+        return self
 
 
 class Dataset(Frozen):
@@ -23,8 +62,7 @@ class Dataset(Frozen):
     torchvision_class: Annotated[str, OneOf(TORCHVISION, "class of torchvision")] | None = None
     """Name of torchvision's data set, of source `torchvision`."""
     path: str | None = None
-    """Path of an npz file, or of an ImageFolder root with train/ and test/; no part of a cell's
-    identity."""
+    """Path of an npz file, or of a folder of pictures; no part of a cell's identity."""
     shape: tuple[Side, Side, Side] | None = None
     """Channels, height and width of an image; an npz file says it itself."""
     classes: Annotated[int, Field(ge=2, le=2**20), NUMBER] | None = None
@@ -44,6 +82,14 @@ class Dataset(Frozen):
     """What the padding holds."""
     flip: bool = False
     """Whether images are flipped left to right with probability 1/2."""
+    resized_crop: ResizedCrop | None = None
+    """Pictures are decoded as they are needed, of sources `imagenet` and `imagefolder`, and cropped
+    so."""
+    scaled_crop: ScaledCrop | None = None
+    """Pictures and their maps are decoded as they are needed, of sources `cityscapes` and
+    `mapfolder`, and cropped so."""
+    ignored: tuple[Annotated[int, Field(ge=0, le=255), NUMBER], ...] = (255,)
+    """Values of a map's pixels that belong to no class; the task is given 255 for them."""
     validation: Annotated[int, Field(ge=0), NUMBER] = 0
     """Number of training images held out for selection, the same for every seed."""
     train_size: Annotated[int, Field(ge=2, le=2**24), NUMBER] = 512
@@ -57,6 +103,11 @@ class Dataset(Frozen):
         if self.labels and len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels: {list(self.labels)} names a class twice")
         return self
+
+    @property
+    def augmented(self) -> bool:
+        """Whether an image differs from epoch to epoch."""
+        return bool(self.pad or self.flip or self.resized_crop or self.scaled_crop)
 
 
 class Datasets(Frozen):

@@ -18,6 +18,7 @@ from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
 from modulewise.data.augment import CropFlip, augment, in_unit_range
 from modulewise.data.base import Part, Sizes, batches_per_epoch
+from modulewise.data.normalised import Normalised
 from modulewise.method import Batch
 from modulewise.rng import generator
 from modulewise.task import Task
@@ -59,7 +60,7 @@ class Parts:
         return Parts(self.train.to(device), val, self.test.to(device))
 
 
-class Resident:
+class Resident(Normalised):
     """Data all of which is on the device.
 
     Args:
@@ -85,7 +86,8 @@ class Resident:
     ) -> None:
         self.parts, self.task, self.config, self.digest = parts, task, config, digest
         self.training, self.seed = training, seed
-        self.mean, self.std = statistics or channel_statistics(parts.train.x, config)
+        mean, std = statistics or channel_statistics(parts.train.x, config)
+        super().__init__(mean, std, training.channels_last)
         c, h, w = parts.train.x.shape[1:]
         self.image = (c, h, w)
         self.sizes = Sizes(len(parts.train), len(parts.val) if parts.val else 0, len(parts.test))
@@ -107,14 +109,6 @@ class Resident:
             (self.mean.to(device), self.std.to(device)),
         )
 
-    def normalise(self, image: Tensor) -> Tensor:
-        """(image - mean) / std of images in [0, 1] (B C H W)."""
-        return (image - self.mean).div_(self.std)
-
-    def pixels(self, x: Tensor) -> Tensor:
-        """What normalised images (B C H W) were before: in [0, 1]."""
-        return (x * self.std + self.mean).clamp(0, 1)
-
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch (1-based), from number `start` on."""
         for number in range(start, self.steps):
@@ -131,7 +125,7 @@ class Resident:
         for i in range(0, len(split) if split else 0, size):
             assert split
             image = in_unit_range(split.x[i : i + size])
-            yield self._given(image), split.y[i : i + size]
+            yield self.given(image), split.y[i : i + size]
 
     def held(self) -> Iterator[Tensor]:
         """Images and targets of all parts."""
@@ -158,13 +152,7 @@ class Resident:
             return augment(train.x.index_select(0, index), moves, self.config)
 
         image, y = augmented(0), train.y.index_select(0, index)
-        return Batch(self._given(image), y, image, index, lambda: self._given(augmented(1)))
-
-    def _given(self, image: Tensor) -> Tensor:
-        """What the trunk is given: normalised images, in the training's memory layout."""
-        x = self.normalise(image)
-        last = self.training.channels_last
-        return x.contiguous(memory_format=torch.channels_last) if last else x
+        return Batch(self.given(image), y, image, index, lambda: self.given(augmented(1)))
 
 
 def channel_statistics(x: Tensor, config: Dataset) -> tuple[Tensor, Tensor]:

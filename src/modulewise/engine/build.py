@@ -52,7 +52,7 @@ def build(
     with fork(cell.seed, "helpers"):
         method = methods.build(cell.method, trunk, cell.options, cell.training.schedule, where)
     paths.take(method, cell.training, where)
-    if method.two_views and not (cell.data.pad or cell.data.flip):
+    if method.two_views and not cell.data.augmented:
         raise InvalidInput(
             f"{where}: {cell.method} compares two augmentations of an image, and data set "
             f"{cell.dataset} has none; set pad or flip in its entry"

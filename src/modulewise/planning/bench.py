@@ -19,6 +19,7 @@ from torch import Tensor
 
 from modulewise import models
 from modulewise.data.resident import Resident
+from modulewise.data.sources import streamed
 from modulewise.engine import device as devices
 from modulewise.engine import graphs
 from modulewise.engine.flops import parameters
@@ -29,7 +30,7 @@ from modulewise.method import Batch
 from modulewise.models.partition import activation_bytes, by_cost
 from modulewise.planning import capacity, products
 from modulewise.planning.arms import Arm, Group
-from modulewise.planning.profile import evaluation_seconds, images
+from modulewise.planning.profile import evaluation_seconds, held_images
 from modulewise.rng import fork
 from modulewise.units import memory
 
@@ -97,7 +98,8 @@ def measure_group(
         key = arm.cell.data.validation, arm.cell.training.train_images
         try:
             if key not in noise:
-                noise[key] = images(arm.cell, data).to(on)
+                few = 4 * arm.cell.training.batch_size if streamed(arm.cell.data) else None
+                noise[key] = held_images(arm.cell, data, few).to(on)
             arms.append(running := Running(arm, noise[key], on))
             found.append(running.figures(caps))
             log.info(f"{arm.name}: {memory(found[-1]['memory']['peak'])}")

@@ -22,6 +22,7 @@ from modulewise.engine.device import claim, clock, timed
 from modulewise.engine.progress import Progress
 from modulewise.engine.trainer import TIMED, Trainer
 from modulewise.errors import InvalidInput, memory_short
+from modulewise.planning import noise
 
 log = logging.getLogger(__name__)
 
@@ -164,8 +165,9 @@ def _trainer(cell: Cell, images: Data, device: torch.device) -> Trainer:
     return Trainer(cell, images, Path("/nonexistent"), device)
 
 
-def images(cell: Cell, root: Path) -> Resident:
-    """Images of noise, as many and of the shape that a cell trains on.
+def images(cell: Cell, root: Path) -> Data:
+    """Images of noise, as many and of the shape that a cell trains on. Of pictures that are decoded
+    as they are needed, decoding is left out.
 
     Args:
         cell: the cell.
@@ -173,6 +175,22 @@ def images(cell: Cell, root: Path) -> Resident:
 
     Raises:
         InvalidInput: the user's files are missing or damaged.
+    """
+    if not sources.streamed(cell.data):
+        return held_images(cell, root)
+    train, test = sources.sizes(cell.data, root)
+    left = train - cell.data.validation
+    wanted = min(cell.training.train_images or left, left)
+    return noise.streamed(cell, (wanted, cell.data.validation, test))
+
+
+def held_images(cell: Cell, root: Path, most: int | None = None) -> Resident:
+    """Images of noise that are all held on the device; arguments as of `images`.
+
+    Args:
+        cell: the cell.
+        root: folder of downloaded data.
+        most: number of images of a part.
     """
     shape, classes = sources.shape_and_classes(cell.data, root)
     train, test = sources.sizes(cell.data, root)
@@ -182,6 +200,7 @@ def images(cell: Cell, root: Path) -> Resident:
     task = tasks.build(cell.data.task, classes)
 
     def split(n: int) -> Split:
+        n = min(n, most or n)
         x = torch.randint(256, (n, *shape), dtype=torch.uint8, generator=g)
         return Split(x, task.placeholder(n, shape, "cpu"))
 
@@ -218,10 +237,10 @@ def figures(
         InvalidInput: the user's files are missing or damaged, or the cell cannot be built.
     """
     try:
-        noise = images(cell, root)
+        made = images(cell, root)
         if alike:
-            return as_json(other_budget(from_json(alike), cell, noise, device))
-        return as_json(measure(cell, noise, device))
+            return as_json(other_budget(from_json(alike), cell, made, device))
+        return as_json(measure(cell, made, device))
     except InvalidInput as error:
         raise InvalidInput(f"{cell}: {error}") from None
     except (RuntimeError, MemoryError) as error:

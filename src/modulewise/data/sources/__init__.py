@@ -14,6 +14,9 @@ and, where it applies,
 - `location(config, root)`: the file or folder that its images are read from;
 - `check(config)`: refuses an entry whose files are not there, without reading them;
 - `shape_and_classes(config)`: what entries need not say;
+- `files(config, root)`: training and test pictures (`Files`) that are decoded as they are needed,
+  in place of `arrays`; or beside it, for entries that have the key `CROP` names; `CROP`, the key of
+  an entry that says how they are cropped, a literal;
 - `load(config, root, training, seed)`: data of its own kind, in place of images that are all held
   on the device.
 
@@ -34,6 +37,7 @@ import psutil
 from numpy.typing import NDArray
 
 from modulewise.config.dataset import Dataset
+from modulewise.data.files import Files
 from modulewise.errors import InvalidInput
 from modulewise.units import memory
 
@@ -48,9 +52,41 @@ def source(config: Dataset) -> ModuleType:
         InvalidInput: the entry keeps some classes of data of their own kind.
     """
     file = importlib.import_module(f"{__name__}.{config.source}")
-    if config.labels and hasattr(file, "load"):
+    if config.labels and (hasattr(file, "load") or streamed(config, file)):
         raise InvalidInput(f"labels: source {config.source} has all its classes; leave it out")
     return file
+
+
+def streamed(config: Dataset, file: ModuleType | None = None) -> bool:
+    """Whether an entry's pictures are decoded as they are needed.
+
+    Args:
+        config: the entry.
+        file: of its source.
+
+    Raises:
+        InvalidInput: a key of cropping that the source does not take.
+    """
+    file = file or source(config)
+    mine = getattr(file, "CROP", None)
+    for key in ("resized_crop", "scaled_crop"):
+        if key != mine and getattr(config, key):
+            valid = f"valid: {mine}" if mine else "its images are held in memory; leave it out"
+            raise InvalidInput(f"{key}: not for source {config.source}; {valid}")
+    return mine is not None and getattr(config, mine) is not None
+
+
+def files(config: Dataset, root: Path) -> tuple[Files, Files]:
+    """Pictures to train and to test on that are decoded as they are needed.
+
+    Raises:
+        InvalidInput: files are missing, or not those of an official set.
+    """
+    train, test = source(config).files(config, root)
+    for part, found in (("train", train), ("test", test)):
+        if len(found) < (least := 2 if part == "train" else 1):
+            raise InvalidInput(f"{found.root}: {len(found)} {part} pictures; at least {least}")
+    return train, test
 
 
 def arrays(config: Dataset, root: Path, download: bool = False) -> Arrays:
@@ -173,6 +209,8 @@ def check_fit(config: Dataset, image: Sequence[int]) -> None:
             not one a channel.
     """
     c, h, w = image
+    if streamed(config):
+        _check_streamed(config, c, max(h, w))
     if config.padding == "reflect" and config.pad >= min(h, w):
         raise InvalidInput(
             f"pad: {config.pad} pixels cannot be reflected in images of {h}x{w}; at "
@@ -191,6 +229,21 @@ def check_fit(config: Dataset, image: Sequence[int]) -> None:
         raise InvalidInput(
             f"mean and std need {c} values each, one a channel; got "
             f"{len(config.mean)} and {len(config.std)}"
+        )
+
+
+def _check_streamed(config: Dataset, channels: int, longer: int) -> None:
+    """Refuse what cannot be done to pictures that are decoded as they are needed."""
+    if channels not in (1, 3):
+        raise InvalidInput(f"shape: {channels} channels; pictures are read with 1 or 3")
+    if config.pad:
+        raise InvalidInput(f"pad: not beside {source(config).CROP}; leave it out")
+    if config.mean is None:
+        raise InvalidInput("mean and std: missing; they are not found from so many images")
+    crop = config.resized_crop
+    if crop and crop.resize < longer:
+        raise InvalidInput(
+            f"resized_crop.resize: {crop.resize} pixels hold no {longer}; at least {longer}"
         )
 
 

@@ -1,22 +1,27 @@
 """A user's folders of pictures, one a class, below train/ and test/.
 
 Names that begin with a dot are left out, as are files that are no pictures by their names' ends. In
-all else the classes, the pictures and their order are those of torchvision's `ImageFolder`.
+all else the classes, the pictures and their order are those of torchvision's `ImageFolder`. An
+entry with `resized_crop` has its pictures decoded as they are needed.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from modulewise.config.dataset import Dataset
-from modulewise.data.picture import SUFFIXES, read
+from modulewise.data.files import Files
+from modulewise.data.files import files as named
+from modulewise.data.folders import folders
+from modulewise.data.folders import pictures as pictures_in
+from modulewise.data.picture import read
 from modulewise.data.sources import Arrays, check_memory, user_path
 from modulewise.errors import InvalidInput
 
 NEEDS = ("shape", "classes", "path")
+CROP = "resized_crop"
 
 
 def arrays(config: Dataset, root: Path, download: bool) -> Arrays:
@@ -37,6 +42,16 @@ def arrays(config: Dataset, root: Path, download: bool) -> Arrays:
             image[:] = resize(read(file)).numpy()
         out += [images, np.array([label for _, label in files], dtype=np.int64)]
     return tuple(out)  # type: ignore[return-value]
+
+
+def files(config: Dataset, root: Path) -> tuple[Files, Files]:
+    """Every picture, not read."""
+    home = user_path(config)
+    train, test = (
+        named(home, [file for file, _ in part], np.array([label for _, label in part], np.int64))
+        for part in _pictures(config)
+    )
+    return train, test
 
 
 def sizes(config: Dataset, root: Path) -> tuple[int, int]:
@@ -71,24 +86,12 @@ def check(config: Dataset) -> None:
 
 def _classes(config: Dataset) -> list[str]:
     """Names of the class folders, sorted, of train/ and of test/ alike."""
-    train, test = (_folders(user_path(config) / part) for part in ("train", "test"))
+    train, test = (folders(user_path(config) / part) for part in ("train", "test"))
     if train != test:
         raise InvalidInput(
             f"{config.path}: train/ and test/ hold other class folders: {train} and {test}"
         )
     return train
-
-
-def _folders(parent: Path) -> list[str]:
-    try:
-        names = sorted(p.name for p in parent.iterdir() if p.is_dir() and not _hidden(p.name))
-    except FileNotFoundError:
-        raise InvalidInput(f"{parent}: no such folder") from None
-    except OSError as error:
-        raise InvalidInput(f"{parent}: {error.strerror}") from None
-    if not names:
-        raise InvalidInput(f"{parent}: no class folder")
-    return names
 
 
 def _pictures(config: Dataset) -> list[list[tuple[Path, int]]]:
@@ -98,27 +101,7 @@ def _pictures(config: Dataset) -> list[list[tuple[Path, int]]]:
         [
             (file, label)
             for label, name in enumerate(_classes(config))
-            for file in _files(user_path(config) / part / name)
+            for file in pictures_in(user_path(config) / part / name)
         ]
         for part in ("train", "test")
     ]
-
-
-def _files(folder: Path) -> list[Path]:
-    """The pictures of a class, in torchvision's order."""
-    tree = []
-    for place, inside, names in os.walk(folder, followlinks=True):
-        inside[:] = [name for name in inside if not _hidden(name)]
-        tree.append((place, sorted(name for name in names if _is_picture(name))))
-    files = [Path(place, name) for place, names in sorted(tree) for name in names]
-    if not files:
-        raise InvalidInput(f"{folder}: no pictures; their names end in {', '.join(SUFFIXES)}")
-    return files
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not _hidden(name)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".")
