@@ -102,6 +102,24 @@ def pictures(**more: Any) -> Callable[[Files], None]:
 
 
 GREY = b"P5 1 1 255\n\x07"
+STATISTICS = {"mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+def decoded(source: str, more: Files, **entry: Any) -> Callable[[Files], None]:
+    """A sweep of pictures that are decoded as they are needed, with these files beside them."""
+
+    def change(files: Files) -> None:
+        pictures()(files)
+        maps = source in ("mapfolder", "cityscapes")
+        found = files["datasets.yaml"]["datasets"]["mine"]
+        crop = "scaled_crop" if maps else "resized_crop"
+        found |= {"source": source, crop: {}, **STATISTICS} | entry
+        for name in ("train/{}/0", "train/{}/1", "test/{}/0") if maps else ():
+            for kind in ("images", "labels"):
+                files[f"mine/{name.format(kind)}.pgm"] = GREY
+        files.update(more)
+
+    return change
 
 
 def both(*changes: Callable[[Files], None]) -> Callable[[Files], None]:
@@ -269,6 +287,34 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "more training images than there are": (
         put("sweep", "grids", 1, "training", "train_images", to=5000),
         CHECK,
+    ),
+    "decoded pictures: no mean": (decoded("imagefolder", {}, mean=None, std=None), CHECK),
+    "decoded pictures: a middle larger than the picture": (
+        decoded("imagefolder", {}, resized_crop={"resize": 7}),
+        CHECK,
+    ),
+    "decoded pictures: padded": (decoded("imagefolder", {}, pad=1), CHECK),
+    "decoded pictures: another source's crop": (
+        decoded("imagefolder", {}, scaled_crop={}),
+        CHECK,
+    ),
+    "decoded pictures: images that are held": (
+        put("datasets", "datasets", "made", "resized_crop", to={}),
+        CHECK,
+    ),
+    "maps: a picture without": (
+        decoded("mapfolder", {"mine/train/images/2.pgm": GREY}),
+        CHECK,
+    ),
+    "maps: of another size": (
+        decoded("mapfolder", {"mine/test/labels/0.pgm": b"P5 2 1 255\n\x07\x07"}),
+        DATA,
+    ),
+    "ImageNet: not there": (decoded("imagenet", {}, path=None), DATA),
+    "ImageNet: another folder": (decoded("imagenet", {}), DATA),
+    "Cityscapes: in part": (
+        decoded("cityscapes", {"mine/leftImg8bit/train/ulm/0_leftImg8bit.png": GREY}),
+        DATA,
     ),
     "a run that does not exist": (nothing, "show 0123abcd"),
     "export: nothing to write": (nothing, "export 0123abcd"),

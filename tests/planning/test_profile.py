@@ -3,6 +3,7 @@ measured before, limits."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ import yaml
 from cases import Case, Row, rows, trainer_of
 from modulewise.cli import app
 from modulewise.config.cell import configurations
+from modulewise.config.dataset import Dataset
 from modulewise.config.plan import load_plan
 from modulewise.engine import device
 from modulewise.engine.progress import Progress
@@ -137,6 +139,25 @@ def test_another_budget_weighs_the_phases_anew() -> None:
     assert found.train_seconds == pytest.approx(22 * 6 * step)  # six steps an epoch
     assert profile.other_budget(known, few, images, CPU) == known
     assert profile.from_json(profile.as_json(found)).phase_seconds == found.phase_seconds
+
+
+def test_pictures_that_would_be_decoded_are_neither_read_nor_held() -> None:
+    """ImageNet would take 193 GB."""
+    entry = yaml.safe_load((ROOT / "config/datasets.yaml").read_text())["datasets"]["imagenet"]
+    cell = (
+        Row(GREEDY, "resnet8")
+        .cell(train_images=None)
+        .model_copy(update={"data": Dataset(**entry | {"validation": 9})})
+    )
+    made = profile.images(cell, Path("unused"))
+    assert made.sizes == (1_281_158, 9, 50_000) and made.image == (3, 224, 224)
+    assert made.steps == -(-1_281_158 // cell.training.batch_size)
+    batch = next(made.batches(1))
+    assert batch.x.shape == (8, 3, 224, 224) and not list(made.held())
+    ((x, y),) = itertools.islice(made.eval_batches("test"), 1)
+    assert len(x) == len(y) == 8 and int(batch.y.max()) < 1000
+    few = profile.held_images(cell, Path("unused"), most=16)
+    assert few.sizes == (16, 9, 16)
 
 
 def test_images_are_as_many_as_the_cell_trains_on() -> None:
