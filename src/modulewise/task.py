@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,8 +21,20 @@ class Metric(Protocol):
         """The figure of all that was counted."""
 
 
+class Counted(NamedTuple):
+    """A metric and its counter."""
+
+    metric: PrimaryMetric
+    counter: Metric
+
+
+Counters = Sequence[Counted]
+"""Some metrics that count the same outputs."""
+
+
 class Task(Protocol):
-    """A task of a data set; what its targets look like is its own affair.
+    """A task of a data set; what its targets look like is its own affair. A task may have a method
+    `secondary` too (see there).
 
     Attributes:
         outputs: number of scores, or channels, that a network's head gives.
@@ -44,6 +57,14 @@ class Task(Protocol):
 
     def placeholder(self, n: int, image: tuple[int, ...], device: torch.device | str) -> Tensor:
         """Targets of n images of that shape (C, H, W), to count operations or time steps with."""
+
+
+def secondary(task: Task) -> Counters:
+    """Counters, at zero, of the metrics beside the primary one: what the task's own method
+    `secondary` gives; none of a task that has no such method. They count the net's own outputs on
+    test images; nothing is chosen by them."""
+    made: Counters = task.secondary() if hasattr(task, "secondary") else []
+    return made
 
 
 def class_labels(task: Task, image: tuple[int, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor
 from cases import CLASSES, TASKS
 from modulewise import tasks
 from modulewise.config.options import names
-from modulewise.task import Task
+from modulewise.task import Task, secondary
 
 
 @pytest.fixture(params=TASKS)
@@ -60,3 +61,25 @@ def test_placeholders_are_targets(task: Task) -> None:
     assert made.shape == targets.shape and made.dtype == targets.dtype
     assert torch.isfinite(task.loss(scores, made))
     assert task.placeholder(6, (3, 8, 8), "meta").is_meta
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_the_top_5_error_of_many_classes(size: int) -> None:
+    """Against a count in numpy: the share of images with five scores at least as large as their
+    label's before it."""
+    torch.manual_seed(1)
+    task = tasks.build("classification", 30)
+    targets, scores = torch.randint(30, (40,)), torch.randn(40, 30)
+    ((metric, counter),) = secondary(task)
+    assert (metric.name, metric.unit, metric.direction) == ("top5_error", "%", "lower")
+    for s, t in zip(scores.split(size), targets.split(size), strict=True):
+        counter.update(s, t)
+    own = scores.numpy()[np.arange(40), targets.numpy()]
+    before = (scores.numpy() > own[:, None]).sum(1)
+    assert counter.compute() == pytest.approx(100 * np.mean(before >= 5))
+    assert counter.compute() < figure(task, scores, targets)
+
+
+@pytest.mark.parametrize(("classes", "others"), [(20, 0), (21, 1)])
+def test_few_classes_have_no_top_5_error(classes: int, others: int) -> None:
+    assert len(secondary(tasks.build("classification", classes))) == others

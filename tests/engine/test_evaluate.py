@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from cases import IMAGES, Case, Row, snapshot, trainer_of
@@ -56,3 +57,39 @@ def test_the_net_alone_is_evaluated_like_the_last_of_all_heads(tmp_path: Path) -
     trainer.prepare()
     trainer.enter_phase()
     assert trainer.evaluate("test", heads=False) == [None, None, trainer.evaluate("test")[-1]]
+
+
+def test_top_5_error_is_recorded_beside_the_error(tmp_path: Path) -> None:
+    """Of more than 20 classes; the result has the record's last value, the best of its epochs, and
+    what the final weights give."""
+    many = IMAGES.model_copy(update={"classes": 24})
+    trainer = trainer_of(GREEDY.cell().model_copy(update={"data": many}), tmp_path)
+    made = trainer.fit()
+    (found,) = made.secondary
+    said = {
+        epoch: value
+        for (name, epoch), (value, _) in record.read(tmp_path).metrics.items()
+        if name == "test_top5_error/overall"
+    }
+    assert set(said) == {1, 2}
+    assert (found.metric.name, found.last, found.best) == (
+        "top5_error",
+        said[2],
+        min(said.values()),
+    )
+    trainer.method.eval()
+    (x, y), *rest = trainer.data.eval_batches("test")
+    assert not rest
+    with torch.no_grad():
+        order = trainer.method.predict(x).argsort(1, descending=True)[:, :5]
+    missed = [int(label) not in row for row, label in zip(order.tolist(), y, strict=True)]
+    assert found.last == pytest.approx(100 * sum(missed) / len(missed))
+    assert made.test_last is not None and found.last <= made.test_last
+    assert Result.model_validate_json((tmp_path / "result.json").read_text()) == made
+
+
+def test_few_classes_have_the_error_alone(tmp_path: Path) -> None:
+    made = trainer_of(GREEDY.cell(), tmp_path).fit()
+    assert made.secondary == []
+    names = {name for name, _ in record.read(tmp_path).metrics if name.startswith("test_")}
+    assert {name.partition("/")[0] for name in names} == {"test_error"}

@@ -22,7 +22,7 @@ from modulewise.config.sweep import Sweep
 from modulewise.report import build, gallery
 from modulewise.runs.provenance import source_hash
 from modulewise.runs.record import Record
-from modulewise.runs.result import Cost, Needs, Origin, PrimaryMetric, Result
+from modulewise.runs.result import Cost, Needs, Origin, PrimaryMetric, Result, Secondary
 
 RECIPES = """
 training:
@@ -108,6 +108,7 @@ class Site:
         horizon: int = 1,
         planned: int = 3,
         needs: Needs | None = None,
+        secondary: tuple[Secondary, ...] = (),
         **values: Any,
     ) -> Path:
         """Write a finished run, `best` its best value; `values` go to its cost or origin by name.
@@ -148,6 +149,7 @@ class Site:
             test_best_epoch=value if best is None else best,
             module_metrics=[None if value is None else value + worse] * (cell.modules - 1)
             + [value],
+            secondary=list(secondary),
             cuts=list(range(1, cell.modules)),
             horizon=horizon,
             cost=cost,

@@ -17,8 +17,8 @@ Axis = Literal["dataset", "network", "recipe", "modules", "settings"]
 """`settings` are those that a sweep's grids add."""
 OTHERS = ("epochs", *COSTS)
 Metric = Annotated[str, AfterValidator(lambda value: one_of(value, OTHERS)), schema_of(OTHERS)]
-"""`test_` and the name of a data set's primary metric (`test_error`); epochs trained; peak memory
-in 10^9 bytes; the others in percent of the baseline's."""
+"""`test_` and the name of a data set's primary metric (`test_error`) or of a secondary one; epochs
+trained; peak memory in 10^9 bytes; the others in percent of the baseline's."""
 
 
 class Exhibit(Frozen):
@@ -33,7 +33,7 @@ class Exhibit(Frozen):
     columns: tuple[Axis, ...] = ()
     """Axes of the columns."""
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("test_error",)
-    """Metrics in every column; a primary metric only where the data set has it."""
+    """Metrics in every column; one on the test set only where the data set has it."""
     note: str | None = None
     """Remark for readers of the table."""
 

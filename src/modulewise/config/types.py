@@ -23,8 +23,8 @@ def _no_truth_value(value: Any) -> Any:
 NUMBER = BeforeValidator(_no_truth_value)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=100)]
 """A name that stands in paths: letters, digits, dots and dashes."""
-MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$", max_length=40)]
-"""Name of a primary metric; it stands in the names of files and columns."""
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=40)]
+"""Name of a metric; it stands in the names of files and columns."""
 Int = Annotated[int, NUMBER]
 Float = Annotated[float, NUMBER]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]

@@ -1,4 +1,4 @@
-"""The primary metric of every module's own head."""
+"""The primary metric of every module's own head, and the net's secondary ones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from modulewise.data.base import Data, Part
 from modulewise.method import Method
 from modulewise.runs.result import PrimaryMetric
 from modulewise.schedules import Precision
+from modulewise.task import Counters
 
 
 @torch.no_grad()
@@ -20,6 +21,7 @@ def evaluate(
     precision: Precision,
     most: int | None = None,
     heads: bool = True,
+    others: Counters = (),
 ) -> list[float | None]:
     """The primary metric of every head on a part, the net's own last; `None` where a head gives no
     outputs of the task, or is left out. The method is left in eval mode.
@@ -31,6 +33,7 @@ def evaluate(
         precision: of the forward passes.
         most: number of batches; all of them if not given.
         heads: whether the modules' own heads are run; the net as it is deployed if not.
+        others: metrics that count the net's own outputs too.
     """
     method.eval()
     counters = [data.task.counter() for _ in range(method.k)]
@@ -44,11 +47,17 @@ def evaluate(
                 silent.add(k)
             else:
                 counters[k].update(given, targets)
+        if (scores := outputs[-1]) is not None:
+            for _, counter in others:
+                counter.update(scores, targets)
     return [None if k in silent else counter.compute() for k, counter in enumerate(counters)]
 
 
 def test_metrics(
-    metric: PrimaryMetric, values: list[float | None], history: list[dict[str, float]]
+    metric: PrimaryMetric,
+    values: list[float | None],
+    history: list[dict[str, float]],
+    others: Counters = (),
 ) -> dict[str, float]:
     """What a record says of an evaluation on the test set: of the net, of every module's own head,
     and the best over epochs, on which nothing is chosen.
@@ -57,11 +66,15 @@ def test_metrics(
         metric: the primary metric.
         values: of every head, the net's own last.
         history: metrics of the epochs before.
+        others: secondary metrics that have counted the set.
     """
     *auxiliary, overall = values
     assert overall is not None, "the net's own head gives outputs of the task"
     name = f"test_{metric.name}"
     made = {f"{name}/overall": overall}
     made |= {f"{name}/module_{k}": v for k, v in enumerate(auxiliary) if v is not None}
-    made[f"{name}/best"] = min([*(h[f"{name}/overall"] for h in history), overall], key=metric.rank)
+    before = [h[f"{name}/overall"] for h in history if f"{name}/overall" in h]
+    made[f"{name}/best"] = min([*before, overall], key=metric.rank)
+    for other, counter in others:
+        made |= test_metrics(other, [counter.compute()], history)
     return made

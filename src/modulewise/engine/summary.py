@@ -14,8 +14,9 @@ from modulewise.engine.needs import needs_of
 from modulewise.engine.progress import Progress
 from modulewise.errors import InvalidInput, memory_short
 from modulewise.method import Method
-from modulewise.runs.result import Cost, Origin, PrimaryMetric, Result, Status, Use
+from modulewise.runs.result import Cost, Origin, Result, Secondary, Status, Use
 from modulewise.schedules import Schedule
+from modulewise.task import Task, secondary
 
 Ended = tuple[Status, str | None]
 """How a run ended, and why."""
@@ -23,7 +24,7 @@ Ended = tuple[Status, str | None]
 
 def summarise(
     cell: Cell,
-    metric: PrimaryMetric,
+    task: Task,
     status: Status,
     reason: str | None,
     progress: Progress,
@@ -36,7 +37,7 @@ def summarise(
 
     Args:
         cell: that was run.
-        metric: primary metric of its task.
+        task: whose metrics were counted.
         status: how it ended.
         reason: why, if not well.
         progress: after its last step.
@@ -45,7 +46,7 @@ def summarise(
         cost: what it took.
         origin: where and with what it was made.
     """
-    last = progress.history[-1] if progress.history else {}
+    last, metric = progress.history[-1] if progress.history else {}, task.metric
     test, val = f"test_{metric.name}", f"val_{metric.name}"
     auxiliary = [last.get(f"{test}/module_{k}") for k in range(cell.modules - 1)]
     losses = {name: value for name, value in last.items() if name.startswith("train_loss/")}
@@ -59,6 +60,13 @@ def summarise(
         test_last=last.get(f"{test}/overall"),
         test_best_epoch=last.get(f"{test}/best"),
         val_last=last.get(f"{val}/overall"),
+        secondary=[
+            Secondary(
+                metric=m, last=last[f"test_{m.name}/overall"], best=last[f"test_{m.name}/best"]
+            )
+            for m, _ in secondary(task)
+            if last
+        ],
         module_metrics=[*auxiliary, last.get(f"{test}/overall")],
         module_losses={k.removeprefix("train_loss/"): v for k, v in losses.items()},
         cuts=cuts,

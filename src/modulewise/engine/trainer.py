@@ -40,6 +40,7 @@ from modulewise.rng import fork, seed_of
 from modulewise.runs.record import Record
 from modulewise.runs.result import Result, Status
 from modulewise.schedules import Phase
+from modulewise.task import Counters, secondary
 from modulewise.units import duration
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ class Trainer:
         return statistics.median(device.timed(step, self.device) for _ in range(TIMED))
 
     def evaluate(
-        self, part: Part, most: int | None = None, heads: bool = True
+        self, part: Part, most: int | None = None, heads: bool = True, others: Counters = ()
     ) -> list[float | None]:
         """The primary metric of every module's own head on a part, the net's last; `None` where a
         head gives no outputs of the task, or is left out.
@@ -192,8 +193,9 @@ class Trainer:
             part: `val` or `test`.
             most: number of batches; all of them if not given.
             heads: whether the modules' own heads are run.
+            others: metrics that count the net's outputs too.
         """
-        found = evaluate(self.method, self.data, part, self.precision, most, heads)
+        found = evaluate(self.method, self.data, part, self.precision, most, heads, others)
         self.schedule.begin(self.method, self.phase, self.progress.epochs)
         return found
 
@@ -302,7 +304,9 @@ class Trainer:
         """Evaluate, record the epoch's metrics, and say how the run stands."""
         p, name = self.progress, self.metric.name
         heads = self.training.module_metrics == "every" or p.epoch == p.epochs
-        metrics = test_metrics(self.metric, self.evaluate("test", heads=heads), p.history)
+        others = secondary(self.data.task)
+        values = self.evaluate("test", heads=heads, others=others)
+        metrics = test_metrics(self.metric, values, p.history, others)
         if self.data.sizes.val:
             own = self.evaluate("val", heads=False)[-1]
             metrics[f"val_{name}/overall"] = own  # type: ignore[assignment]
@@ -384,7 +388,7 @@ class Trainer:
         cost = cost_of(method, self.schedule, self.data, self.flops, p, peak, use)
         origin = origin_of(self.cell, self.folder, self.device, p, self.data, self.reused)
         result = summarise(
-            self.cell, self.metric, status, reason, p, self.cuts, method, cost, origin
+            self.cell, self.data.task, status, reason, p, self.cuts, method, cost, origin
         )
         if self.keep_weights:
             checkpoint.keep(self.folder, self.cell.to_json(), method.state_dict(), self.data)

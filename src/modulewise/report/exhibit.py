@@ -71,16 +71,16 @@ def numbers(
         interval: memory is the median, the others are ratios of medians.
 
     Raises:
-        InvalidInput: a primary metric that no data set of the sweep has.
+        InvalidInput: a metric on the test set that no data set of the sweep has.
     """
     _check(exhibit, frame)
-    judged = {tuple(r[k] for k in (*ROW, "source")): r for _, r in beside.iterrows()}
+    judged = {tuple(r[k] for k in (*ROW, "metric", "source")): r for _, r in beside.iterrows()}
     out = []
     for _, row in rows.iterrows():
         key = tuple(row[k] for k in ROW)
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
         done = mine[mine["counts"]]
-        for metric in _of_dataset(exhibit, frame.metrics.get(row["dataset"])):
+        for metric in _of_dataset(exhibit, frame, row["dataset"]):
             facts: dict[str, Any] = dict(zip(ROW, key, strict=True)) | {
                 "label": row["label"],
                 "metric": metric,
@@ -92,7 +92,7 @@ def numbers(
             theirs = _published(exhibit, key, metric, references)
             names = ("value", "spread", "spread_kind", "n", "selection", "source", "note")
             facts |= {f"published_{name}": getattr(theirs, name, None) for name in names}
-            verdict = judged.get((*key, theirs.source)) if theirs and is_test(metric) else None
+            verdict = judged.get((*key, metric, theirs.source)) if theirs else None
             facts |= {k: "" if verdict is None else verdict[k] for k in ("verdict", "verdict_best")}
             facts["why"] = "" if verdict is None else verdict["reason"]
             out.append(facts)
@@ -100,22 +100,21 @@ def numbers(
 
 
 def is_test(metric: str) -> bool:
-    """Whether a metric of an exhibit is a primary metric on the test set, not a cost."""
+    """Whether a metric of an exhibit is one on the test set, not a cost."""
     return bool(TEST.fullmatch(metric))
 
 
-def _of_dataset(exhibit: Exhibit, primary: PrimaryMetric | None) -> list[str]:
-    """The exhibit's metrics but for the primary ones of other data sets."""
-    return [
-        m for m in exhibit.metrics if not (primary and is_test(m)) or m == f"test_{primary.name}"
-    ]
+def _of_dataset(exhibit: Exhibit, frame: Frame, dataset: str) -> list[str]:
+    """The exhibit's metrics but for those of other data sets."""
+    known, its = dataset in set(frame.done["dataset"]), frame.on_test(dataset)
+    return [m for m in exhibit.metrics if not (known and is_test(m)) or m in its]
 
 
 def _check(exhibit: Exhibit, frame: Frame) -> None:
-    """Refuse a primary metric that no data set has; as long as one has no result nobody knows."""
-    if set(frame.metrics) < set(frame.runs["dataset"]):
+    """Refuse a metric that no data set has; as long as one has no result nobody knows."""
+    if set(frame.done["dataset"]) < set(frame.runs["dataset"]):
         return
-    have = {f"test_{metric.name}" for metric in frame.metrics.values()}
+    have = {metric for dataset in frame.metrics for metric in frame.on_test(dataset)}
     for metric in exhibit.metrics:
         if is_test(metric) and metric not in have:
             raise choose(metric, have, "metric", "exhibit.metrics")
@@ -124,7 +123,8 @@ def _check(exhibit: Exhibit, frame: Frame) -> None:
 def _ours(metric: str, row: pd.Series, done: pd.DataFrame, frame: Frame) -> dict[str, Any]:
     if metric == "epochs" or is_test(metric):
         out: dict[str, Any] = {}
-        columns = {"": "value", "best_": "value_best"} if is_test(metric) else {"": "epochs"}
+        column = metric if metric in frame.secondary.get(row["dataset"], {}) else "value"
+        columns = {"": column, "best_": f"{column}_best"} if is_test(metric) else {"": "epochs"}
         for prefix, column in columns.items():
             of = mean(done[column])
             out |= {
@@ -352,10 +352,9 @@ def title(metric: str, frame: Frame) -> str:
 
 
 def _primary(metric: str, frame: Frame) -> PrimaryMetric:
-    """The primary metric of this name in `references.csv`; before any result, all we know of it."""
-    name = metric.removeprefix("test_")
-    known = (m for m in frame.metrics.values() if m.name == name)
-    plain = PrimaryMetric()
+    """The metric of this name in `references.csv`; before any result, all we know of it."""
+    name, plain = metric.removeprefix("test_"), PrimaryMetric()
+    known = (its[metric] for its in map(frame.on_test, frame.metrics) if metric in its)
     return next(known, plain if name == plain.name else PrimaryMetric(name=name, label=name))
 
 

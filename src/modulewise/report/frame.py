@@ -64,6 +64,7 @@ class Frame:
             (made from other images than most runs of the data set), `counts` (done, and of the
             usual images: what means, gaps and figures are made of) and `same_as` (label of the
             recipe whose run it is, where a recipe is the very same; empty for a run of its own).
+            Every secondary metric has columns `test_NAME` and `test_NAME_best`.
         curves: the primary metric after every epoch of runs that count: `path`, `epoch`, `value`.
         depth: the primary metric of every module's own head, likewise: `path`, `module` (from 1),
             `value`.
@@ -73,6 +74,7 @@ class Frame:
         baseline: name of the recipe the others are compared with; None if the sweep has none.
         labels: recipe -> label, in the sweep's order.
         metrics: data set -> its primary metric, as far as a run has named it.
+        secondary: data set -> its other metrics, by column, as far as a result has them.
         uses: path -> what the run used of its machine, as far as its result says it.
         needs: path -> what a step of its method needs, likewise.
         common: training settings that all grids add, where several grids add different ones:
@@ -86,6 +88,7 @@ class Frame:
     baseline: str | None
     labels: dict[str, str]
     metrics: dict[str, PrimaryMetric]
+    secondary: dict[str, dict[str, PrimaryMetric]] = field(default_factory=dict)
     uses: dict[str, result.Use] = field(default_factory=dict)
     needs: dict[str, result.Needs] = field(default_factory=dict)
     common: str = ""
@@ -117,6 +120,11 @@ class Frame:
         """The primary metric of a data set; test error as long as no run has named it."""
         return self.metrics.get(dataset, PrimaryMetric())
 
+    def on_test(self, dataset: str) -> dict[str, PrimaryMetric]:
+        """The metrics of a data set, by their names in `references.csv`, the primary one first."""
+        primary = self.metric(dataset)
+        return {f"test_{primary.name}": primary} | self.secondary.get(dataset, {})
+
 
 def read(plan: Plan, runs: Path) -> Frame:
     """Read what exists of every reported cell; nothing on disk makes this fail.
@@ -129,6 +137,7 @@ def read(plan: Plan, runs: Path) -> Frame:
     labels = _labels(plan.catalog, dict.fromkeys(cell.recipe for _, cell in plan.rows))
     rows, curves, depth, angles = [], [], [], []
     metrics: dict[str, PrimaryMetric] = {}
+    secondary: dict[str, dict[str, PrimaryMetric]] = {}
     uses: dict[str, result.Use] = {}
     needs: dict[str, result.Needs] = {}
     trained = [cell for _, cell in plan.reported]
@@ -155,6 +164,10 @@ def read(plan: Plan, runs: Path) -> Frame:
             "counts": counts,
         }
         rows.append(_cell(row) | {"path": cell.path} | said | _numbers(found))
+        for it in found.secondary if found else ():
+            name = f"test_{it.metric.name}"
+            secondary.setdefault(cell.dataset, {})[name] = it.metric
+            rows[-1] |= {name: it.last, f"{name}_best": it.best}
         if found and found.cost.use:
             uses[cell.path] = found.cost.use
         if found and found.needs:
@@ -179,6 +192,7 @@ def read(plan: Plan, runs: Path) -> Frame:
         plan.catalog.baseline(labels),
         labels,
         metrics,
+        secondary,
         uses,
         needs,
         common,

@@ -3,7 +3,7 @@ costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -51,20 +51,24 @@ def ordered(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[[*FIRST, *(name for name in rows if name not in FIRST)]]
 
 
-def show(rows: pd.DataFrame, metric: PrimaryMetric) -> Table:
+def show(
+    rows: pd.DataFrame, metric: PrimaryMetric, secondary: Mapping[str, PrimaryMetric] = {}
+) -> Table:
     """The headline table of one data set and network; without a baseline among the rows there is no
     gap, and costs are as measured.
 
     Args:
         rows: of `best.judged`, one data set and network.
         metric: of the data set.
+        secondary: its other metrics, by column.
     """
     base = rows.loc[rows["is_baseline"], "label"]
     baseline = str(base.iloc[0]) if len(base) else ""
     several = rows["settings"].nunique() > 1
     paces = rows["otherwise"].ne("").any() or rows["epochs"].dropna().nunique() > 1
     columns = [("Settings", "l")] * several
-    columns += [("Recipe", "l"), K, (with_unit(title(metric), metric), "r"), ("n", "r")]
+    columns += [("Recipe", "l"), K, (with_unit(title(metric), metric), "r")]
+    columns += [*((with_unit(title(m), m), "r") for m in secondary.values()), ("n", "r")]
     columns += [(of_difference(f"Gap to {baseline}", metric, 95), "r")] * bool(baseline)
     columns += [("Memory", "r"), ("Step time", "r"), *[("Epochs", "r")] * bool(paces)]
     columns += [*HELP, ("Parameters", "r"), ("Inference MACs", "r"), ("Remarks", "l")]
@@ -79,9 +83,15 @@ def show(rows: pd.DataFrame, metric: PrimaryMetric) -> Table:
         names = [Item(row["settings"] or "recipe’s own")] * several + [Item(row["label"])]
         if not begins:
             names = [Item("", again=name.text) for name in names]
-        k, *items = _items(row, digits(metric), baseline, bool(paces))
+        others = [_secondary(row, name, digits(m)) for name, m in secondary.items()]
+        k, value, *items = _items(row, digits(metric), baseline, bool(paces))
+        items = [value, *others, *items]
         table.rows.append([*names, k._replace(notes=shared.get(_run(row), ())), *items])
     return table
+
+
+def _secondary(row: pd.Series, name: str, decimals: int) -> Item:
+    return Item(plus_minus(row[f"{name}_mean"], row[f"{name}_std"], decimals))
 
 
 def _run(row: pd.Series) -> tuple[str, str, int]:

@@ -65,7 +65,8 @@ def compare(
     plan: Plan,
     references: list[Reference],
 ) -> pd.DataFrame:
-    """One row per published number that cells of the sweep meet, in the headline's order.
+    """One row per published number that cells of the sweep meet, in the headline's order; verdicts
+    of a data set, network and metric are one family.
 
     Args:
         frame: the runs.
@@ -79,31 +80,39 @@ def compare(
         epoch (of the best on test if the paper chose that); `verdict_best` by our best epoch.
     """
     named = {(cell.recipe, plan.run_of(cell).path): cell for _, cell in plan.rows}
-    exhibits: dict[tuple[str, str], list[Match]] = {}
+    exhibits: dict[tuple[str, str, str], list[Match]] = {}
     known = {(r.dataset, r.network, r.recipe, r.modules) for r in references}
     for key in rows[ROW].itertuples(index=False, name=None) if len(rows) else ():
         if (*key[:2], *key[3:]) not in known:
             continue
         mine = frame.runs[(frame.runs[ROW] == list(key)).all(axis=1)]
         cell = named[key[3], mine["path"].iloc[0]]
-        metric = f"test_{frame.metric(cell.dataset).name}"
-        for reference in (r for r in references if r.metric == metric):
+        known_metrics = frame.on_test(cell.dataset)
+        for reference in (r for r in references if r.metric in known_metrics):
             if all(
                 getattr(reference, k) == getattr(cell, k)
                 for k in ("dataset", "network", "recipe", "modules")
             ):
-                match = _match(
-                    dict(zip(ROW, key, strict=True)), mine, cell, plan.catalog, reference
-                )
-                exhibits.setdefault((cell.dataset, cell.network), []).append(match)
+                facts = dict(zip(ROW, key, strict=True)) | {"metric": reference.metric}
+                runs = _of_metric(mine, reference.metric, frame)
+                match = _match(facts, runs, cell, plan.catalog, reference)
+                place = cell.dataset, cell.network, reference.metric
+                exhibits.setdefault(place, []).append(match)
     out = []
-    for (dataset, _), matches in exhibits.items():
-        direction = frame.metric(dataset).direction
+    for (dataset, _, metric), matches in exhibits.items():
+        direction = frame.on_test(dataset)[metric].direction
         judged = _judge(matches, [COLUMN[m.reference.selection] for m in matches], direction)
         best = _judge(matches, ["value_best"] * len(matches), direction)
         for match, mine_, best_ in zip(matches, judged, best, strict=True):
             out.append(match.facts | mine_ | {f"{k}_best": v for k, v in best_.items()})
     return pd.DataFrame(out)
+
+
+def _of_metric(mine: pd.DataFrame, metric: str, frame: Frame) -> pd.DataFrame:
+    """Runs of a data set, `value` and `value_best` being those of a metric of it."""
+    if metric not in frame.secondary.get(mine["dataset"].iloc[0], {}):
+        return mine
+    return mine.assign(value=mine[metric], value_best=mine[f"{metric}_best"])
 
 
 def _match(
@@ -219,11 +228,11 @@ def _gaps(reference: Reference) -> Iterator[str]:
 
 
 def show(rows: pd.DataFrame, metric: PrimaryMetric) -> Table:
-    """The comparison of one data set and network as people read it.
+    """The comparison of one data set, network and metric as people read it.
 
     Args:
-        rows: of `compare`, one data set and network.
-        metric: of the data set.
+        rows: of `compare`, one data set, network and metric.
+        metric: the metric.
     """
     several, choice = rows["settings"].nunique() > 1, (rows["published_selection"] != "last").any()
     columns = [("Settings", "l")] * several + [

@@ -227,14 +227,19 @@ def _tables(
     are any; adds their files, whose names begin with `stems`."""
     dataset, network = mine["dataset"].iloc[0], mine["network"].iloc[0]
     name, metric = f"{dataset}_{network}", frame.metric(dataset)
-    table = headline.show(mine, metric)
+    table = headline.show(mine, metric, frame.secondary.get(dataset, {}))
     _add(files, f"{stems[0]}_{name}", table, named(headline.ordered(mine), frame.metric))
     theirs = beside
     if len(beside):
         theirs = beside[(beside[stats.SECTION] == [dataset, network]).all(axis=1)]
-    compared = published.show(theirs, metric) if len(theirs) else None
-    if compared:
-        _add(files, f"{stems[1]}_{name}", compared, named(theirs, frame.metric))
+    compared = []
+    for of, its in frame.on_test(dataset).items():
+        judged = theirs[theirs["metric"] == of] if len(theirs) else theirs
+        if len(judged):
+            stem = f"{stems[1]}_{name}" + (f"_{its.name}" if its != metric else "")
+            shown = published.show(judged, its)
+            compared.append({"metric": its, "table": shown, "stem": stem})
+            _add(files, stem, shown, named(judged, {dataset: its}.__getitem__))
     return {
         "dataset": dataset,
         "network": network,

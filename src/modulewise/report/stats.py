@@ -4,6 +4,7 @@ seed."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -174,6 +175,7 @@ def headline(frame: Frame) -> pd.DataFrame:
 
     `value_*` are of the data set's primary metric, gaps are ours minus the baseline's, memory is in
     bytes; ratios are to the baseline; NaN where nothing can be said, with the reason in `*_reason`.
+    Secondary metrics have columns `test_NAME_mean` and `test_NAME_std`.
     """
     runs = frame.runs
     if runs.empty:
@@ -191,7 +193,9 @@ def headline(frame: Frame) -> pd.DataFrame:
         dataset, network, settings, recipe, modules = key
         base = places.get((dataset, network, settings, frame.baseline, 1), nothing)
         order = (sections[dataset, network, settings], place[recipe], modules)
-        row = _row(_at(columns, at), _at(columns, base), recipe == frame.baseline)
+        mine = _at(columns, at)
+        row = _row(mine, _at(columns, base), recipe == frame.baseline)
+        row |= _secondary(mine, frame.secondary.get(dataset, {}))
         rows.append((order, dict(zip(ROW, key, strict=True)) | row))
     return pd.DataFrame([row for _, row in sorted(rows, key=lambda r: r[0])])
 
@@ -199,6 +203,13 @@ def headline(frame: Frame) -> pd.DataFrame:
 def _at(columns: dict[str, np.ndarray], at: np.ndarray) -> dict[str, np.ndarray]:
     """Some of the runs."""
     return {name: values[at] for name, values in columns.items()}
+
+
+def _secondary(mine: dict[str, np.ndarray], names: Iterable[str]) -> dict[str, float]:
+    """Means and standard deviations of the secondary metrics, over the runs that count."""
+    counts = mine["counts"].astype(bool)
+    found = {name: mean(mine[name][counts]) for name in names}
+    return {f"{name}_{k}": getattr(of, k) for name, of in found.items() for k in ("mean", "std")}
 
 
 def _row(

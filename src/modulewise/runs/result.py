@@ -26,7 +26,8 @@ class Stored(BaseModel):
 
 
 class PrimaryMetric(Stored):
-    """The number that runs of a task are compared by."""
+    """A number that runs of a task are compared by: above all its primary one; the secondary ones
+    have names, units and directions too."""
 
     name: MetricName = "error"
     """Name in the run's records (`test_<name>/overall`) and in `references.csv` (`test_<name>`)."""
@@ -55,6 +56,17 @@ class PrimaryMetric(Stored):
     def number(self, value: float) -> str:
         """A value with its unit: two decimals, or four of a plain number."""
         return f"{value:.2f} {self.unit}" if self.unit else f"{value:.4f}"
+
+
+class Secondary(Stored):
+    """A metric of the net on the test set beside the primary one."""
+
+    metric: PrimaryMetric
+    """What it is."""
+    last: float
+    """Value after the last epoch."""
+    best: float
+    """Best value over epochs: selection on test data, kept only to compare with papers."""
 
 
 class Asked(Stored):
@@ -224,6 +236,8 @@ class Result(Stored):
     papers that print it."""
     val_last: float | None = None
     """Value on the held-out training images after the last epoch; `None` if none are held out."""
+    secondary: list[Secondary] = []
+    """Metrics of the task beside the primary one; none in results from before they were counted."""
     module_metrics: list[float | None] = Field(
         default=[], validation_alias=AliasChoices("module_metrics", "module_errors")
     )

@@ -86,6 +86,9 @@ def _reached(result: Result) -> Iterator[tuple[str, str]]:
         if result.test_best_epoch is not None:
             text += f" after the last epoch; best epoch {metric.number(result.test_best_epoch)}"
         yield metric.label, text
+    for it in result.secondary:
+        values = it.metric.number(it.last), it.metric.number(it.best)
+        yield it.metric.label, "{} after the last epoch; best epoch {}".format(*values)
     if result.val_last is not None:
         yield "held out", metric.number(result.val_last)
     if len(heads := result.module_metrics) > 1:

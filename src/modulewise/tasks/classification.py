@@ -1,4 +1,5 @@
-"""One label per image: cross-entropy, and the error in percent."""
+"""One label per image: cross-entropy, and the error in percent; with more than 20 classes, also the
+share of images whose label is not among the five largest scores."""
 
 from __future__ import annotations
 
@@ -9,6 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modulewise.runs.result import PrimaryMetric
+from modulewise.task import Counted
+
+TOP5 = PrimaryMetric(name="top5_error", label="test top-5 error")
+MANY = 20
+"""With more classes than these the top-5 error is counted."""
 
 
 class Error:
@@ -26,6 +32,24 @@ class Error:
     def compute(self) -> float:
         """Percent."""
         return 100 * float(self.wrong) / self.images
+
+
+class TopError(Error):
+    """Percentage of images whose label is not among the n largest scores.
+
+    Args:
+        n: number of scores, at most all.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count scores (B C) against labels (B)."""
+        found = (outputs.topk(self.n, 1).indices == targets[:, None]).any(1)
+        self.wrong = self.wrong + (~found).sum()
+        self.images += len(targets)
 
 
 @dataclass(frozen=True)
@@ -51,6 +75,10 @@ class Classification:
     def counter(self) -> Error:
         """A counter of the error."""
         return Error()
+
+    def secondary(self) -> list[Counted]:
+        """The top-5 error of many classes."""
+        return [Counted(TOP5, TopError(5))] if self.classes > MANY else []
 
     def placeholder(self, n: int, image: tuple[int, ...], device: torch.device | str) -> Tensor:
         """Labels 0, 1, 2, ... in turn (n)."""

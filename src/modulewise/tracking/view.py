@@ -207,6 +207,7 @@ def _summary(made: Result) -> dict[str, float]:
         f"test_{name}/last": made.test_last,
         f"val_{name}/last": made.val_last,
     }
+    figures |= {f"test_{it.metric.name}/last": it.last for it in made.secondary}
     figures |= {f"usage/{k}": v for k, v in made.cost.model_dump().items()}
     return {k: float(v) for k, v in figures.items() if isinstance(v, int | float)}
 
