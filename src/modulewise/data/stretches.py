@@ -31,7 +31,8 @@ class Stretches:
     """
 
     def __init__(self, data: Data, steps: int, batch_size: int) -> None:
-        self.data, self.steps, self.batch_size = data, steps, batch_size
+        self.data: Any = data
+        self.steps, self.batch_size = steps, batch_size
         self.per_pass = max(1, data.sizes.train // batch_size)
         self.seen = steps * min(batch_size, data.sizes.train)
 
@@ -45,6 +46,10 @@ class Stretches:
         """The same, giving its batches on a device."""
         return Stretches(self.data.to(device), self.steps, self.batch_size)
 
+    def shard(self, rank: int, world: int) -> Stretches:
+        """The share of one of so many processes, of data that can be shared."""
+        return Stretches(self.data.shard(rank, world), self.steps, self.batch_size)
+
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of a stretch (1-based), from number `start` on."""
         at, end = (epoch - 1) * self.steps + start, epoch * self.steps
@@ -57,4 +62,5 @@ class Stretches:
     def batch(self, number: int) -> Batch:
         """Any batch of the run by its number, counted from 0."""
         before, number = divmod(number, self.per_pass)
-        return self.data.batch(before * self.data.steps + number)
+        made: Batch = self.data.batch(before * self.data.steps + number)
+        return made
