@@ -165,6 +165,7 @@ NETWORKS = {
     "densenet10-3": (3, 16, 16),
     "densenet16-2": (1, 9, 9),
     "imagenet-resnet18": (3, 16, 16),
+    "deeplabv3-resnet18-w8-s4": (3, 16, 24),
 }
 """Smallest members of every family, on an image shape."""
 
@@ -196,7 +197,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 """An entry of every data source; `torchvision` has tests of its own, on files it would download,
 and so have `imagenet` and `cityscapes`, with official numbers made small."""
 
-TASKS = ["classification"]
+TASKS = ["classification", "segmentation"]
 
 STUDIES: dict[str, dict[str, Any]] = {
     "gradients": {},

@@ -76,3 +76,24 @@ def class_labels(task: Task, image: tuple[int, ...]) -> bool:
     """
     targets = task.placeholder(2, image, "meta")
     return targets.dim() == 1 and not targets.is_floating_point()
+
+
+def label_maps(task: Task, image: tuple[int, ...]) -> bool:
+    """Whether targets are one map of labels per image (B H W); arguments as of `class_labels`."""
+    targets = task.placeholder(2, image, "meta")
+    return targets.dim() == 3 and not targets.is_floating_point()
+
+
+def need_class_labels(task: Task, image: tuple[int, ...], what: str) -> None:
+    """Refuse a task of other targets.
+
+    Args:
+        task: the task.
+        image: shape of an image (C, H, W).
+        what: what needs them, for the message.
+
+    Raises:
+        ValueError: targets are not one class label per image.
+    """
+    if not class_labels(task, image):
+        raise ValueError(f"{what} needs one class label per image; this task has none")

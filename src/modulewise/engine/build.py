@@ -18,7 +18,7 @@ from modulewise.method import Method
 from modulewise.models import partition
 from modulewise.models.network import Network, cut
 from modulewise.rng import fork
-from modulewise.task import Task
+from modulewise.task import Task, label_maps
 from modulewise.units import enough, memory
 
 
@@ -41,6 +41,7 @@ def build(
             or not on this data set, or a budget that is too small.
     """
     where = str(cell)
+    _fits(cell, image, task)
     if network is None:
         with fork(cell.seed, "trunk"):
             network = models.build(cell.network, image, task.outputs, where)
@@ -60,6 +61,19 @@ def build(
     return method, cuts
 
 
+def _fits(cell: Cell, image: tuple[int, ...], task: Task) -> None:
+    """Refuse a network whose scores are not of the kind of the targets."""
+    scores, targets = models.gives_maps(cell.network), label_maps(task, image)
+    if scores != targets:
+        given, wanted = (
+            "a map of scores" if maps else "scores of the whole image" for maps in (scores, targets)
+        )
+        raise InvalidInput(
+            f"{cell}: network {cell.network} gives {given}, and task {cell.data.task} of data set "
+            f"{cell.dataset} needs {wanted}"
+        )
+
+
 class Planned:
     """A cell's method with any cuts, without weights: what a run would need is found on it.
 
@@ -73,6 +87,7 @@ class Planned:
     """
 
     def __init__(self, cell: Cell, image: tuple[int, ...], task: Task) -> None:
+        _fits(cell, image, task)
         self.cell, self.image, self.task = cell, image, task
         self.training = _affordable(cell.training)
         with torch.device("meta"), torch.random.fork_rng([]):

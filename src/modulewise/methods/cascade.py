@@ -26,6 +26,7 @@ from torch import nn
 from modulewise.config.types import Count, Fraction
 from modulewise.method import LocalMethod
 from modulewise.models.network import CutNetwork, Shape
+from modulewise.task import need_class_labels
 
 
 class Cascade(LocalMethod):
@@ -42,6 +43,7 @@ class Cascade(LocalMethod):
 
     def __init__(self, trunk: CutNetwork, *, units: Count = 512, dropout: Fraction = 0.5) -> None:
         super().__init__(trunk)
+        need_class_labels(trunk.task, trunk.image, "cascade")
         if units < 2:
             raise ValueError(f"cascade needs 2 units or more, got {units}")
         if dropout == 1:

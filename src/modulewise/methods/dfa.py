@@ -27,6 +27,7 @@ from torch import nn
 from modulewise.method import Batch, Loss, Method
 from modulewise.models.network import CutNetwork
 from modulewise.parts.projections import Projection
+from modulewise.task import need_class_labels
 
 
 class Dfa(Method):
@@ -42,6 +43,7 @@ class Dfa(Method):
 
     def __init__(self, trunk: CutNetwork) -> None:
         super().__init__(trunk)
+        need_class_labels(trunk.task, trunk.image, "dfa")
         outputs = self.task.outputs
         self.projections = nn.ModuleList(Projection(outputs, s) for s in trunk.cut_shapes)
 

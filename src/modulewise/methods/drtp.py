@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from modulewise.method import Batch, LocalMethod
 from modulewise.models.network import CutNetwork
 from modulewise.parts.projections import Projection
+from modulewise.task import need_class_labels
 
 
 class Drtp(LocalMethod):
@@ -40,6 +41,7 @@ class Drtp(LocalMethod):
 
     def __init__(self, trunk: CutNetwork) -> None:
         super().__init__(trunk)
+        need_class_labels(trunk.task, trunk.image, "drtp")
         outputs = self.task.outputs
         self.projections = nn.ModuleList(
             Projection(outputs, shape, 6**0.5) for shape in trunk.cut_shapes

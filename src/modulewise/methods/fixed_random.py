@@ -23,6 +23,7 @@ from modulewise.config.types import Count
 from modulewise.method import LocalMethod
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.pooling import flattened
+from modulewise.task import need_class_labels
 
 
 class FixedRandom(LocalMethod):
@@ -36,6 +37,7 @@ class FixedRandom(LocalMethod):
 
     def __init__(self, trunk: CutNetwork, *, features: Count = 1048576) -> None:
         super().__init__(trunk)
+        need_class_labels(trunk.task, trunk.image, "fixed_random")
         self.heads.extend(RandomHead(s, self.task.outputs, features) for s in trunk.cut_shapes)
 
 

@@ -22,6 +22,7 @@ from modulewise.method import LocalMethod
 from modulewise.models.network import CutNetwork
 from modulewise.parts.heads import label_heads
 from modulewise.parts.matched import matched_head
+from modulewise.task import need_class_labels
 
 
 class Greedy(LocalMethod):
@@ -37,6 +38,8 @@ class Greedy(LocalMethod):
         self, trunk: CutNetwork, *, head: Literal["linear", "matched", "shared"] = "linear"
     ) -> None:
         super().__init__(trunk)
+        if head == "matched":
+            need_class_labels(trunk.task, trunk.image, "head matched")
         if head == "shared":
             self.joint_only, self.feedback = True, "later"
         if head != "matched":

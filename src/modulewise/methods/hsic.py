@@ -34,7 +34,7 @@ from modulewise.method import Batch, Local, Loss, State
 from modulewise.models.network import CutNetwork
 from modulewise.parts import pairs
 from modulewise.parts.readout import Readout
-from modulewise.task import class_labels
+from modulewise.task import need_class_labels
 
 EPSILON = 1e-5
 
@@ -82,8 +82,7 @@ class Hsic(Readout):
         self, trunk: CutNetwork, *, sigma: Positive = 5.0, lambda_y: NonNegative = 50.0
     ) -> None:
         super().__init__(trunk)
-        if not class_labels(trunk.task, trunk.image):
-            raise ValueError("hsic needs one class label per image; this task has none")
+        need_class_labels(trunk.task, trunk.image, "hsic")
         self.sigma, self.lambda_y, self.classes = sigma, lambda_y, trunk.task.outputs
 
     def local(self, k: int, batch: Batch, state: State) -> Local:

@@ -31,6 +31,7 @@ from modulewise.config.types import Count
 from modulewise.method import LocalMethod
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.layers import AsMap, conv
+from modulewise.task import need_class_labels
 
 
 class Layerwise(LocalMethod):
@@ -43,6 +44,7 @@ class Layerwise(LocalMethod):
 
     def __init__(self, trunk: CutNetwork, *, auxiliary: Count = 1) -> None:
         super().__init__(trunk)
+        need_class_labels(trunk.task, trunk.image, "layerwise")
         self.heads.extend(
             _classifier(shape, auxiliary - 1, self.task.outputs) for shape in trunk.cut_shapes
         )

@@ -35,7 +35,7 @@ from modulewise.config.types import PairFeature, PairObjective, Positive
 from modulewise.method import Batch, LocalMethod
 from modulewise.models.network import CutNetwork
 from modulewise.parts import pairs
-from modulewise.task import class_labels
+from modulewise.task import need_class_labels
 
 
 class Pairwise(LocalMethod):
@@ -65,8 +65,7 @@ class Pairwise(LocalMethod):
         projection: bool = False,
     ) -> None:
         super().__init__(trunk)
-        if not class_labels(trunk.task, trunk.image):
-            raise ValueError("pairwise needs one class label per image; this task has none")
+        need_class_labels(trunk.task, trunk.image, "pairwise")
         if not pairs.defined(feature, objective):
             raise ValueError(
                 f"objective alignment_neo needs kernels below zero, which {feature} has not; valid "

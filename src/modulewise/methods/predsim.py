@@ -42,6 +42,7 @@ from modulewise.config.types import Count, Fraction
 from modulewise.method import Batch, LocalMethod
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.pooling import flattened
+from modulewise.task import need_class_labels
 
 
 class Predsim(LocalMethod):
@@ -66,6 +67,7 @@ class Predsim(LocalMethod):
         decoder_dim: Count = 4096,
     ) -> None:
         super().__init__(trunk)
+        need_class_labels(trunk.task, trunk.image, "predsim")
         if loss == "predsim" and not 0 < beta < 1:
             raise ValueError(
                 f"predsim needs a beta between 0 and 1, got {beta}; set loss: pred or loss: sim"

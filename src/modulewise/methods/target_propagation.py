@@ -69,6 +69,7 @@ from modulewise.method import Batch, Locking, Loss, Method
 from modulewise.models.network import CutNetwork
 from modulewise.parts.inverses import Inverse
 from modulewise.parts.statistics import frozen_statistics
+from modulewise.task import need_class_labels
 
 
 def exact(h: Tensor) -> Tensor:
@@ -112,6 +113,8 @@ class TargetPropagation(Method):
         feedback_decay: NonNegative = 0.0,
     ) -> None:
         super().__init__(trunk)
+        if feedback_loss != "reconstruction":
+            need_class_labels(trunk.task, trunk.image, f"feedback_loss {feedback_loss}")
         if (targets, feedback_loss) == ("inverse", "jacobian"):
             raise ValueError(
                 "a transposed Jacobian is no inverse: feedback_loss jacobian needs targets "

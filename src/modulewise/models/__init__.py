@@ -20,6 +20,12 @@ def families() -> list[ModuleType]:
     return [file for file in files if hasattr(file, "PATTERN")]
 
 
+def gives_maps(name: str) -> bool:
+    """Whether the network of that name gives a map of scores for an image."""
+    family = next((f for f in families() if re.fullmatch(f.PATTERN, name)), None)
+    return bool(getattr(family, "DENSE", False))
+
+
 def build(name: str, image: Shape, outputs: int, where: str = "network") -> Network:
     """Build a network by name.
 

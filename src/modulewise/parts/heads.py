@@ -22,8 +22,10 @@ from torch.func import functional_call
 from modulewise.config.types import HeadNet, LabelHead
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.layers import AsMap, conv
+from modulewise.parts.map_heads import map_head
 from modulewise.parts.pooling import ToSize
 from modulewise.parts.statistics import frozen_statistics
+from modulewise.task import label_maps
 
 
 def label_head(
@@ -83,6 +85,8 @@ def head_of_module(
     Raises:
         ValueError: the net's classifier does not fit the feature.
     """
+    if kind != "shared" and label_maps(trunk.task, trunk.image):
+        return map_head(kind, feature, trunk.task.outputs, hidden)
     if kind != "shared":
         return label_head(kind, feature, trunk.task.outputs, trunk.width, hidden)
     if not _fits(trunk, feature):

@@ -13,6 +13,7 @@ from modulewise.parts.decoders import Decoder
 from modulewise.parts.heads import head_of_module, label_head
 from modulewise.parts.losses import interpolate, reconstruction, supervised_contrastive
 from modulewise.parts.stepwise_decoder import StepwiseDecoder
+from modulewise.task import need_class_labels
 
 Mode = Literal["softmax", "contrast"]
 
@@ -56,6 +57,8 @@ class InfoProLoss(nn.Module):
         super().__init__()
         shape = feature or trunk.cut_shapes[k]
         self.mode, self.temperature, self.task = mode, temperature, trunk.task
+        if mode == "contrast":
+            need_class_labels(trunk.task, trunk.image, "mode contrast")
         self.head: nn.Module
         if mode == "softmax":
             self.head = head_of_module(trunk, k, head, shape, feature_dim)
