@@ -80,8 +80,9 @@ Slowdowns = dict[
     Annotated[int, Field(ge=0), NUMBER], Annotated[float, Field(ge=1, le=1000), NUMBER]
 ]
 """Module (from 0) -> how many times as long as the others it takes for a step."""
-HeadNet = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr", "imagenet"]
-"""Architecture of a label head; `parts/heads.py` says what the names mean."""
+HeadNet = Literal["0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr", "imagenet", "fcn"]
+"""Architecture of a label head; `parts/heads.py` says what the names mean, `parts/map_heads.py` for
+targets that are maps."""
 FeatureMap = Literal["relu", "tanh", "sigmoid", "reapen"]
 """A nonlinearity whose output has unit length; `models/phi.py` says what the names mean."""
 PairFeature = Literal["relu", "tanh", "sigmoid", "reapen", "gaussian"]

@@ -7,7 +7,8 @@ D_k reconstructs the augmented image before normalisation; A_k is the cross-entr
 (softmax) or the supervised contrastive loss of its embedding (contrast). Both weights run linearly
 over the auxiliary modules k = 0 ... K-2; the last module's loss is the net's own cross-entropy.
 Both terms are evaluated even at weight zero, as in the released code. Its helpers for ImageNet are
-`head: imagenet` and `decoder: stepwise`, in softmax mode.
+`head: imagenet` and `decoder: stepwise`, in softmax mode; those for maps of labels (Cityscapes) are
+`head: fcn`, `feature_dim: 512` and `decoder: stepwise`, which start from the library's default.
 
 Deviations from the paper:
 
@@ -18,7 +19,7 @@ Deviations from the paper:
 2. The published weights are those of the contrast mode; the softmax mode's were never released and
    the contrast table is used for it.
 3. Convolutions of heads and decoders start like the backbone's, in every network (the released code
-   does so in its ResNets).
+   does so in its ResNets), but for those for maps of labels.
 4. The decoder's resize and first convolution are computed as one where that is cheaper, equal but
    for rounding (`parts/decoders.py`). `resize: plain` computes them as the released code does, and
    needs the memory that the paper's table 3 measures: so does the recipe `infopro-balanced`.

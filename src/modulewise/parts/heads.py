@@ -9,6 +9,7 @@ connected layers of four times the channels with BatchNorm, a linear layer. `ima
 for ImageNet: with W channels in the trunk's last stage (there 2048) and C in the feature, a 1x1
 convolution to C/4, two 3x3 at stride 2 to W/8 and W/4, a 1x1 to W, each without bias, BatchNorm,
 ReLU; global average pooling, a linear layer. `shared` is the net's own classifier, read only.
+Where targets are maps, heads are those of `parts/map_heads.py`.
 """
 
 from __future__ import annotations
@@ -40,10 +41,18 @@ def label_head(
         width: channels of the trunk's last stage.
         hidden: units of the hidden fully connected layers.
 
+    Raises:
+        ValueError: a head that gives maps.
+
     Example:
         >>> sum(p.numel() for p in label_head("0c1f", (16, 32, 32), 10, 64).parameters())
         170
     """
+    if kind == "fcn":
+        raise ValueError(
+            "head fcn gives a map of scores, and targets are no maps; valid: 0c1f and its kin, "
+            "mlp-sr, imagenet"
+        )
     c, size = feature[0], feature[1:] or (1, 1)
     if kind == "mlp-sr":
         return _mlp_sr(c, size, outputs)

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from modulewise.config.types import DecoderNet, LabelHead, Resize
 from modulewise.method import Batch
 from modulewise.models.network import CutNetwork, Shape
+from modulewise.models.start import library_default
 from modulewise.parts.decoders import Decoder
 from modulewise.parts.heads import head_of_module, label_head
 from modulewise.parts.losses import interpolate, reconstruction, supervised_contrastive
 from modulewise.parts.stepwise_decoder import StepwiseDecoder
-from modulewise.task import need_class_labels
+from modulewise.task import label_maps, need_class_labels
 
 Mode = Literal["softmax", "contrast"]
 
@@ -67,6 +68,8 @@ class InfoProLoss(nn.Module):
         else:
             self.head = label_head(head, shape, feature_dim, trunk.width, feature_dim)
         self.decoder = _decoder(decoder, shape, trunk.image, resize) if decoder else None
+        if self.decoder and decoder == "stepwise" and label_maps(trunk.task, trunk.image):
+            library_default(self.decoder)  # as the released code for Cityscapes
         modules = len(trunk.modules)
         self.weights = (interpolate(lambda1, k, modules), interpolate(lambda2, k, modules))
 
