@@ -29,6 +29,8 @@ COLUMNS = (
     "verdict",
 )
 
+ANGLES = "angle between every module's gradient and backpropagation's, over epochs"
+
 
 def publish(sweep: str, results: Path) -> Path:
     """Write the folder; returns its page."""
@@ -41,7 +43,9 @@ def publish(sweep: str, results: Path) -> Path:
         *sorted((report / "tables").glob("experimental_*.csv")),
     ]
     beside = sorted((report / "tables").glob("published_*.csv"))
-    for path in (*tables, *beside, *(report / f"tables/{n}.csv" for n in ("runs", "trials")), file):
+    more = [report / f"tables/{n}.csv" for n in ("runs", "trials", "needs", "gradient-angles")]
+    angles = sorted((report / "figures").glob("gradient-angles_*.svg"))
+    for path in (*tables, *beside, *more, *angles, file):
         if path.exists():
             shutil.copy(path, out)
     paths = {str(cell.path) for _, cell in plan.reported}
@@ -55,7 +59,8 @@ def publish(sweep: str, results: Path) -> Path:
     rows = pd.concat(map(pd.read_csv, tables)).drop_duplicates(["network", "recipe", "modules"])
     verdicts = pd.concat(map(pd.read_csv, beside)) if beside else pd.DataFrame()
     page = out / "README.md"
-    page.write_text(text(plan, rows, runs, verdicts))
+    drawn = "".join(f"\n![{ANGLES}]({path.name})\n" for path in angles)
+    page.write_text(text(plan, rows, runs, verdicts) + drawn)
     return page
 
 
