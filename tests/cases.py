@@ -177,6 +177,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
         "asynchronous": {"buffer": 3, "turns": "random", "reads": "uniform", "slowdown": {1: 2.5}},
     },
     "by the clock": {"schedule": "asynchronous", "asynchronous": {"buffer": 2, "slowdown": {0: 3}}},
+    "parallel": {"schedule": "parallel"},
 }
 """Training settings that exercise every schedule."""
 

@@ -46,7 +46,7 @@ what an update of a module's stages waits for within a step. *Extra networks*: w
 beside the network. *Helpers' FLOPs*: their share of a training step, what is computed again
 included. *Alive*: modules whose activations are kept at one time. *Kept*: what no gradient moves
 and a checkpoint holds (fixed weights, moving averages, tensors of earlier steps). *Schedules*:
-`any` are joint, sequential and asynchronous. *Inference*: multiply-accumulates, of the net's own.
+`any` are joint, sequential, asynchronous and parallel. *Inference*: multiply-accumulates, of the net's own.
 Numbers are counted for ResNet-32 (`reversible`: RevNet-38; fully connected nets where a method
 needs one) on CIFAR-10, K = 4 where it is cut; steps of an earlier time for three modules."""
 
@@ -237,13 +237,20 @@ def _needs(step: Flow, cls: type[Method]) -> str:
         ("forward passes of the trunk's layers in a step", _span(step.passes)),
         ("in a prediction", f"{step.predicting:g}"),
         ("augmented views of an image", "two" if cls.two_views else "one"),
-        ("schedules", "joint" if m.joint_only else "joint, sequential, asynchronous"),
+        ("schedules", _schedules(m)),
         ("cuts the network", yes[not cls.single]),
         ("with K = 1 it is backpropagation, bit for bit", yes[cls.equals_backprop]),
         ("`recompute: stages` can be used", yes[cls.whole_modules]),
         ("`cuda_graphs` can be used", yes[cls.graphable]),
     ]
     return table(("", ""), rows)
+
+
+def _schedules(m: Method) -> str:
+    """The schedules that a method runs under."""
+    if m.joint_only:
+        return "joint"
+    return "joint, sequential, asynchronous" + ("" if m.two_views else ", parallel")
 
 
 def _costs(costs: dict[str, Cost]) -> str:

@@ -34,6 +34,7 @@ from modulewise.engine.trainer import Interrupted, Stop, Trainer
 from modulewise.optim import ModuleOptimizers
 from modulewise.runs import record
 from modulewise.runs.result import Result
+from modulewise.schedules.parallel import Parallel
 
 pytestmark = pytest.mark.usefixtures("uncounted")
 
@@ -49,18 +50,24 @@ class KilledError(Exception):
 
 @contextmanager
 def after_step(n: int, act: Callable[[], None]) -> Iterator[None]:
-    """Act when the n-th step of a schedule has moved the weights."""
-    count, inner = 0, ModuleOptimizers.step
+    """Act when the n-th step of a schedule has moved the weights: of a module, or, where modules
+    move in other processes, of all."""
+    count = 0
 
-    def step(self: ModuleOptimizers, k: int | None = None) -> None:
-        nonlocal count
-        inner(self, k)
-        count += 1
-        if count == n:
-            act()
+    def counted(inner: Callable[..., object]) -> Callable[..., object]:
+        def step(*args: object) -> object:
+            nonlocal count
+            made = inner(*args)
+            count += 1
+            if count == n:
+                act()
+            return made
+
+        return step
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ModuleOptimizers, "step", step)
+        for owner in (ModuleOptimizers, Parallel):
+            patch.setattr(owner, "step", counted(owner.step))
         yield
 
 

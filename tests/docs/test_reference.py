@@ -58,7 +58,9 @@ def test_the_keys_of_the_repositorys_sweeps_are_explained(pages: dict[str, str])
 def test_what_a_key_takes(pages: dict[str, str]) -> None:
     training = pages["reference/training.md"]
     assert "| `lr` | a number ≥ 0 | `0.8` |" in training
-    assert "| `schedule` | `asynchronous`, `joint`, `sequential` | `joint` |" in training
+    assert (
+        "| `schedule` | `asynchronous`, `joint`, `parallel`, `sequential` | `joint` |" in training
+    )
     assert "| `grids` | a list of [Grid](#grid) | needed |" in pages["reference/sweep.md"]
     assert "| `recipes` | a mapping to [Recipe](#recipe) |" in pages["reference/recipes.md"]
 

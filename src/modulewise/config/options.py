@@ -35,7 +35,7 @@ def names(kind: Kind) -> tuple[str, ...]:
 
     Example:
         >>> names("schedules")
-        ('asynchronous', 'joint', 'sequential')
+        ('asynchronous', 'joint', 'parallel', 'sequential')
     """
     return tuple(sorted(_files(kind)))
 

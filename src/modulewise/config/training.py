@@ -67,8 +67,9 @@ class Settings(Frozen):
     `adamw`."""
     schedule: Annotated[str, OneOf(names("schedules"), "schedule")] = "joint"
     """Schedule, a file of `modulewise/schedules`: `joint`, all modules on every batch;
-    `sequential`, one after the other, a phase each; `asynchronous`, each at its own pace. A
-    schedule with options has them under its name."""
+    `sequential`, one after the other, a phase each; `asynchronous`, each at its own pace;
+    `parallel`, the joint one with a process a module. A schedule with options has them under its
+    name."""
     lr_schedule: Rates = "cosine"
     """Shape of the learning rate over epochs: `cosine` to zero, `step` (times `lr_factor` at every
     one of `lr_milestones`), `poly` (a power of the part of the run that is left, down to
@@ -76,8 +77,8 @@ class Settings(Frozen):
     lr_update: Literal["epoch", "epoch_start", "step"] = "epoch"
     """When the learning rate changes: with every `epoch`, whose rate is that of its end, so that
     the last has rate zero under `cosine`; with every epoch, whose rate is that of its start, so
-    that the first has the full rate (`epoch_start`); or with every `step`, in schedules `joint` and
-    `sequential` only."""
+    that the first has the full rate (`epoch_start`); or with every `step`, but under schedule
+    `asynchronous`."""
     lr_milestones: tuple[Fraction, ...] = (0.5, 0.75)
     """Milestones of `step`, in parts of the epochs: from epoch m x epochs on, counted from 1."""
     lr_factor: Positive = 0.1

@@ -64,6 +64,20 @@ def begin(name: str, threads: int | None = None) -> torch.device:
     return device
 
 
+def like_here(training: TrainConfig) -> Callable[[], object]:
+    """What makes another process ready to train like this one; it can be pickled.
+
+    Args:
+        training: has the numerics.
+    """
+    return partial(_begin_like, torch.get_num_threads(), training.tf32, training.deterministic)
+
+
+def _begin_like(threads: int, tf32: bool, deterministic: bool) -> None:
+    begin("cpu", threads)
+    set_numerics(tf32, deterministic)
+
+
 def describe(device: torch.device) -> str:
     """What makes numbers comparable: numbers of two devices with one such name have equal digits
     and comparable times, as far as the device tells.

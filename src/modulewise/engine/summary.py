@@ -111,6 +111,7 @@ def cost_of(
         step_seconds=epoch / data.steps if epoch else None,
         epoch_seconds=epoch,
         train_seconds=progress.seconds,
+        module_seconds=schedule.module_seconds(),
         samples_per_second=data.seen / epoch if epoch else None,
         train_flops=(made.trunk + helpers) * images,
         trunk_flops=made.trunk,

@@ -101,6 +101,7 @@ class Trainer:
         self.schedule = schedules.build(
             self.training, cell.modules, data.steps, cell.seed, str(cell), cell.frozen
         )
+        self.schedule.ready = device.like_here(cell.training)
         self.schedule.prepare(self.method, data)
         self.flops = budget.prices(self.method, self.schedule, data, self.training.micro_batch)
         self.precision = device.precision(self.training, on.type)
@@ -254,7 +255,8 @@ class Trainer:
             self.losses.add(values, len(batch.y))
             del values  # nothing of this step is alive in the next
             p.step += 1
-            if self.stop.asked or time.monotonic() - self.last_save > self.save_every:
+            due = self.stop.asked or time.monotonic() - self.last_save > self.save_every
+            if due and self.schedule.settled():
                 self._clock(begun)
                 self._save()
                 self.record.commit(p.epoch - 1)

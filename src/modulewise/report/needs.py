@@ -25,8 +25,8 @@ COLUMNS = {
     "Alive": "modules whose activations are kept at one time, at most",
     "Kept": "what no gradient moves, kept from step to step: fixed weights, moving averages, "
     "tensors of earlier steps",
-    "Schedules": "joint: all modules on every batch; any: also one after the other, or "
-    "asynchronously",
+    "Schedules": "joint: all modules on every batch; any: also one after the other, "
+    "asynchronously, or in processes of their own",
 }
 """Title -> what the column says."""
 LABELS = {"class": "class", "pair": "same or not", "none": "none"}

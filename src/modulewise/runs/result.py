@@ -120,6 +120,9 @@ class Cost(Stored):
     """Seconds of training an epoch takes, evaluation not included: the median over epochs."""
     train_seconds: float | None = None
     """Seconds spent in training steps, over all starts of the run."""
+    module_seconds: list[float] | None = None
+    """Seconds that a step of each module takes by itself, waiting not counted: the mean over steps;
+    of schedule `parallel`."""
     samples_per_second: float | None = None
     """Number of training images a second."""
     train_flops: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +39,11 @@ class Schedule:
     Attributes:
         updates: steps that take the place of one joint step.
         phase: number of the present phase, from 0.
+        ready: makes another process compute like this one: threads, numerics, memory.
     """
 
     updates = 1
+    ready: Callable[[], object] = nullcontext
 
     def __init__(self, training: TrainConfig, k: int, batches: int, seed: int) -> None:
         self.training, self.k, self.steps_per_epoch, self.seed = training, k, batches, seed
@@ -85,6 +87,15 @@ class Schedule:
     ) -> dict[str, Tensor]:
         """One step; returns the losses by name, detached."""
         raise NotImplementedError  # abstract
+
+    def settled(self) -> bool:
+        """Whether the run can be saved after the last step; where not, the coming steps make it
+        so."""
+        return True
+
+    def module_seconds(self) -> list[float] | None:
+        """Mean seconds of a step of each module so far; `None` where they are not measured."""
+        return None
 
     def memory_step(self, done: int) -> bool:
         """Whether the coming step, of which `done` of the phase came before, is one whose memory
