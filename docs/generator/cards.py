@@ -46,7 +46,8 @@ what an update of a module's stages waits for within a step. *Extra networks*: w
 beside the network. *Helpers' FLOPs*: their share of a training step, what is computed again
 included. *Alive*: modules whose activations are kept at one time. *Kept*: what no gradient moves
 and a checkpoint holds (fixed weights, moving averages, tensors of earlier steps). *Schedules*:
-`any` are joint, sequential, asynchronous and parallel. *Inference*: multiply-accumulates, of the net's own.
+`any` are joint, sequential, asynchronous and parallel. *Inference*: multiply-accumulates, of the
+net's own.
 Numbers are counted for ResNet-32 (`reversible`: RevNet-38; fully connected nets where a method
 needs one) on CIFAR-10, K = 4 where it is cut; steps of an earlier time for three modules."""
 
