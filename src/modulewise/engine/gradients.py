@@ -36,7 +36,7 @@ from modulewise.engine import device
 from modulewise.method import Batch, Method
 from modulewise.rng import fork
 from modulewise.schedules import Precision, backward
-from modulewise.schedules.joint import split
+from modulewise.schedules._micro import split
 
 
 class Against(NamedTuple):

@@ -8,14 +8,12 @@ batch, each weighted by its share of the images, and all modules step at the end
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 from torch import Tensor
 
 from modulewise.method import Batch, Method
 from modulewise.optim import ModuleOptimizers
 from modulewise.schedules._base import Precision, Schedule, backward, descend
+from modulewise.schedules._micro import split
 
 
 class Joint(Schedule):
@@ -52,23 +50,3 @@ class Joint(Schedule):
                     values[name] = values[name] + share if name in values else share
                 optimizers.scale_gradients(size / following)
         return values
-
-
-def split(batch: Batch, parts: int) -> list[Batch]:
-    """A batch in so many micro-batches, or fewer, of sizes as equal as possible; each has two
-    images at least."""
-    n = max(1, min(parts, len(batch.x) // 2))
-
-    def cut(tensor: Tensor) -> tuple[Tensor, ...]:
-        return tensor.tensor_split(n)
-
-    rows = zip(*map(cut, (batch.x, batch.y, batch.image, batch.index)), strict=True)
-    return [
-        Batch(x, y, image, index, batch.view and partial(_rows, batch.view, n, i))
-        for i, (x, y, image, index) in enumerate(rows)
-    ]
-
-
-def _rows(view: Callable[[], Tensor], n: int, i: int) -> Tensor:
-    """Part i of n of what a batch's `view` makes."""
-    return view().tensor_split(n)[i]
