@@ -54,7 +54,7 @@ PUBLISHED = {
     "infopro-table1": 5,
     "infopro-table2": 91,
     "infopro-table3": 2 + 8 + 10 + 8 + 8 + 8,
-    "infopro-table4": 3 * (2 + 5),
+    "infopro-table4": 3 * (4 + 5),
     "survey-man": 2 * (1 + 4 * 2),
     "survey-predsim": (2 + 2 + 3 + 3) * 4,
     "survey-layerwise": 3 + 2,
