@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from modulewise.cli.data import data as check
-from modulewise.config.dataset import Dataset
+from modulewise.config.dataset import Dataset, ScaledCrop
 from modulewise.config.loading import read_yaml
 from modulewise.data import sources
 from modulewise.data.load import load
@@ -71,7 +71,7 @@ STREETS = Dataset(
 )  # fmt: skip
 
 
-def test_the_shipped_entry_has_the_published_values() -> None:
+def test_the_shipped_entries_have_the_published_values() -> None:
     """Companion numbers of InfoPro's code: 1,281,167 and 50,000 images, crop 224 of 256."""
     entry = Dataset(**SHIPPED["imagenet"])
     assert sources.sizes(entry, Path("unused")) == (1_281_167, 50_000)
@@ -81,6 +81,13 @@ def test_the_shipped_entry_has_the_published_values() -> None:
     assert crop.ratio == pytest.approx((3 / 4, 4 / 3))
     assert entry.flip and entry.mean == (0.485, 0.456, 0.406) and entry.std == (0.229, 0.224, 0.225)
     assert sources.sizes(STREETS, Path("unused")) == (2_975, 500)
+    for name, shape in (("cityscapes", (3, 512, 1024)), ("cityscapes-640x1280", (3, 640, 1280))):
+        entry = Dataset(**SHIPPED[name])
+        assert sources.shape_and_classes(entry, Path("unused")) == (shape, 19)
+        assert entry.task == "segmentation" and entry.flip and entry.ignored == (255,)
+        assert entry.scaled_crop == ScaledCrop(scale=(0.5, 2.0), max_ratio=0.75, distortion=True)
+        assert [round(255 * v, 3) for v in entry.mean or ()] == [123.675, 116.28, 103.53]
+        assert [round(255 * v, 3) for v in entry.std or ()] == [58.395, 57.12, 57.375]
 
 
 def test_imagenet_has_its_classes_by_name(images: Path) -> None:
