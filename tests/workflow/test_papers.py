@@ -17,7 +17,7 @@ from modulewise.config.plan import load_plan
 REPO = Path(__file__).parents[2]
 PAPERS = sorted((REPO / "config/papers").glob("*.yaml"))
 SEEDS = 5
-FEWER = {"survey-transfer": 3, "infopro-table4": 1}
+FEWER = {"survey-transfer": 3, "infopro-table4": 1, "infopro-table5": 1}
 """Sweep -> seeds, where they are not five."""
 CELLS = {
     "infopro-figure2": 1 + 4,
@@ -29,6 +29,7 @@ CELLS = {
     # InfoPro*
     "infopro-table3": 2 * (1 + 1 + 1 + 3 + 3),
     "infopro-table4": 3 * (1 + 1),
+    "infopro-table5": 2 + 3 + 1,
     "contsup-table1": 1 + 4,
     "contsup-table2": 1 + 8 * 4,
     "contsup-table3": 3 * (1 + 4 * 4),
@@ -55,6 +56,7 @@ PUBLISHED = {
     "infopro-table2": 91,
     "infopro-table3": 2 + 8 + 10 + 8 + 8 + 8,
     "infopro-table4": 3 * (4 + 5),
+    "infopro-table5": 6 + 5 + 3,
     "survey-man": 2 * (1 + 4 * 2),
     "survey-predsim": (2 + 2 + 3 + 3) * 4,
     "survey-layerwise": 3 + 2,
