@@ -23,7 +23,11 @@ from modulewise.models.torchvision_block import TorchvisionBlock
 
 PATTERN = r"imagenet-(resnet(?:18|34|50|101|152)|resnext101-32x8d)"
 EXAMPLES = [
-    *(f"imagenet-resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    "imagenet-resnet18",
+    "imagenet-resnet34",
+    "imagenet-resnet50",
+    "imagenet-resnet101",
+    "imagenet-resnet152",
     "imagenet-resnext101-32x8d",
 ]
 
