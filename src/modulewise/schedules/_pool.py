@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import util
@@ -13,6 +14,7 @@ from typing import Any
 from modulewise.errors import InvalidInput
 from modulewise.schedules._worker import (
     GONE,
+    STOPS,
     Failure,
     Home,
     Order,
@@ -52,7 +54,8 @@ class Pool:
             mine, theirs = context.Pipe()
             coming, after = context.Pipe(duplex=False) if k < len(starts) - 1 else (None, None)
             process = context.Process(target=work, args=(k, theirs, before, after), daemon=True)
-            process.start()
+            with _undisturbed():
+                process.start()
             for given in (theirs, before, after):
                 if given:
                     given.close()
@@ -112,6 +115,16 @@ class Pool:
             f"schedule parallel: the process of module {k} was ended from outside, {how}; start "
             f"the run again, with more memory if that was why"
         )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What is started inside is deaf to requests to stop, from its first moment."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _rest(trainer: Connection) -> Iterator[Any]:

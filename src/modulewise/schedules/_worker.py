@@ -30,6 +30,10 @@ GONE = (EOFError, ConnectionError, FileNotFoundError)
 """What reading or writing raises when the process at the other end has ended."""
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+"""Requests to stop, which are the trainer's to answer."""
+
+
 @dataclass(frozen=True)
 class Start:
     """What a process is given first.
@@ -179,7 +183,7 @@ def work(k: int, trainer: Connection, before: Connection | None, after: Connecti
         before: gives the states that enter the module; `None` for the first one.
         after: takes the states that leave it; `None` for the last one.
     """
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+    for name in STOPS:
         signal.signal(name, signal.SIG_IGN)
     try:
         module = Module(loads(trainer.recv(), whole=True))
