@@ -258,7 +258,7 @@ def _costs(costs: dict[str, Cost]) -> str:
     rows = [
         (
             f"`{name}`",
-            f"{c.network}, K = {c.modules}, batch {c.batch}",
+            f"{c.dataset}, {c.network}, K = {c.modules}, batch {c.batch}",
             count(c.helper_parameters),
             f"{100 * c.helper_share:.1f} %",
             f"{number(c.macs_ratio)}×",
@@ -266,7 +266,7 @@ def _costs(costs: dict[str, Cost]) -> str:
         )
         for name, c in costs.items()
     ]
-    titles = ("recipe", "on CIFAR-10", "helpers' parameters", "helpers' FLOPs, of a step")
+    titles = ("recipe", "on", "helpers' parameters", "helpers' FLOPs, of a step")
     out = table((*titles, "MACs of a prediction", "parameters at inference"), rows)
     same = all(c.macs_ratio == c.parameters_ratio == 1 for c in costs.values())
     change = "Inference is that of the net alone." if same else (

@@ -24,6 +24,8 @@ from modulewise.runs.provenance import source_hash
 DATASET, K = "cifar10", 4
 NETWORKS = ("resnet32", "revnet38", "mlp4x500-relu")
 """The first that a recipe can be trained on is its standard setting."""
+MAPS = ("cityscapes", "deeplabv3-resnet101", 2)
+"""Data set, network and K of recipes that can be trained on none of these."""
 WEIGHTS = ("lambda1", "lambda2", "tau", "temperature", "objective", "beta")
 """Options that change no number of operations, nor of parameters."""
 SMALL = ("resnet8", "revnet14", "mlp4x32-relu")
@@ -34,6 +36,7 @@ SMALL = ("resnet8", "revnet14", "mlp4x32-relu")
 class Cost:
     """Of a recipe at its standard setting."""
 
+    dataset: str
     network: str
     modules: int
     batch: int
@@ -96,20 +99,21 @@ class Counted:
         return self._cells[recipe]
 
     def _first(self, recipe: str) -> Cell:
-        k = 1 if self._catalog.recipes.recipes[recipe].modules == "one" else K
-        for network in NETWORKS:
-            cell = self._catalog.cell(DATASET, network, recipe, k, 0)
+        one = self._catalog.recipes.recipes[recipe].modules == "one"
+        for dataset, network, k in [*((DATASET, name, K) for name in NETWORKS), MAPS]:
+            cell = self._catalog.cell(dataset, network, recipe, 1 if one else k, 0)
             try:
                 preflight.build(cell, *_image(cell), self._networks)
             except InvalidInput:
                 continue
             return cell
-        raise ValueError(f"{recipe}: none of {NETWORKS} can be trained")
+        raise ValueError(f"{recipe}: neither one of {NETWORKS} nor {MAPS} can be trained")
 
     def cost(self, recipe: str) -> Cost:
         """Count a recipe's standard setting, or read what was counted."""
         cell = self.cell(recipe)
         work = {
+            "dataset": cell.dataset,
             "network": cell.network,
             "method": cell.method,
             "options": {k: v for k, v in cell.options.items() if k not in WEIGHTS},
@@ -127,16 +131,17 @@ class Counted:
 
     def _count(self, cell: Cell) -> Cost:
         method = preflight.build(cell, *_image(cell), self._networks)
-        for norm in (m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
-            norm.eval()  # half the time; neither way has products to count
+        _still(method)
         batch, image = cell.training.batch_size, _image(cell)[0]
         counted = flops.flops(method, image, batch)
         trunk, all_ = flops.parameters([method.trunk]), flops.parameters([method])
         if cell.network not in self._alone:
-            plain = self._catalog.cell(DATASET, cell.network, "backprop", 1, 0)
+            plain = self._catalog.cell(cell.dataset, cell.network, "backprop", 1, 0)
             net = preflight.build(plain, *_image(cell), self._networks)
+            _still(net)
             self._alone[cell.network] = flops.flops(net, image, 1).inference_macs
         return Cost(
+            cell.dataset,
             cell.network,
             cell.modules,
             batch,
@@ -145,6 +150,12 @@ class Counted:
             counted.inference_macs / self._alone[cell.network],
             flops.parameters(method.deployed()) / trunk,
         )
+
+
+def _still(method: Method) -> None:
+    """No BatchNorm looks at its batch: half the time, and neither way has products to count."""
+    for norm in (m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+        norm.eval()
 
 
 def _image(cell: Cell) -> tuple[tuple[int, int, int], int]:
