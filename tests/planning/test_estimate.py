@@ -189,11 +189,13 @@ def test_seconds_of_another_device_cost_the_epochs_they_pay_for(
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_estimate_is_near_the_exact_count(case: Any) -> None:
     """Forward times three, against torch's count of both passes: the first layer has no gradient of
-    its input, which makes a half of all at most, and nearly that in a small MLP."""
+    its input, which makes a half of all at most, and nearly that in a small MLP. HSIC's kernels of
+    images and labels have no gradient either, so that of its step two thirds more is the bound."""
     row = Row(case, case.networks[0])
     exact = flops.flops(row.build(), (3, 8, 8), 8)
     about = flops.step_flops(row.build().to("meta"), (3, 8, 8), 8)
-    assert 1.0 <= about / (exact.trunk + exact.helpers) < (1.5 if "mlp" in row.network else 1.35)
+    bound = 5 / 3 if case.method == "hsic" else 1.5 if "mlp" in row.network else 1.35
+    assert 1.0 <= about / (exact.trunk + exact.helpers) < bound
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,9 @@ def test_infopros_errors_are_consistent() -> None:
     ours = [
         r
         for r in load(ROOT / "config" / references.FILE)
-        if r.metric == "test_error" and r.source.startswith(INFOPRO)
+        if r.metric == "test_error"
+        and r.source.startswith(INFOPRO)
+        and r.dataset != "imagenet"  # one run each, without a spread
     ]
     assert len(ours) == 91 + 8
     by_cell: dict[tuple[str, str, str, int], Reference] = {}
