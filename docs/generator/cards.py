@@ -217,7 +217,7 @@ def _extra(step: Flow) -> str:
 
 def _kept(step: Flow) -> str:
     """What no gradient moves, and of how many earlier steps."""
-    kept = list(needs_of(step.method).kept)
+    kept = [name.replace("_", " ") for name in needs_of(step.method).kept]
     kept += [f"{step.method.history} steps"] * bool(step.method.history)
     return ", ".join(kept) or "nothing"
 

@@ -3,93 +3,43 @@ backpropagation."""
 
 from __future__ import annotations
 
-import copy
 import itertools
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from modulewise import methods, models
-from modulewise.method import Batch, Method
+from modulewise import methods
+from modulewise.method import Batch
 from modulewise.methods.altmin import Altmin
-from modulewise.models import partition
-from modulewise.models.network import CutNetwork, cut
 from modulewise.parts import codes
-from modulewise.tasks.classification import Classification
-
-CLASSES, IMAGE, SIZES = 3, (1, 4, 4), (5, 4, 6, 3)
-
-
-class Squares(Classification):
-    """Half the squared distance of scores to vectors, mean over images."""
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """1/2 |outputs - targets|^2 / B."""
-        return (outputs - targets).square().sum() / 2 / len(outputs)
+from small_nets import (
+    backpropagated,
+    batch,
+    gradients,
+    linear_trunk,
+    trunk,
+    vectors,
+    weights,
+)
 
 
 def made(network: str = "mlp3x8-tanh", k: int = 3, **options: object) -> Altmin:
     """Of an MLP or a ResNet, in float64."""
-    torch.manual_seed(0)
-    net = models.build(network, IMAGE, CLASSES)
-    trunk = cut(net, partition.even(len(net.stages), k), Classification(CLASSES))
-    method = methods.build("altmin", trunk, options).double().train()
+    method = methods.build("altmin", trunk(network, k), options).double().train()
     assert isinstance(method, Altmin)
     return method
 
 
 def linear(**options: object) -> Altmin:
     """Linear modules, squared distances."""
-    torch.manual_seed(0)
-    modules = [nn.Sequential(nn.Linear(a, b)) for a, b in itertools.pairwise(SIZES)]
-    shapes = [(n,) for n in SIZES[1:]]
-    trunk = CutNetwork(modules, [0, 1, 2], shapes, (SIZES[0],), Squares(SIZES[-1]))
-    return Altmin(trunk, **options).double()  # type: ignore[arg-type]
-
-
-def batch(size: int = 6) -> Batch:
-    x = torch.randn(size, *IMAGE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    return Batch(x, torch.arange(size) % CLASSES, x, torch.arange(size))
-
-
-def vectors(size: int = 7) -> Batch:
-    """Inputs and targets of linear modules."""
-    g = torch.Generator().manual_seed(1)
-    x, y = (torch.randn(size, n, dtype=torch.float64, generator=g) for n in (SIZES[0], SIZES[-1]))
-    return Batch(x, y, x, torch.arange(size))
-
-
-def gradients(method: Method, given: Batch) -> list[Tensor]:
-    """Of each module, flat."""
-    method.zero_grad()
-    for loss in method.losses(given):
-        loss.value.backward()
-    return [torch.cat([p.grad.flatten() for p in m.parameters()]) for m in method.trunk]
-
-
-def backpropagated(method: Method, given: Batch) -> list[Tensor]:
-    """Of each module, by backpropagation."""
-    other = copy.deepcopy(method)
-    h = given.x
-    for module in other.trunk:
-        h = module(h)
-    other.task.loss(h, given.y).backward()
-    return [torch.cat([p.grad.flatten() for p in m.parameters()]) for m in other.trunk]
-
-
-def weights(method: Method) -> list[tuple[np.ndarray, np.ndarray]]:
-    """W and b of linear modules."""
-    return [
-        (m[0].weight.detach().numpy(), m[0].bias.detach().numpy())  # type: ignore[index]
-        for m in method.trunk
-    ]
+    return Altmin(linear_trunk(), **options).double()  # type: ignore[arg-type]
 
 
 def moved(method: Altmin, given: Batch) -> list[Tensor]:
     """What enters each module after the codes' steps."""
-    return method.moved(given, codes.forward(method.trunk, given.x))
+    return method.settled(given, codes.forward(method.trunk, given.x))[0]
 
 
 @pytest.mark.parametrize("l1", [0.0, 0.4])
@@ -195,7 +145,7 @@ def test_at_the_forward_pass_all_misfits_are_zero() -> None:
     method = made("mlp3x8")
     entering = codes.forward(method.trunk, batch().x)
     for k in range(method.k - 1):
-        assert float(method.misfit(k, entering[k], entering, batch()).detach()) == 0.0
+        assert float(method.misfit(k, entering[k], entering[1:], batch()).detach()) == 0.0
 
 
 def test_steps_of_codes_leave_the_net_as_it_is() -> None:
@@ -203,7 +153,7 @@ def test_steps_of_codes_leave_the_net_as_it_is() -> None:
     method = made("resnet8")
     entering = codes.forward(method.trunk, batch().x)
     before = {name: t.clone() for name, t in method.state_dict().items()}
-    method.moved(batch(), entering)
+    method.settled(batch(), entering)
     assert all(p.grad is None for p in method.parameters())
     assert all(torch.equal(t, before[name]) for name, t in method.state_dict().items())
 

@@ -9,83 +9,34 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from modulewise import methods, models
-from modulewise.method import Batch, Method
+from modulewise import methods
+from modulewise.method import Batch
 from modulewise.methods.mac import Mac
-from modulewise.models import partition
-from modulewise.models.network import CutNetwork, cut
 from modulewise.parts import codes
-from modulewise.tasks.classification import Classification
-
-CLASSES, IMAGE = 3, (1, 4, 4)
-
-
-class Squares(Classification):
-    """Half the squared distance of scores to vectors, mean over images."""
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """1/2 |outputs - targets|^2 / B."""
-        return (outputs - targets).square().sum() / 2 / len(outputs)
+from small_nets import (
+    SIZES,
+    backpropagated,
+    batch,
+    gradients,
+    linear_trunk,
+    trunk,
+    vectors,
+    weights,
+)
 
 
 def made(k: int = 3, network: str = "mlp3x8-tanh", **options: object) -> Mac:
     """Of an MLP or a ResNet, in float64."""
-    torch.manual_seed(0)
-    net = models.build(network, IMAGE, CLASSES)
-    trunk = cut(net, partition.even(len(net.stages), k), Classification(CLASSES))
-    method = methods.build("mac", trunk, options).double().train()
+    method = methods.build("mac", trunk(network, k), options).double().train()
     assert isinstance(method, Mac)
     return method
 
 
-def linear(sizes: tuple[int, ...] = (5, 4, 6, 3), **options: object) -> Mac:
+def linear(sizes: tuple[int, ...] = SIZES, **options: object) -> Mac:
     """Linear modules, squared distances."""
-    torch.manual_seed(0)
-    modules = [nn.Sequential(nn.Linear(a, b)) for a, b in itertools.pairwise(sizes)]
-    shapes = [(n,) for n in sizes[1:]]
-    ends = list(range(len(modules)))
-    trunk = CutNetwork(modules, ends, shapes, (sizes[0],), Squares(sizes[-1]))
-    return Mac(trunk, **options).double()  # type: ignore[arg-type]
-
-
-def batch(size: int = 6) -> Batch:
-    x = torch.randn(size, *IMAGE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    return Batch(x, torch.arange(size) % CLASSES, x, torch.arange(size))
-
-
-def vectors(sizes: tuple[int, ...] = (5, 4, 6, 3), size: int = 7) -> Batch:
-    """Inputs and targets of linear modules."""
-    g = torch.Generator().manual_seed(1)
-    x, y = (torch.randn(size, n, dtype=torch.float64, generator=g) for n in (sizes[0], sizes[-1]))
-    return Batch(x, y, x, torch.arange(size))
-
-
-def gradients(method: Method, given: Batch) -> list[Tensor]:
-    """Of each module, flat."""
-    method.zero_grad()
-    for loss in method.losses(given):
-        loss.value.backward()
-    return [torch.cat([p.grad.flatten() for p in m.parameters()]) for m in method.trunk]
-
-
-def backpropagated(method: Method, given: Batch) -> list[Tensor]:
-    """Of each module, by backpropagation."""
-    other = copy.deepcopy(method)
-    h = given.x
-    for module in other.trunk:
-        h = module(h)
-    other.task.loss(h, given.y).backward()
-    return [torch.cat([p.grad.flatten() for p in m.parameters()]) for m in other.trunk]
-
-
-def weights(method: Method) -> list[tuple[np.ndarray, np.ndarray]]:
-    """W and b of linear modules."""
-    return [
-        (m[0].weight.detach().numpy(), m[0].bias.detach().numpy())  # type: ignore[index]
-        for m in method.trunk
-    ]
+    return Mac(linear_trunk(sizes), **options).double()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("multipliers", [False, True])
@@ -129,7 +80,7 @@ def objective(method: Mac, a: list[Tensor], given: Batch) -> float:
 
 def coordinates(method: Mac, given: Batch) -> list[Tensor]:
     """After all sweeps."""
-    return method.swept(given, codes.forward(method.trunk, given.x))[0]
+    return method.settled(given, codes.forward(method.trunk, given.x))[0]
 
 
 def test_many_sweeps_end_at_the_normal_equations() -> None:
@@ -176,8 +127,8 @@ def test_at_the_forward_pass_all_penalties_are_zero() -> None:
     method = made(network="mlp3x8")
     a = codes.forward(method.trunk, batch().x)
     for k in range(method.k - 1):
-        assert float(method.term(k, a[k], a[1:], batch()).detach()) == 0.0
-        assert float(method.term(k, a[k], [t + 0.1 for t in a[1:]], batch()).detach()) > 0.0
+        assert float(method.misfit(k, a[k], a[1:], batch()).detach()) == 0.0
+        assert float(method.misfit(k, a[k], [t + 0.1 for t in a[1:]], batch()).detach()) > 0.0
 
 
 @pytest.mark.parametrize("network", ["mlp3x8-tanh", "mlp3x8", "resnet8"])
@@ -231,7 +182,7 @@ def test_sweeps_leave_the_net_as_it_is() -> None:
     method = made(network="resnet8")
     entering = codes.forward(method.trunk, batch().x)
     before = {name: t.clone() for name, t in method.state_dict().items()}
-    method.swept(batch(), entering)
+    method.settled(batch(), entering)
     assert all(p.grad is None for p in method.parameters())
     assert all(torch.equal(t, before[name]) for name, t in method.state_dict().items())
 

@@ -55,7 +55,7 @@ def test_a_local_method_in_words() -> None:
         ({"feedback": "later", "locked": "later"}, ["of later modules", "later modules"]),
         ({"passes": 2, "views": 2}, ["2, two views"]),
         ({"alive": 4, "helpers": {}, "joint_only": True}, ["none", "all", "joint"]),
-        ({"kept": {"queues": 2048}, "history": 3}, ["queues 2 KiB, of 3 steps"]),
+        ({"kept": {"old_inputs": 2048}, "history": 3}, ["old inputs 2 KiB, of 3 steps"]),
         ({"supervision": "pair"}, ["same or not"]),
     ],
 )
@@ -64,8 +64,9 @@ def test_what_differs_is_said(changes: dict[str, Any], expected: list[str]) -> N
     assert [b for a, b in zip(plain, other, strict=True) if a != b] == expected
 
 
-def test_the_whole_net_is_all() -> None:
-    assert said(needs(), horizon=4)[1] == "all"
+def test_the_whole_net_is_all_and_alive_in_part_where_it_is_computed_again() -> None:
+    whole = [said(needs(alive=4, passes=passes), horizon=4) for passes in (1, 2)]
+    assert [(told[1], told[7]) for told in whole] == [("all", "all"), ("all", "in part")]
 
 
 def test_a_row_has_the_least_and_the_most_of_k(site: Callable[..., Any]) -> None:

@@ -37,19 +37,18 @@ Deviations from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from modulewise.config.types import Count, Momentum, NonNegative, Positive
-from modulewise.method import Batch, Loss, Method
+from modulewise.method import Batch
 from modulewise.models.network import CutNetwork
 from modulewise.parts import codes
-from modulewise.parts.statistics import frozen_statistics
 
 
-class Altmin(Method):
+class Altmin(codes.Coded):
     """Codes at every cut, and modules that regress them.
 
     Args:
@@ -60,10 +59,6 @@ class Altmin(Method):
         mu: the smaller, the farther the top code follows the task's loss.
         l1: weight of the codes' absolute values.
     """
-
-    joint_only = True
-    feedback = "later"
-    locked = "later"
 
     def __init__(
         self,
@@ -81,34 +76,16 @@ class Altmin(Method):
         if self.k > 1:
             self.passes = 1 + code_steps + 1  # forward, for the codes, for the weights
 
-    def losses(self, batch: Batch) -> Iterator[Loss]:
-        """Codes, then the loss of every module given them."""
-        if self.k == 1:
-            yield Loss(
-                self.task.loss(self.trunk[0](batch.x), batch.y), self.of_module(0), "module_0"
-            )
-            return
-        entering = self.moved(batch, codes.forward(self.trunk, batch.x))
-        for k in range(self.k):
-            value = self.misfit(k, entering[k].detach(), entering, batch)
-            yield Loss(value, self.of_module(k), f"module_{k}", surrogate=k < self.k - 1)
-
-    def moved(self, batch: Batch, entering: list[Tensor]) -> list[Tensor]:
-        """What enters each module, images first, after all steps of the codes, given what enters it
-        in the forward pass. Parameters stay as they are."""
+    def settled(self, batch: Batch, entering: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Each code makes all its steps, from the last to the first."""
         entering = list(entering)
         for k in reversed(range(1, self.k)):
             entering[k] = self._descend(self._objective(k, entering, batch), entering[k])
-        return entering
+        return entering, entering[1:]
 
-    def misfit(self, k: int, x: Tensor, entering: list[Tensor], batch: Batch) -> Tensor:
-        """Of module k on its input x: of the task for the last, of the code that follows for
-        others."""
-        with codes.exact(x), frozen_statistics(self.trunk[k]):
-            h = self.trunk[k](x)
-            if k == self.k - 1:
-                return self.task.loss(h, batch.y)
-            return (h - entering[k + 1]).square().mean()
+    def distance(self, h: Tensor, target: Tensor) -> Tensor:
+        """Mean square over images and elements."""
+        return (h - target).square().mean()
 
     def _objective(
         self, k: int, entering: list[Tensor], batch: Batch
@@ -118,7 +95,7 @@ class Altmin(Method):
         start = entering[k]
 
         def objective(c: Tensor) -> Tensor:
-            value = weight * self.misfit(k, c, entering, batch) + (c - start).square().mean()
+            value = weight * self.misfit(k, c, entering[1:], batch) + self.distance(c, start)
             return value + self.l1 / self.mu * c.abs().mean() if self.l1 else value
 
         return objective

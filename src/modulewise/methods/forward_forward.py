@@ -46,6 +46,7 @@ from torch import Tensor, nn
 from modulewise.config.types import Positive
 from modulewise.method import Batch, Loss, State
 from modulewise.models.network import CutNetwork
+from modulewise.parts.precision import in_fp32
 from modulewise.parts.readout import Readout
 from modulewise.parts.statistics import frozen_statistics
 from modulewise.task import class_labels
@@ -60,7 +61,7 @@ def write(x: Tensor, label: Tensor) -> Tensor:
 
 def goodness(h: Tensor) -> Tensor:
     """Mean square of each image's activities (B ...) -> (B), never in bf16."""
-    return h.to(torch.promote_types(h.dtype, torch.float32)).square().flatten(1).mean(1)
+    return in_fp32(h).square().flatten(1).mean(1)
 
 
 def unit(h: Tensor) -> Tensor:

@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +43,7 @@ from modulewise.config.types import Count, Fraction, LabelHead
 from modulewise.method import Batch, Loss, Method
 from modulewise.models.network import CutNetwork
 from modulewise.parts.heads import label_heads
+from modulewise.parts.precision import unrounded
 
 
 @dataclass
@@ -141,14 +141,9 @@ class Horizon(Method):
     def _carry_back(self, window: list[Reached], together: bool) -> None:
         """Carry gradients from the last module of the window to the first: of all their losses
         together, or of the last loss alone."""
-        plain = (
-            nullcontext()
-            if window[0].x.is_meta
-            else torch.autocast(window[0].x.device.type, enabled=False)
-        )
         gradient: Tensor | None = None
         for before, module in reversed(list(itertools.pairwise(window))):
-            with plain:
+            with unrounded(module.x):
                 if together:
                     source = module.total()
                 else:

@@ -37,20 +37,20 @@ Deviations from the papers:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from modulewise.config.types import Count, Positive
-from modulewise.method import Batch, Loss, Method
+from modulewise.method import Batch
 from modulewise.models.network import CutNetwork
 from modulewise.parts import codes
+from modulewise.parts.precision import unrounded
 from modulewise.parts.statistics import frozen_statistics
 
 
-class Mac(Method):
+class Mac(codes.Coded):
     """Coordinates at every cut, and modules that meet them.
 
     Args:
@@ -60,10 +60,6 @@ class Mac(Method):
         sweeps: over all coordinates.
         multipliers: ADMM; with a single sweep they stay zero.
     """
-
-    joint_only = True
-    feedback = "later"
-    locked = "later"
 
     def __init__(
         self,
@@ -79,26 +75,8 @@ class Mac(Method):
         if self.k > 1:  # forward, sweeps, between sweeps (not the last module), for the weights
             self.passes = 1 + sweeps + (sweeps - 1 if self.k > 2 else 0) + 1
 
-    def losses(self, batch: Batch) -> Iterator[Loss]:
-        """Coordinates, then the loss of every module given them."""
-        if self.k == 1:
-            yield Loss(
-                self.task.loss(self.trunk[0](batch.x), batch.y), self.of_module(0), "module_0"
-            )
-            return
-        entering, targets = self.swept(batch, codes.forward(self.trunk, batch.x))
-        for k in range(self.k):
-            value = self.term(k, entering[k].detach(), targets, batch)
-            yield Loss(value, self.of_module(k), f"module_{k}", surrogate=k < self.k - 1)
-
-    def swept(self, batch: Batch, entering: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Coordinates after all sweeps, given what enters each module in the forward pass; and what
-        each module but the last is to give: coordinates plus multipliers. Parameters stay as they
-        are.
-
-        Returns:
-            What enters each module, images first; and the targets.
-        """
+    def settled(self, batch: Batch, entering: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Coordinates after all sweeps; targets are coordinates plus multipliers."""
         a, u = list(entering), [torch.zeros_like(t) for t in entering[1:]]
         given = entering[1:]
         for sweep in range(self.sweeps):
@@ -112,20 +90,16 @@ class Mac(Method):
                 a[k] = a[k] - self.step * (targets[k - 1] - given[k - 1] + above / self.rho)
         return a, [t + v for t, v in zip(a[1:], u, strict=True)]
 
-    def term(self, k: int, x: Tensor, targets: list[Tensor], batch: Batch) -> Tensor:
-        """Module k's term of E on its input x, mean over the batch."""
-        with codes.exact(x), frozen_statistics(self.trunk[k]):
-            h = self.trunk[k](x)
-            if k == self.k - 1:
-                return self.task.loss(h, batch.y)
-            return self.rho / 2 * (h - targets[k]).square().sum() / len(x)
+    def distance(self, h: Tensor, target: Tensor) -> Tensor:
+        """A module's penalty, mean over images."""
+        return self.rho / 2 * (h - target).square().sum() / len(h)
 
     def _images(self, k: int, targets: list[Tensor], batch: Batch, x: Tensor) -> Tensor:
         """Module k's term of E, summed over the batch."""
-        return len(x) * self.term(k, x, targets, batch)
+        return len(x) * self.misfit(k, x, targets, batch)
 
     @torch.no_grad()
     def _again(self, k: int, x: Tensor) -> Tensor:
         """What module k gives for x."""
-        with codes.exact(x), frozen_statistics(self.trunk[k]):
+        with unrounded(x), frozen_statistics(self.trunk[k]):
             return self.trunk[k](x)

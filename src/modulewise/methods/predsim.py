@@ -32,7 +32,6 @@ Deviations from the paper:
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -42,6 +41,7 @@ from modulewise.config.types import Count, Fraction
 from modulewise.method import Batch, LocalMethod
 from modulewise.models.network import CutNetwork, Shape
 from modulewise.parts.pooling import flattened
+from modulewise.parts.precision import in_fp32, unrounded
 from modulewise.task import need_class_labels
 
 
@@ -101,9 +101,8 @@ def similarity(h: Tensor) -> Tensor:
 
     Maps of one pixel or up to three channels are flattened, as in the released code.
     """
-    off = nullcontext() if h.is_meta else torch.autocast(h.device.type, enabled=False)
-    with off:  # never rounded to bf16
-        h = h.to(torch.promote_types(h.dtype, torch.float32))
+    with unrounded(h):
+        h = in_fp32(h)
         if h.dim() == 4 and h.shape[1] > 3 and h[0, 0].numel() > 1:
             h = h.flatten(2).std(dim=2)
         h = h.flatten(1)

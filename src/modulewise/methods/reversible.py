@@ -35,6 +35,7 @@ from modulewise.models.coupling import Coupling, Halves
 from modulewise.models.network import CutNetwork
 from modulewise.models.revnet import EXAMPLES
 from modulewise.parts.end_to_end import EndToEnd
+from modulewise.parts.precision import in_fp32
 from modulewise.parts.statistics import frozen_statistics
 
 Precision = Callable[[], AbstractContextManager[Any]]
@@ -81,7 +82,7 @@ def _inverts(stage: nn.Module) -> bool:
 def through(stages: Sequence[Coupling], x: Tensor) -> Tensor:
     """Run reversible stages on what enters them (B C H W) and keep nothing but what leaves them
     (B C H W)."""
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    x = in_fp32(x)
     parameters = [p for stage in stages for p in stage.parameters()]
     return cast(Tensor, _Through.apply(stages, x, *parameters))
 

@@ -68,13 +68,9 @@ from modulewise.config.types import Count, NonNegative, Positive
 from modulewise.method import Batch, Locking, Loss, Method
 from modulewise.models.network import CutNetwork
 from modulewise.parts.inverses import Inverse
+from modulewise.parts.precision import in_fp32
 from modulewise.parts.statistics import frozen_statistics
 from modulewise.task import need_class_labels
-
-
-def exact(h: Tensor) -> Tensor:
-    """In fp32 at least: targets are small differences."""
-    return h.to(torch.promote_types(h.dtype, torch.float32))
 
 
 class TargetPropagation(Method):
@@ -165,14 +161,14 @@ class TargetPropagation(Method):
             return
         top, clean = h if self.from_scores else x, [h.detach() for h in outputs]
         assert top.grad is not None
-        target = first = top.detach() - self.eta * len(x) * exact(top.grad)
+        target = first = top.detach() - self.eta * len(x) * in_fp32(top.grad)
         for k in reversed(range(last)):
             mapped = k < len(self.inverses)
             if mapped:
                 with torch.no_grad():
                     above = first if self.targets == "direct" else target
                     target = self._target(k, clean, above)
-            error = (exact(outputs[k]) - target).square().sum() / (2 * len(x))
+            error = (in_fp32(outputs[k]) - target).square().sum() / (2 * len(x))
             yield Loss(error, (f"trunk/{k}",), f"module_{k}", surrogate=True)
             if mapped:
                 value = self._feedback_loss(k, clean)

@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import itertools
 
-import torch
 from torch import Tensor
 
 from modulewise.config.types import Count, LabelHead, Positive
 from modulewise.method import Batch, Local, Loss, Method, State
 from modulewise.models.network import CutNetwork, Residual
 from modulewise.parts.heads import label_heads
+from modulewise.parts.precision import in_fp32
 
 
 class Trgl(Method):
@@ -94,9 +94,7 @@ class Trgl(Method):
                 if h.shape != before.shape:
                     continue
                 moved = h - before
-            energies.append(
-                moved.to(torch.promote_types(moved.dtype, torch.float32)).square().mean()
-            )
+            energies.append(in_fp32(moved).square().mean())
         for part in parts[self.stages[k] :]:
             h = part(h)
         return h, sum(energies, h.new_zeros(()))

@@ -8,12 +8,12 @@ map, or shall become one, goes through a linear layer.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from modulewise.models.network import Shape
+from modulewise.parts.precision import in_fp32, unrounded
 
 
 class Inverse(nn.Module):
@@ -62,6 +62,6 @@ class Inverse(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """B after -> B before."""
-        with nullcontext() if h.is_meta else torch.autocast(h.device.type, enabled=False):
-            found = self.rate * self.layers(h.to(torch.promote_types(h.dtype, torch.float32)))
+        with unrounded(h):
+            found = self.rate * self.layers(in_fp32(h))
         return found.tanh() if self.tanh else found

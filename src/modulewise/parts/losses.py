@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from modulewise.parts.precision import in_fp32, unrounded
 
 
 def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> Tensor:
@@ -25,10 +25,8 @@ def supervised_contrastive(z: Tensor, y: Tensor, temperature: float = 0.07) -> T
     Returns:
         Scalar, in nats.
     """
-    with (
-        nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False)
-    ):  # never rounded to bf16
-        z = F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
+    with unrounded(z):
+        z = F.normalize(in_fp32(z), dim=1)
         similarity = z @ z.T / temperature
     itself = torch.eye(len(y), dtype=torch.bool, device=y.device)
     log_p = F.log_softmax(similarity.masked_fill(itself, float("-inf")), dim=1)

@@ -26,13 +26,12 @@ classes contrastive is 1, log_contrastive and every `neo` form 0. The other obje
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
 from modulewise.config.types import PairFeature, PairObjective
 from modulewise.models.phi import phi
+from modulewise.parts.precision import in_fp32, unrounded
 
 TINY = 1e-12
 
@@ -55,8 +54,8 @@ def kernel(feature: PairFeature, z: Tensor, sigma: float = 10.0) -> Tensor:
         z: the pre-activations.
         sigma: of the Gaussian kernel.
     """
-    with nullcontext() if z.is_meta else torch.autocast(z.device.type, enabled=False):
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
+    with unrounded(z):
+        z = in_fp32(z)
         if feature != "gaussian":
             v = phi(feature, z)
             return v @ v.T

@@ -22,7 +22,8 @@ COLUMNS = {
     "Waits for": "what an update of a module’s stages waits for within a step",
     "Extra networks": "what is trained beside the network, with its parameters",
     "Helpers’ FLOPs": tables.ABOUT["Helpers’ FLOPs"],
-    "Alive": "modules whose activations are kept at one time, at most",
+    "Alive": "modules whose activations are kept at one time, at most; in part: the rest of the "
+    "network’s is computed again",
     "Kept": "what no gradient moves, kept from step to step: fixed weights, moving averages, "
     "tensors of earlier steps",
     "Schedules": "joint: all modules on every batch; any: also one after the other, "
@@ -43,8 +44,9 @@ def words(needs: Needs, horizon: int, modules: int, share: float | None) -> tupl
         modules: K.
         share: of the helpers in a step's operations.
     """
-    helpers = (f"{name} {tables.count(size)}" for name, size in needs.helpers.items())
-    kept = [f"{name} {units.memory(size)}" for name, size in needs.kept.items()]
+    again = needs.passes > 1 and horizon >= modules
+    helpers = (f"{_spaced(name)} {tables.count(size)}" for name, size in needs.helpers.items())
+    kept = [f"{_spaced(name)} {units.memory(size)}" for name, size in needs.kept.items()]
     back = f"of {needs.history} step{'s' * (needs.history > 1)}"
     return (
         str(needs.passes) + ", two views" * (needs.views > 1),
@@ -54,7 +56,7 @@ def words(needs: Needs, horizon: int, modules: int, share: float | None) -> tupl
         LOCKED[needs.locked],
         ", ".join(helpers) or "none",
         NONE if share is None else f"{100 * share:.1f} %",
-        _all(needs.alive, modules),
+        "in part" if again else _all(needs.alive, modules),
         ", ".join([*kept, *([back] if needs.history else [])]) or "nothing",
         "joint" if needs.joint_only else "any",
     )
@@ -85,6 +87,10 @@ def _row(run: pd.Series, frame: Frame) -> tuple[str, ...]:
     share = run["helper_flops"] / whole if whole > 0 else None
     said: Any = frame.needs[run["path"]]
     return (str(run["modules"]), *words(said, int(run["horizon"]), run["modules"], share))
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _all(number: int, modules: int) -> str:
