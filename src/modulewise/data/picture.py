@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +37,32 @@ def read(path: Path) -> Image.Image:
     Raises:
         InvalidInput: the file is damaged or too large, or no value of its mode is white.
     """
+    with readable(path):
+        return _read(path)
+
+
+@contextmanager
+def readable(path: Path, what: str = "picture") -> Iterator[None]:
+    """Inside a file is opened and decoded; whatever is wrong with it becomes one line.
+
+    Args:
+        path: the file.
+        what: it should be.
+
+    Raises:
+        InvalidInput: the file is damaged or too large.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures and odd EXIF; they name no file
-            return _read(path)
+            yield
     except InvalidInput:
         raise
     except Image.DecompressionBombError:
         raise InvalidInput(f"{path}: too large; pictures have at most {MOST:,} pixels") from None
     # Decoders meet damaged files with errors of every kind
     except Exception as error:
-        raise InvalidInput(f"{path}: not a readable picture{_reason(error)}") from None
+        raise InvalidInput(f"{path}: not a readable {what}{_reason(error)}") from None
 
 
 def _read(path: Path) -> Image.Image:

@@ -30,7 +30,7 @@ from torchvision.transforms.v2 import functional as F
 
 from modulewise.config.dataset import Dataset
 from modulewise.data.files import Files, in_threads
-from modulewise.data.picture import read
+from modulewise.data.picture import read, readable
 from modulewise.data.samples import Sample
 from modulewise.errors import InvalidInput
 
@@ -110,19 +110,12 @@ def read_map(path: Path) -> NDArray[np.uint8]:
     Raises:
         InvalidInput: it is damaged, or not of one channel of 8 bits.
     """
-    try:
-        with Image.open(path) as made:
-            if made.mode not in ("L", "P"):
-                raise InvalidInput(
-                    f"{path}: mode {made.mode}; a map of classes has one channel of 8 bits"
-                )
-            return np.asarray(made)
-    except InvalidInput:
-        raise
-    # Decoders meet damaged files with errors of every kind
-    except Exception as error:
-        said = " ".join(str(error).replace(str(path), "it").split())
-        raise InvalidInput(f"{path}: not a readable map of classes: {said}") from None
+    with readable(path, "map of classes"), Image.open(path) as made:
+        if made.mode not in ("L", "P"):
+            raise InvalidInput(
+                f"{path}: mode {made.mode}; a map of classes has one channel of 8 bits"
+            )
+        return np.asarray(made)
 
 
 def check_sizes(files: Files, size: tuple[int, int] | None = None) -> None:
@@ -139,11 +132,8 @@ def check_sizes(files: Files, size: tuple[int, int] | None = None) -> None:
     def check(i: int) -> None:
         found = []
         for path in (files.path(i), files.map(i)):
-            try:
-                with Image.open(path) as made:
-                    found.append(made.size)
-            except Exception:
-                raise InvalidInput(f"{path}: not a readable picture") from None
+            with readable(path), Image.open(path) as made:
+                found.append(made.size)
             if found[-1] != (size or found[0]):
                 (w, h), (width, height) = found[-1], size or found[0]
                 wanted = f"valid: {width}x{height}" if size else f"its picture {width}x{height}"
