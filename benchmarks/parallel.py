@@ -121,7 +121,7 @@ def main() -> None:
     for arm in arms.values():
         arm.epoch()
     parallel: Any = arms["parallel"].schedule
-    parallel.seconds, parallel.steps = [0.0] * words.modules, 0
+    parallel.laps.seconds, parallel.laps.steps = [0.0] * words.modules, 0
     rounds = [{name: arm.epoch() for name, arm in arms.items()} for _ in range(words.rounds)]
     ratios = [r["joint"] / r["parallel"] for r in rounds]
     wall = sum(r["parallel"] for r in rounds)
@@ -130,7 +130,7 @@ def main() -> None:
     )
     own = parallel.module_seconds()
     for k, seconds in enumerate(own):
-        idle = 100 * (1 - parallel.seconds[k] / wall)
+        idle = 100 * (1 - parallel.laps.seconds[k] / wall)
         print(f"module {k}: {seconds:.3f} s a step, idle {idle:.0f} %")
     print(f"{words.modules} devices can give {sum(own) / max(own):.2f}")
 

@@ -75,8 +75,8 @@ class Frame:
         labels: recipe -> label, in the sweep's order.
         metrics: data set -> its primary metric, as far as a run has named it.
         secondary: data set -> its other metrics, by column, as far as a result has them.
-        uses: path -> what the run used of its machine, as far as its result says it.
-        needs: path -> what a step of its method needs, likewise.
+        costs: path -> what the run cost, as far as there is a result.
+        needs: path -> what a step of its method needs, as far as its result says it.
         common: training settings that all grids add, where several grids add different ones:
             `settings` holds the others.
     """
@@ -89,7 +89,7 @@ class Frame:
     labels: dict[str, str]
     metrics: dict[str, PrimaryMetric]
     secondary: dict[str, dict[str, PrimaryMetric]] = field(default_factory=dict)
-    uses: dict[str, result.Use] = field(default_factory=dict)
+    costs: dict[str, result.Cost] = field(default_factory=dict)
     needs: dict[str, result.Needs] = field(default_factory=dict)
     common: str = ""
 
@@ -97,6 +97,11 @@ class Frame:
     def done(self) -> pd.DataFrame:
         """The runs that count."""
         return self.runs[self.runs["counts"].astype(bool)]
+
+    @property
+    def uses(self) -> dict[str, result.Use]:
+        """Path -> what the run used of its machine, as far as its result says it."""
+        return {path: cost.use for path, cost in self.costs.items() if cost.use}
 
     @property
     def primary(self) -> list[PrimaryMetric]:
@@ -138,7 +143,7 @@ def read(plan: Plan, runs: Path) -> Frame:
     rows, curves, depth, angles = [], [], [], []
     metrics: dict[str, PrimaryMetric] = {}
     secondary: dict[str, dict[str, PrimaryMetric]] = {}
-    uses: dict[str, result.Use] = {}
+    costs: dict[str, result.Cost] = {}
     needs: dict[str, result.Needs] = {}
     trained = [cell for _, cell in plan.reported]
     states = run_states(trained, runs, keep="primary")
@@ -168,8 +173,8 @@ def read(plan: Plan, runs: Path) -> Frame:
             name = f"test_{it.metric.name}"
             secondary.setdefault(cell.dataset, {})[name] = it.metric
             rows[-1] |= {name: it.last, f"{name}_best": it.best}
-        if found and found.cost.use:
-            uses[cell.path] = found.cost.use
+        if found:
+            costs[cell.path] = found.cost
         if found and found.needs:
             needs[cell.path] = found.needs
         if found and counts and not again:
@@ -193,7 +198,7 @@ def read(plan: Plan, runs: Path) -> Frame:
         labels,
         metrics,
         secondary,
-        uses,
+        costs,
         needs,
         common,
     )

@@ -121,8 +121,8 @@ class Cost(Stored):
     train_seconds: float | None = None
     """Seconds spent in training steps, over all starts of the run."""
     module_seconds: list[float] | None = None
-    """Seconds that a step of each module takes by itself, waiting not counted: the mean over steps;
-    of schedule `parallel`."""
+    """Seconds that a step of each module takes by itself, waiting not counted: the mean over steps,
+    of schedule `joint` over some. `None` where modules do not step one by one."""
     samples_per_second: float | None = None
     """Number of training images a second."""
     train_flops: float | None = None

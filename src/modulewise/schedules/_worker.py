@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import signal
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +24,7 @@ from modulewise.errors import InvalidInput, memory_short
 from modulewise.method import Batch, Method, State
 from modulewise.optim import ModuleOptimizers
 from modulewise.schedules._base import Precision, descend
+from modulewise.schedules._laps import clock
 
 GONE = (EOFError, ConnectionError, FileNotFoundError)
 """What reading or writing raises when the process at the other end has ended."""
@@ -130,7 +130,7 @@ class Module:
         Raises:
             InvalidInput: the step draws random numbers.
         """
-        begun, random = self._clock(), self._random()
+        begun, random = clock(self.device), self._random()
         x, y, image, index = (t.to(self.device) for t in order.tensors)
         batch = Batch(x, y, image, index)
         if state is None:
@@ -147,7 +147,7 @@ class Module:
             )
         losses = {name: value.item() for name, value in values.items()}
         passed = tuple(t.cpu() for t in left)
-        return Report(losses, self._clock() - begun), passed
+        return Report(losses, clock(self.device) - begun), passed
 
     def home(self) -> Home:
         """What the trainer keeps of it."""
@@ -157,14 +157,6 @@ class Module:
             if name.split(".")[1] == str(self.k)
         }
         return own, self.optimizers.state_dict().get(self.k)
-
-    def _clock(self) -> float:
-        """Seconds: of a GPU until it has done all its work; on a CPU those that the thread was
-        computing, whoever else wanted the core."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-            return time.perf_counter()
-        return time.thread_time()
 
     def _random(self) -> Tensor:
         """Where the random streams stand."""

@@ -33,6 +33,7 @@ from modulewise.errors import InvalidInput
 from modulewise.method import Batch, Method
 from modulewise.optim import ModuleOptimizers, learning_rate
 from modulewise.schedules._base import Precision, Schedule
+from modulewise.schedules._laps import Laps
 from modulewise.schedules._pool import Pool
 from modulewise.schedules._worker import Order, Start
 
@@ -50,8 +51,7 @@ class Parallel(Schedule):
 
     Attributes:
         devices: one a module; by default the CPU, or the first K GPUs.
-        seconds: that the steps of each module have taken so far, waiting not counted.
-        steps: that they have made.
+        laps: seconds of the modules' steps so far, waiting not counted.
 
     Raises:
         ValueError: settings that do not go with it.
@@ -62,7 +62,7 @@ class Parallel(Schedule):
         if training.compile != "off":
             raise ValueError("schedule parallel compiles nothing; set compile: off")
         self.devices: list[torch.device] = []
-        self.seconds, self.steps = [0.0] * k, 0
+        self.laps = Laps(k)
         self.epochs = training.epochs
         self.waiting: deque[tuple[Batch, float]] = deque()
         self.fed: deque[Batch] = deque()
@@ -137,8 +137,7 @@ class Parallel(Schedule):
         assert self.pool
         reports = self.pool.collect()
         self.fed.popleft()
-        self.steps += 1
-        self.seconds = [s + r.seconds for s, r in zip(self.seconds, reports, strict=True)]
+        self.laps.add([r.seconds for r in reports])
         return {name: torch.tensor(v) for r in reports for name, v in r.losses.items()}
 
     def _starts(
@@ -201,12 +200,12 @@ class Parallel(Schedule):
 
     def module_seconds(self) -> list[float] | None:
         """Mean seconds of a step of each module."""
-        return [s / self.steps for s in self.seconds] if self.steps else None
+        return self.laps.means()
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured so far."""
-        return {"seconds": list(self.seconds), "steps": self.steps}
+        return self.laps.state_dict()
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
-        self.seconds, self.steps = list(saved["seconds"]), saved["steps"]
+        self.laps.load_state_dict(saved)
