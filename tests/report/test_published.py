@@ -78,6 +78,13 @@ def test_wrong_references_are_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_unknown_must_be_said(tmp_path: Path) -> None:
+    path = tmp_path / "references.csv"
+    path.write_text(f"{HEADER},training\n{DGL},unknown\n")
+    with pytest.raises(InvalidInput, match=r"line 2: .*unknown needs a note that says"):
+        load(path)
+
+
 def test_the_command_line_tells_it_too(site: Any) -> None:
     s = site()
     write(s, DGL.replace(",sd,", ",std,"))
@@ -122,6 +129,18 @@ def test_every_published_number_belongs_to_a_cell() -> None:
             assert r.epochs == 400, "of the paper's sweep; all else as the recipe trains"
         elif r.metric == "test_error":
             assert r.training == "other" or trained == r.epochs
+
+
+def test_what_infopros_table_2_leaves_open() -> None:
+    """Its code was released for ResNets, with greedy learning and contrastive InfoPro at every K
+    beside end-to-end training; nothing else of the table can be configured without a guess."""
+    table = [r for r in load(ROOT / "config" / references.FILE) if r.source == INFOPRO + "2"]
+    open_ = [r for r in table if r.training == "unknown"]
+    released = {"greedy", "infopro"}
+    assert len(table) == 91 and len(open_) == 16 + 4 * 4 + 4 + 2 + 4 * 4
+    for r in table:
+        known = r.modules == 1 or (r.recipe in released and r.network.startswith("resnet"))
+        assert (r.training == "unknown") == (not known), r
 
 
 def test_infopros_errors_are_consistent() -> None:
@@ -251,6 +270,25 @@ UNJUDGED = [
         "published for the validation split, ours are on the test set",
     ),
     (",recipe", ",other", "not comparable", "published with other training settings"),
+    (
+        ",recipe",
+        "head not said,unknown",
+        "configuration unknown",
+        "the published configuration is not known: head not said",
+    ),
+    (
+        ",0.2,sd,5,last,3,test,0.5,a paper,,recipe",
+        ",,none,5,last,3,test,0.5,a paper,head not said,unknown",
+        "configuration unknown",
+        "the published configuration is not known: head not said; no spread is published",
+    ),
+    (
+        ",last,3,test,0.5,a paper,,recipe",
+        ",last,160,test,0.5,a paper,head not said,unknown",
+        "not comparable",
+        "ours trained 3 epochs, the published 160; the published configuration is not known: head "
+        "not said",
+    ),
     (",0.2,sd,5", ",0.2,unknown,5", "not judged", "the kind of the published spread is unknown"),
     (",0.2,sd,5", ",,none,5", "not judged", "no spread is published"),
     (",0.2,sd,5", ",0.2,sd,", "not judged", "the published number of runs is unknown"),
@@ -278,6 +316,23 @@ def test_what_is_not_comparable_or_not_judged_says_why(site: Any) -> None:
     assert table["p"].isna().all()
     for _, _, _, reason in UNJUDGED:
         assert f" {reason} " in words
+
+
+@pytest.mark.parametrize("training", ["", "unknown"])
+def test_an_unknown_configuration_is_outside_the_family(site: Any, training: str) -> None:
+    """Of two numbers, one of an unknown configuration: the other's p-value stays what it is, and is
+    doubled where both are known (it is the smaller one)."""
+    s = site()
+    rows = [f"{DGL},", f"{DGL.replace('dgl,2', 'greedy,2')}head not said,{training}"]
+    (s.root / "config/references.csv").write_text("\n".join([f"{HEADER},training", *rows]))
+    s.fill("dgl", 2, [14.0, 14.2, 13.8, 14.0])
+    s.fill("greedy", 2, [11.0, 11.1, 11.2, 11.1])
+    s.report()
+    known, other = row_of(s), row_of(s, "greedy")
+    assert known["p_holm"] == pytest.approx(known["p"] * (1 if training else 2))
+    assert other["verdict"] == ("configuration unknown" if training else "reproduced")
+    assert pd.isna(other["p"]) == bool(training)
+    assert other["difference"] == pytest.approx(0.1)
 
 
 def test_other_settings_and_fewer_images_are_not_comparable(site: Any) -> None:

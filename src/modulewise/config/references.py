@@ -78,9 +78,10 @@ class Reference(Frozen):
         | None
     ) = None
     """Number of epochs, or `40000 iterations`."""
-    training: Literal["recipe", "other"] = "recipe"
+    training: Literal["recipe", "other", "unknown"] = "recipe"
     """`recipe`: as the recipe trains, as far as is known; `other`: with other settings than its
-    own, named in the note."""
+    own, named in the note; `unknown`: with a configuration (heads, cuts, weights of losses, ...) of
+    which something is not known, named in the note."""
     split: str
     """`test`: trained on all training images, measured on the test set; anything else is not
     comparable with our runs."""
@@ -109,6 +110,12 @@ class Reference(Frozen):
         own = self.metric != "test_error" and self.metric not in COSTS
         if own and "tolerance" not in self.model_fields_set:
             raise ValueError(f"tolerance: missing; the default is of test_error, not {self.metric}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_unknown(self) -> Reference:
+        if self.training == "unknown" and not self.note:
+            raise ValueError("training: unknown needs a note that says what is not known")
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -43,9 +44,9 @@ from modulewise.runs.result import PrimaryMetric
 NUMERICS = {"precision", "tf32", "channels_last", "deterministic"}
 """Settings that say how to compute, not what: runs that differ in them are compared."""
 BUDGET = {"epochs", "flops", "seconds", "step_seconds", "iterations", "evaluate_every"}
-UNJUDGED = ("not comparable", "not judged")
-"""Labels shown instead of a verdict: the runs differ, or the uncertainty of the published mean is
-unknown."""
+UNJUDGED = ("not comparable", "configuration unknown", "not judged")
+"""Labels shown instead of a verdict, the first that holds: the runs differ; nobody knows whether
+they do; the uncertainty of the published mean is unknown."""
 COLUMN = {"last": "value", "unknown": "value", "best_on_test": "value_best"}
 """How the published epoch was chosen -> our value that is compared with it."""
 
@@ -128,8 +129,15 @@ def _match(
     names = ("value", "spread", "spread_kind", "n", "selection", "epochs", "split")
     facts |= {f"published_{name}": getattr(reference, name) for name in names}
     facts |= {name: getattr(reference, name) for name in ("tolerance", "source", "note")}
-    obstacles, gaps = list(_obstacles(done, cell, catalog, reference)), list(_gaps(reference))
-    facts |= {"comparable": not obstacles, "reason": "; ".join(obstacles + gaps)}
+    why = {
+        "not comparable": list(_obstacles(done, cell, catalog, reference)),
+        "configuration unknown": list(_unknown(reference)),
+        "not judged": list(_gaps(reference)),
+    }
+    facts |= {
+        "unjudged": next((label for label in UNJUDGED if why[label]), ""),
+        "reason": "; ".join(chain.from_iterable(why[label] for label in UNJUDGED)),
+    }
     return Match(reference, done, facts)
 
 
@@ -142,8 +150,8 @@ def _judge(matches: list[Match], columns: list[str], direction: Direction) -> li
     for place, (match, column) in enumerate(zip(matches, columns, strict=True)):
         ours, theirs = Sample(*mean(match.done[column])[:3]), _published(match.reference)
         out.append(nothing | {"n": ours.n, "difference": ours.mean - match.reference.value})
-        if match.facts["reason"]:
-            out[-1]["verdict"] = "not judged" if match.facts["comparable"] else "not comparable"
+        if match.facts["unjudged"]:
+            out[-1]["verdict"] = match.facts["unjudged"]
         elif theirs and ours.n > 1:
             samples[place], tested[place] = (ours, theirs), welch(ours, theirs)
     adjusted = holm([d.p for d in tested.values()])
@@ -209,6 +217,13 @@ def _obstacles(
     changed += ["partition"] * (plain.partition != cell.partition)
     if changed:
         yield f"the sweep changes {', '.join(changed)}"
+
+
+def _unknown(reference: Reference) -> Iterator[str]:
+    """What is not known of the published configuration, without which no difference has a
+    meaning."""
+    if reference.training == "unknown":
+        yield f"the published configuration is not known: {reference.note}"
 
 
 def _gaps(reference: Reference) -> Iterator[str]:
