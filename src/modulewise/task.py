@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -57,6 +57,14 @@ class Task(Protocol):
 
     def placeholder(self, n: int, image: tuple[int, ...], device: torch.device | str) -> Tensor:
         """Targets of n images of that shape (C, H, W), to count operations or time steps with."""
+
+
+@runtime_checkable
+class Dense(Task, Protocol):
+    """A task of a class for every pixel, whose nets can be evaluated at several scales."""
+
+    def probabilities(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Class probabilities at the targets' size (B C H W) of scores (B C h w)."""
 
 
 def secondary(task: Task) -> Counters:

@@ -103,6 +103,7 @@ def pictures(**more: Any) -> Callable[[Files], None]:
 
 GREY = b"P5 1 1 255\n\x07"
 STATISTICS = {"mean": [0.5] * 3, "std": [0.25] * 3}
+MAPS = {"task": "segmentation"}
 
 
 def decoded(source: str, more: Files, **entry: Any) -> Callable[[Files], None]:
@@ -300,6 +301,12 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     ),
     "decoded pictures: images that are held": (
         put("datasets", "datasets", "made", "resized_crop", to={}),
+        CHECK,
+    ),
+    "maps: a scale below zero": (decoded("mapfolder", {}, **MAPS, test_scales=[1, -0.5]), CHECK),
+    "maps: no scale": (decoded("mapfolder", {}, **MAPS, test_scales=[]), CHECK),
+    "maps: scales of a task without": (
+        put("datasets", "datasets", "made", "test_scales", to=[0.5, 1]),
         CHECK,
     ),
     "maps: a picture without": (

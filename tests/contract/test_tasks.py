@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cases import CLASSES, TASKS
 from modulewise import tasks
-from modulewise.config.options import names
-from modulewise.task import Task, secondary
+from modulewise.config.options import has_method, names
+from modulewise.task import Dense, Task, secondary
 
 
 @pytest.fixture(params=TASKS)
@@ -53,6 +53,20 @@ def test_loss_and_metric_agree_on_what_is_better(task: Task) -> None:
     assert task.loss(right, targets) < task.loss(noisy, targets)
     better, worse = figure(task, right, targets), figure(task, noisy, targets)
     assert task.metric.rank(better) < task.metric.rank(worse)
+
+
+def test_configuration_knows_which_tasks_have_scales(
+    task: Task, request: pytest.FixtureRequest
+) -> None:
+    """Their probabilities add up to one at every pixel of the targets."""
+    dense = isinstance(task, Dense)
+    assert has_method("tasks", request.node.callspec.params["task"], "probabilities") == dense
+    if dense:
+        targets, scores = drawn(task, 6)
+        found = task.probabilities(scores[:, :, ::2, ::2], targets)
+        assert found.shape == scores.shape
+        torch.testing.assert_close(found.sum(1), torch.ones(targets.shape))
+        assert torch.equal(task.probabilities(scores, targets).argmax(1), targets)
 
 
 def test_placeholders_are_targets(task: Task) -> None:

@@ -126,7 +126,8 @@ def _run(
     from modulewise.data.load import load
     from modulewise.data.staging import staged
     from modulewise.engine import reuse
-    from modulewise.engine.trainer import Interrupted, Stop, Trainer
+    from modulewise.engine.stop import Interrupted, Stop
+    from modulewise.engine.trainer import Trainer
 
     stop = Stop()
 

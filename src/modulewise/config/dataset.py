@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from modulewise.config.options import OneOf, literal, names
+from modulewise.config.options import OneOf, has_method, literal, names
 from modulewise.config.types import NUMBER, Fraction, Frozen, Name, Positive, Side
 
 SOURCES, TASKS = names("data/sources"), names("tasks")
@@ -92,6 +92,16 @@ class Dataset(Frozen):
     """Values of a map's pixels that belong to no class; the task is given 255 for them."""
     validation: Annotated[int, Field(ge=0), NUMBER] = 0
     """Number of training images held out for selection, the same for every seed."""
+    test_scales: (
+        Annotated[
+            tuple[Annotated[float, Field(gt=0, le=16, allow_inf_nan=False), NUMBER], ...],
+            Field(min_length=1),
+        ]
+        | None
+    ) = None
+    """Factors by which test images are scaled, of task `segmentation`: after the last epoch the net
+    is evaluated at all of them together (`miou_ms`), and with mirror images (`miou_ms_flip`), once.
+    Not at all if not given."""
     train_size: Annotated[int, Field(ge=2, le=2**24), NUMBER] = 512
     """Number of training images, of source `fake`; a quarter as many for testing."""
 
@@ -102,7 +112,17 @@ class Dataset(Frozen):
             raise ValueError(f"a {self.source} data set needs {', '.join(missing)}")
         if self.labels and len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels: {list(self.labels)} names a class twice")
+        if self.test_scales:
+            self._check_scales(self.test_scales)
         return self
+
+    def _check_scales(self, scales: tuple[float, ...]) -> None:
+        """Refuse scales of a task without maps, and the same one twice."""
+        dense = [task for task in TASKS if has_method("tasks", task, "probabilities")]
+        if self.task not in dense:
+            raise ValueError(f"test_scales: not for task {self.task}; valid: {', '.join(dense)}")
+        if len(set(scales)) < len(scales):
+            raise ValueError(f"test_scales: {list(scales)} names a scale twice")
 
     @property
     def augmented(self) -> bool:

@@ -111,6 +111,17 @@ def literal(kind: Kind, name: str, variable: str) -> Any:
     raise TypeError(f"{kind}/{name}.py: it must hold {variable}")
 
 
+def has_method(kind: Kind, name: str, method: str) -> bool:
+    """Whether the class of a file has a method of that name.
+
+    Example:
+        >>> has_method("tasks", "segmentation", "probabilities")
+        True
+    """
+    owner = _class(kind, name)
+    return any(isinstance(f, ast.FunctionDef) and f.name == method for f in owner.body)
+
+
 @cache
 def _tree(kind: Kind, name: str) -> ast.Module:
     return ast.parse(_files(kind)[name].read_text())

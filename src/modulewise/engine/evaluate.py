@@ -8,6 +8,7 @@ import torch
 
 from modulewise.data.base import Data, Part
 from modulewise.method import Method
+from modulewise.parts.precision import in_fp32
 from modulewise.runs.result import PrimaryMetric
 from modulewise.schedules import Precision
 from modulewise.task import Counters
@@ -46,10 +47,10 @@ def evaluate(
             if given is None:
                 silent.add(k)
             else:
-                counters[k].update(given, targets)
+                counters[k].update(in_fp32(given), targets)
         if (scores := outputs[-1]) is not None:
             for _, counter in others:
-                counter.update(scores, targets)
+                counter.update(in_fp32(scores), targets)
     return [None if k in silent else counter.compute() for k, counter in enumerate(counters)]
 
 

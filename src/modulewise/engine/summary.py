@@ -8,6 +8,7 @@ from pathlib import Path
 
 from modulewise.config.cell import Cell
 from modulewise.data.base import Data
+from modulewise.engine import scales
 from modulewise.engine.flops import Flops, mean, module_flops, parameters
 from modulewise.engine.memory import Peak, live_bytes
 from modulewise.engine.needs import needs_of
@@ -64,8 +65,8 @@ def summarise(
             Secondary(
                 metric=m, last=last[f"test_{m.name}/overall"], best=last[f"test_{m.name}/best"]
             )
-            for m, _ in secondary(task)
-            if last
+            for m in (*(it.metric for it in secondary(task)), *scales.metrics(metric))
+            if f"test_{m.name}/overall" in last
         ],
         module_metrics=[*auxiliary, last.get(f"{test}/overall")],
         module_losses={k.removeprefix("train_loss/"): v for k, v in losses.items()},

@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -32,6 +32,8 @@ from modulewise.engine.memory import MemoryProbe
 from modulewise.engine.origin import origin_of, start_event
 from modulewise.engine.progress import Progress
 from modulewise.engine.reuse import Reused
+from modulewise.engine.scales import at_scales
+from modulewise.engine.stop import Interrupted, Stop
 from modulewise.engine.summary import Ended, cost_of, no_room, summarise, within_memory
 from modulewise.files import write_atomic
 from modulewise.method import Batch
@@ -47,17 +49,6 @@ log = logging.getLogger(__name__)
 WARM, TIMED = 2, 6
 """Number of steps that are run first, which hold cuDNN's search and the optimiser's first
 allocations; and of steps that are timed."""
-
-
-class Interrupted(Exception):
-    """The run was asked to stop; its state is saved."""
-
-
-@dataclass
-class Stop:
-    """Set by a signal handler; the trainer looks at it after every step."""
-
-    asked: bool = False
 
 
 class Trainer:
@@ -236,6 +227,10 @@ class Trainer:
             if p.epoch > p.epochs or time.monotonic() - self.last_save > self.save_every:
                 self._save()
                 self.record.commit(p.epoch - 1)
+        if scales := self.cell.data.test_scales:
+            found = at_scales(self.method, self.data, scales, self.precision, self.stop)
+            p.history[-1] |= found
+            self.record.metrics(p.epochs, found)
         return None
 
     def _epoch(self) -> bool:

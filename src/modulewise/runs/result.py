@@ -66,7 +66,8 @@ class Secondary(Stored):
     last: float
     """Value after the last epoch."""
     best: float
-    """Best value over epochs: selection on test data, kept only to compare with papers."""
+    """Best value over the epochs in which it was counted: selection on test data, kept only to
+    compare with papers. A metric that is counted at the end alone has one value."""
 
 
 class Asked(Stored):

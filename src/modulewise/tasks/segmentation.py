@@ -115,6 +115,10 @@ class Segmentation:
         """A counter of mean IoU."""
         return MeanIoU(self.classes)
 
+    def probabilities(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Class probabilities at the labels' size (B C H W) of a net's scores (B C h w)."""
+        return resized(outputs, targets, align_corners=False).softmax(1)
+
     def placeholder(self, n: int, image: tuple[int, ...], device: torch.device | str) -> Tensor:
         """Maps of labels (n H W): 0, 1, 2, ... in turn, one an image."""
         labels = torch.arange(n, device=device) % self.classes
