@@ -37,16 +37,16 @@ class Published:
     """10^9 bytes by the model: end to end, and K = 2."""
     saved: float
     """Percent, as printed."""
-    ours: float
-    """Percent, by our counter."""
+    counted: tuple[float, float]
+    """10^9 bytes by our counter, as docs/large.md has them."""
     least: str
     """The stage behind which our counter finds the least memory."""
 
 
 TABLE = {
-    "resnet101": Published(128, (17.26, 10.53), 38.8, 36.5, "2.2"),
-    "resnet152": Published(128, (23.92, 14.11), 40.9, 39.4, "2.7"),
-    "resnext101-32x8d": Published(64, (17.10, 9.91), 39.9, 41.6, "2.3"),
+    "resnet101": Published(128, (17.26, 10.53), 38.8, (16.78, 10.65), "2.2"),
+    "resnet152": Published(128, (23.92, 14.11), 40.9, (23.38, 14.17), "2.7"),
+    "resnext101-32x8d": Published(64, (17.10, 9.91), 39.9, (16.60, 9.70), "2.3"),
 }
 """`least` is the model's too but for ResNet-101, where the model has 2.1: 9.92 GB against 10.12
 behind 2.2; ours 10.04 against 9.90, for module 1 does not keep its two shortcuts' BatchNorms."""
@@ -80,8 +80,8 @@ def test_peaks_and_what_two_modules_save(catalog: Catalog, network: str) -> None
         peak(catalog, network, recipe) for recipe in ("backprop-imagenet", "infopro-imagenet")
     )
     assert (whole, two) == pytest.approx(row.model, rel=0.1)
+    assert (whole, two) == pytest.approx(row.counted, abs=0.006)
     saved = 100 * (1 - two / whole)
-    assert saved == pytest.approx(row.ours, abs=0.1)
     assert saved == pytest.approx(row.saved, abs=2.4 if network == "resnet101" else 2.0)
 
 
@@ -116,7 +116,9 @@ def elements(net: nn.Module, image: tuple[int, ...]) -> dict[str, int]:
     return counted
 
 
-@pytest.mark.parametrize(("network", "millions"), [("resnet101", 32.7), ("resnet152", 45.3)])
+@pytest.mark.parametrize(
+    ("network", "millions"), [("resnet101", 32.7), ("resnet152", 45.3), ("resnext101-32x8d", 62.6)]
+)
 def test_published_activations(network: str, millions: float) -> None:
     with torch.device("meta"):
         net = models.build(f"imagenet-{network}", IMAGE, 1000)

@@ -29,8 +29,8 @@ INFOPRO: dict[str, Any] = {
     "lambda1": (1.5, 1.5),
     "lambda2": (1.0, 1.0),
 }
-CONSTANT = 1.45
-"""What the published figures (10^9 bytes) have beside tensors: 1.1 to 1.5 in all rows."""
+CONSTANT = 1.93
+"""What published figures (10^9 bytes) have beside what we count, the mean of both arms."""
 
 
 def peak(after: list[str], images: int, image: tuple[int, ...] = CITY) -> float:
@@ -44,27 +44,35 @@ def peak(after: list[str], images: int, image: tuple[int, ...] = CITY) -> float:
 
 
 @pytest.mark.parametrize(
-    ("after", "images", "image", "derived", "published"),
+    ("after", "images", "image", "counted", "derived", "published"),
     [
-        ([], 4, CITY, 18.00, 19.43),
-        (["3.12"], 4, CITY, 10.55, 12.01),
-        (["3.12"], 6, CITY, 15.28, 16.62),
-        (["3.12"], 4, WIDE, 15.87, 17.00),
+        ([], 4, CITY, 17.61, 18.00, 19.43),
+        (["3.12"], 4, CITY, 9.96, 10.55, 12.01),
+        (["3.12"], 6, CITY, 14.58, 15.28, 16.62),
+        (["3.12"], 4, WIDE, 15.15, 15.87, 17.00),
     ],
 )
 def test_peaks_are_those_of_the_papers_table(
-    after: list[str], images: int, image: tuple[int, ...], derived: float, published: float
+    after: list[str],
+    images: int,
+    image: tuple[int, ...],
+    counted: float,
+    derived: float,
+    published: float,
 ) -> None:
-    """Within a tenth of what activations and weights add up to; the rest is no tensor."""
+    """Within a tenth of what activations and weights add up to; the rest is no tensor. Counted as
+    docs/large.md says."""
     found = peak(after, images, image)
+    assert found == pytest.approx(counted, abs=0.006)
     assert found == pytest.approx(derived, rel=0.1)
     assert 1.0 < published - found < 2.1
 
 
 def test_two_modules_save_what_is_published() -> None:
-    """38.2 %, of figures that hold more than tensors."""
-    whole, two = (peak(after, 4) + CONSTANT for after in ([], ["3.12"]))
-    assert 100 * (1 - two / whole) == pytest.approx(38.2, abs=2)
+    """38.2 %, of figures that hold more than tensors; of tensors alone 43.4 %."""
+    whole, two = peak([], 4), peak(["3.12"], 4)
+    assert 100 * (1 - two / whole) == pytest.approx(43.4, abs=0.1)
+    assert 100 * (1 - (two + CONSTANT) / (whole + CONSTANT)) == pytest.approx(38.2, abs=1)
 
 
 def test_a_budget_finds_the_cut_behind_twelve_blocks() -> None:
