@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import made_up
 import numpy as np
 import pytest
 from PIL import Image
 
+import made_up
 from modulewise.cli.data import data as check
 from modulewise.config.dataset import Dataset, ScaledCrop
 from modulewise.config.loading import read_yaml

@@ -5,7 +5,6 @@ from __future__ import annotations
 import colorsys
 from pathlib import Path
 
-import made_up
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,7 @@ from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+import made_up
 from modulewise.config.dataset import Dataset, ScaledCrop
 from modulewise.config.training import TrainConfig
 from modulewise.data.load import streamed

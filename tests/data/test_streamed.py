@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import made_up
 import pytest
 import torch
 
+import made_up
 from modulewise.config.cell import Cell
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
