@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from modulewise import methods, models
 from modulewise.config.training import TrainConfig
@@ -17,6 +18,7 @@ from modulewise.method import Batch, Method
 from modulewise.models import partition
 from modulewise.models.network import cut
 from modulewise.optim import ModuleOptimizers
+from modulewise.schedules import backward
 from modulewise.schedules.joint import Joint
 from modulewise.tasks.classification import Classification
 
@@ -155,12 +157,11 @@ def test_passes_back_are_no_part_of_autocast() -> None:
 
 @pytest.mark.parametrize("reach", [1, 2, 4])
 def test_values_are_those_of_the_local_losses(reach: int) -> None:
-    mine = {
-        loss.name: loss.value.item()
-        for loss in build("horizon", 4, reach=reach).double().losses(batch())
-    }
-    its = {loss.name: loss.value.item() for loss in build("dgl", 4).double().losses(batch())}
-    assert mine == its
+    mine, its = (
+        backward(made.double().losses(batch()), nullcontext)[0]
+        for made in (build("horizon", 4, reach=reach), build("dgl", 4))
+    )
+    assert {k: v.item() for k, v in mine.items()} == {k: v.item() for k, v in its.items()}
 
 
 def test_memory_grows_with_the_horizon_and_not_with_the_modules() -> None:
@@ -197,3 +198,20 @@ def test_operations_of_the_passes_back_are_counted() -> None:
     # more, with that of its weights.
     passes = 2 * (first + classifier + square) + (classifier + square)
     assert helpers(2) - local == passes + 3 * square
+    # With h = K the one pass back that learns also carries: the gradients of three inputs, and of
+    # the local heads' as before.
+    assert helpers(4) - local == 3 * square
+
+
+def test_a_full_horizon_costs_what_end_to_end_training_under_all_heads_costs() -> None:
+    """Counted over one graph of all losses."""
+    given = batch(4, torch.float32)
+    made = build("horizon", 4, "resnet8", reach=4, head="0c1f")
+    counted = flops.flops(made, IMAGE, 4)
+    with FlopCounterMode(display=False) as counter:
+        h, total = given.x, torch.zeros(())
+        for k in range(4):
+            h = made.trunk[k](h)
+            total = total + F.cross_entropy(h if k == 3 else made.heads[k](h), given.y)
+        total.backward()  # type: ignore[no-untyped-call]
+    assert (counted.trunk + counted.helpers) * 4 == counter.get_total_flops()

@@ -17,6 +17,11 @@ When no further loss can reach module j, its own loss is yielded with the sum of
 added as a term of value zero: the one backward pass through its parameters. Memory grows with h,
 not with K.
 
+Operations: for h < K losses end at different modules, so that each is carried back by itself, and
+all of it is spent beside the backward passes of local learning. For h = K all losses end at the
+first module: one backward pass, from the last module to the first, carries and learns at once, and
+costs what end-to-end training under all heads costs.
+
 Deviations from the papers:
 
 1. One head and one feature per cut; HPFF runs a module up to three times a step, has a head for
@@ -25,8 +30,8 @@ Deviations from the papers:
 2. LoCo shares blocks between neighbouring modules; here the modules are disjoint and only the
    gradients overlap.
 3. Heads are `1c2f`, as in our `dgl`.
-4. Losses 0 ... h-1 all reach module 0, so that they travel together; each later one makes h - 1
-   passes of its own.
+4. For h < K, losses 0 ... h-1 all reach module 0, so that they travel together; each later one
+   makes h - 1 passes of its own.
 """
 
 from __future__ import annotations
@@ -113,7 +118,8 @@ class Horizon(Method):
         return self.reach
 
     def losses(self, batch: Batch) -> Iterator[Loss]:
-        """The loss of every module, when no later loss can reach it any more."""
+        """The loss of every module, when no later loss can reach it any more: for h = K that of the
+        last module first."""
         window: list[Reached] = []
         h = batch.x
         for k in range(self.k):
@@ -126,14 +132,23 @@ class Horizon(Method):
                     k, x, h, self.task.loss(h if k == self.k - 1 else self.heads[k](h), batch.y)
                 )
             )
-            if k == self.reach - 1:
-                self._carry_back(window, together=True)
-            elif k >= self.reach:
-                self._carry_back(window, together=False)
-            if k >= self.reach - 1:
+            if self.reach - 1 <= k and self.reach < self.k:
+                self._carry_back(window, together=k == self.reach - 1)
                 yield self._loss(window.pop(0))
+        if self.reach == self.k:
+            yield from self._to_the_first(window)
         while window:
             yield self._loss(window.pop(0))
+
+    def _to_the_first(self, window: list[Reached]) -> Iterator[Loss]:
+        """The losses of all modules, the last one's first: its backward pass leaves at the module's
+        input what the module before wants."""
+        while window:
+            module = window.pop()
+            yield self._loss(module)
+            if window:
+                assert module.x.grad is not None
+                window[-1].wanted = self.discount * module.x.grad
 
     def _loss(self, done: Reached) -> Loss:
         return Loss(done.total(), self.of_module(done.k), f"module_{done.k}")
