@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import forked
 import run_folders
 from modulewise.config.cell import Cell
-from modulewise.runs.result import Cost, Result
+from modulewise.runs.result import Cost, PrimaryMetric, Result, Secondary
 from modulewise.status.curves import BLOCKS, blocks
 
 T = run_folders.T
@@ -51,13 +51,24 @@ def refused(*words: object) -> str:
 
 def test_a_finished_run_on_a_screen(cells: list[Cell], runs: Path) -> None:
     cost = Cost(peak_memory_bytes=3 * 2**20, step_seconds=0.0123)
-    finished(runs, cells[0], [90.0, 50.0, 12.5], test_best_epoch=11.0, cost=cost)
+    top5 = Secondary(metric=PrimaryMetric(name="top5_error", label="top-5 error"), last=5, best=4)
+    once = Secondary(metric=PrimaryMetric(name="ms", label="counted once"), last=5, best=5)
+    finished(
+        runs,
+        cells[0],
+        [90.0, 50.0, 12.5],
+        test_best_epoch=11.0,
+        cost=cost,
+        secondary=[top5, once],
+    )
     said = verb("show", cells[0].id, "--runs", runs)
     assert said.startswith(f"{cells[0]}  {cells[0].id}\n")
     rows = {line.split("  ")[0]: " ".join(line.split()) for line in said.splitlines()}
     assert rows["state"] == "state done, epoch 9 of 9, error 12.50 %"
     assert rows["training"].startswith("training epochs 9")
     assert rows["test error"] == "test error 12.50 % after the last epoch; best epoch 11.00 %"
+    assert rows["top-5 error"] == "top-5 error 5.00 % after the last epoch; best epoch 4.00 %"
+    assert rows["counted once"] == "counted once 5.00 % after the last epoch"
     assert rows["memory"] == "memory 3 MiB at the peak of a step"
     assert rows["time"] == "time 12.3 ms a step"
     assert f"\n{runs / cells[0].path}\n  record.jsonl " in said

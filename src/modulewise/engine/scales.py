@@ -89,10 +89,11 @@ def at_scales(
                 raise Interrupted
             for counter, total in zip(counters, sums(scores, x, y, data.task, scales), strict=True):
                 counter.update(total, y)
+    found = [(m, c.compute()) for m, c in zip(metrics(data.task.metric), counters, strict=True)]
+    log.info(", ".join(metric.text(value) for metric, value in found))
     made: dict[str, float] = {}
-    for metric, counter in zip(metrics(data.task.metric), counters, strict=True):
-        made |= test_metrics(metric, [value := counter.compute()], [])
-        log.info(metric.text(value))
+    for metric, value in found:
+        made |= test_metrics(metric, [value], [])
     return made
 
 

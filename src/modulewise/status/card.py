@@ -16,7 +16,7 @@ from modulewise.status.single import CELL, Run
 from modulewise.units import disk, duration, memory, three_digits, time
 
 TITLE = 12
-"""Characters of the column of titles."""
+"""Characters of the column of titles, at least."""
 HEIGHT = 6
 """Lines of the primary metric's curve."""
 FILES = {
@@ -87,8 +87,10 @@ def _reached(result: Result) -> Iterator[tuple[str, str]]:
             text += f" after the last epoch; best epoch {metric.number(result.test_best_epoch)}"
         yield metric.label, text
     for it in result.secondary:
-        values = it.metric.number(it.last), it.metric.number(it.best)
-        yield it.metric.label, "{} after the last epoch; best epoch {}".format(*values)
+        text = f"{it.metric.number(it.last)} after the last epoch"
+        if it.best != it.last:  # of a metric that is counted once they are the same
+            text += f"; best epoch {it.metric.number(it.best)}"
+        yield it.metric.label, text
     if result.val_last is not None:
         yield "held out", metric.number(result.val_last)
     if len(heads := result.module_metrics) > 1:
@@ -170,8 +172,10 @@ def _files(folder: Path, ended: bool) -> list[str]:
 
 def _rows(rows: Iterable[tuple[str, str]], width: int) -> list[str]:
     """Titles and texts, which are wrapped."""
+    given = list(rows)
+    room = max([TITLE, *(len(title) + 2 for title, _ in given)])
     out = []
-    for title, text in rows:
-        lines = textwrap.wrap(text, width - TITLE) or [""]
-        out += [f"{title:<{TITLE}}{lines[0]}", *(" " * TITLE + line for line in lines[1:])]
+    for title, text in given:
+        lines = textwrap.wrap(text, width - room) or [""]
+        out += [f"{title:<{room}}{lines[0]}", *(" " * room + line for line in lines[1:])]
     return out
