@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -61,6 +61,11 @@ def learning_rate(
     return rate
 
 
+Average = Callable[[Sequence[nn.Parameter]], Callable[[], None]]
+"""Begins to average the gradients of a module's parameters over processes, and takes them away;
+what it gives waits for the means and puts them back."""
+
+
 class ModuleOptimizers:
     """SGD, Adam or AdamW over the groups of each module: modules step together or on their own.
 
@@ -68,20 +73,28 @@ class ModuleOptimizers:
         method: whose groups are optimised.
         training: the settings of the phase.
         modules: that learn; all K if not given.
+        average: of gradients over processes, where there are several. A module steps when the next
+            one has made its gradients, for its own are on their way meanwhile; the last in
+            `settle`.
 
     Raises:
         TypeError: a parameter of the method belongs to no module.
     """
 
     def __init__(
-        self, method: Method, training: TrainConfig, modules: Iterable[int] | None = None
+        self,
+        method: Method,
+        training: TrainConfig,
+        modules: Iterable[int] | None = None,
+        average: Average | None = None,
     ) -> None:
         groups = method.groups()
         owned = {name for k in range(method.k) for name in method.of_module(k)}
         if alone := sorted(groups.keys() - owned):
             raise TypeError(f"{type(method).__name__}: {alone[0]} is a group of no module")
         self.inner: dict[int, torch.optim.Optimizer] = {}
-        self.in_backward = training.step_in_backward
+        self.in_backward, self.average = training.step_in_backward, average
+        self.pending: list[tuple[int, Callable[[], None]]] = []
         for k in range(method.k) if modules is None else modules:
             if parameters := [p for name in method.of_module(k) for p in groups[name]]:
                 self.inner[k] = _optimizer(parameters, training)
@@ -114,8 +127,24 @@ class ModuleOptimizers:
         self.zero_grad()
         with self._hooks(k) if self.in_backward else nullcontext():
             yield
-        self.step(k)
-        self.zero_grad(k)
+        if self.average is None:
+            self.step(k)
+            self.zero_grad(k)
+            return
+        modules = self.inner if k is None else [k] if k in self.inner else []
+        sent = [(j, self.average(self.inner[j].param_groups[0]["params"])) for j in modules]
+        self.settle()
+        self.pending = sent
+        if k is None:
+            self.settle()
+
+    def settle(self) -> None:
+        """Step the modules whose averaged gradients are still on their way."""
+        for k, arrive in self.pending:
+            arrive()
+            self.step(k)
+            self.zero_grad(k)
+        self.pending = []
 
     @contextmanager
     def _hooks(self, k: int | None) -> Iterator[None]:

@@ -12,7 +12,11 @@ from modulewise.runs.result import PrimaryMetric
 
 
 class Metric(Protocol):
-    """A figure of a whole split, counted batch by batch."""
+    """A figure of a whole split, counted batch by batch.
+
+    The attributes that a tuple `sums` of the class names, or all if there is none, are sums over
+    batches, numbers or tensors: those of several processes add up (`engine.distributed.add_up`).
+    """
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count a batch."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from .resources import RUNTIME, Refused, cpus, gpus
+from .resources import RUNTIME, Refused, cpus, gpus, memory_mb
 
 LIMITS = {
     "max_runtime": "minutes, or text such as 2d12h or 1-12:30:00",
@@ -151,10 +151,9 @@ def asked_for(
         packed: how many share it.
         overhead_mb: memory of the processes around each command.
     """
-    memory = int(words.get("mem_mb") or 0)
     n = float(cpus(words, threads, packed))
     asked = {
-        "max_mem_mb": float((memory + overhead_mb) * packed if memory else 0),
+        "max_mem_mb": float(memory_mb(words, packed, overhead_mb)),
         "max_cpus_per_task": n,
         "max_threads": n,
         "max_nodes": float(words.get("nodes") or 1),

@@ -31,6 +31,7 @@ WORDS = {
     "slurm_extra": "further options of sbatch, --name=value",
     "slurm_requeue": "0: Slurm does not start the job again by itself; 1 if not given",
     "resumable": "1: at its time limit the job is requeued and goes on where it was",
+    "devices": "so many processes, which the command starts: each has the CPUs, mem_mb and gpu",
     "pack": "so many jobs share one allocation, and its GPUs",
 }
 """The valid words, and what they take."""
@@ -72,6 +73,7 @@ _NUMBERS = (
     "cpus_per_gpu",
     "nodes",
     "gpu",
+    "devices",
     "pack",
 )
 _OURS = {
@@ -180,6 +182,7 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
                 f"resource {word}={resources[word]}: valid is 1; several processes are started by "
                 f"the command itself, such as torchrun"
             )
+    _check_devices(resources, given)
     if str(resources.get("slurm_requeue", 1)) not in ("0", "1", "True", "False"):
         raise Refused(f"resource slurm_requeue={resources['slurm_requeue']!r}: valid are 0 and 1")
     for option in extra(resources):
@@ -205,6 +208,25 @@ def check(resources: Mapping[str, Any], known: frozenset[str] = frozenset()) -> 
             )
 
 
+def _check_devices(resources: Mapping[str, Any], given: set[str]) -> None:
+    """Refuse what several processes of one command cannot be given."""
+    if devices(resources) == 1:
+        return
+    for word in ("nodes", "pack"):
+        if str(resources.get(word) or 1) != "1":
+            raise Refused(
+                f"resource {word}={resources[word]}: valid is 1 for a job with devices="
+                f"{resources['devices']}, whose processes run on one node"
+            )
+    if gpus(resources) and "gpu" not in given:
+        raise Refused("resource gres: give GPUs as gpu, the number of each process, to devices")
+
+
+def devices(resources: Mapping[str, Any]) -> int:
+    """Number of processes that the command starts."""
+    return int(resources.get("devices") or 1)
+
+
 def gpus(resources: Mapping[str, Any]) -> int:
     """Number of GPUs on a node, from `gpu` or `gres`.
 
@@ -213,7 +235,7 @@ def gpus(resources: Mapping[str, Any]) -> int:
         (2, 4, 1, 0)
     """
     if resources.get("gpu"):
-        return int(resources["gpu"])
+        return int(resources["gpu"]) * devices(resources)
     for asked in str(resources.get("gres") or "").split(","):
         name, *rest = asked.strip().split(":")
         if name == "gpu":
@@ -222,11 +244,23 @@ def gpus(resources: Mapping[str, Any]) -> int:
 
 
 def cpus(resources: Mapping[str, Any], threads: int, packed: int = 1) -> int:
-    """Number of CPUs of jobs that share an allocation: what each says, or its rule's threads; CPUs
-    that come with the GPUs are shared as these are."""
+    """Number of CPUs of jobs that share an allocation: what each says, or its rule's threads, for
+    each of its processes; CPUs that come with the GPUs are shared as these are."""
     if resources.get("cpus_per_gpu"):
         return int(resources["cpus_per_gpu"]) * gpus(resources)
-    return int(resources.get("cpus_per_task") or threads or 1) * packed
+    return int(resources.get("cpus_per_task") or threads or 1) * devices(resources) * packed
+
+
+def memory_mb(resources: Mapping[str, Any], packed: int, overhead_mb: int) -> int:
+    """Memory of jobs that share an allocation, in MB; 0 if they do not say.
+
+    Args:
+        resources: of one of them.
+        packed: how many there are.
+        overhead_mb: of the processes around each command.
+    """
+    asked = int(resources.get("mem_mb") or 0) * devices(resources)
+    return (asked + overhead_mb) * packed if asked else 0
 
 
 def extra(resources: Mapping[str, Any]) -> dict[str, str | bool]:
@@ -275,15 +309,15 @@ def parameters(
         "ntasks_per_node": 1,
         "cpus_per_task": n_cpus,
     }
-    if r.get("mem_mb"):
-        p["mem"] = f"{(int(r['mem_mb']) + overhead_mb) * packed}MB"
+    if memory := memory_mb(r, packed, overhead_mb):
+        p["mem"] = f"{memory}MB"
     elif per_cpu := r.get("mem_per_cpu") or r.get("mem_mb_per_cpu"):
         p["mem_per_cpu"] = f"{per_cpu}MB" if str(per_cpu).isdigit() else str(per_cpu)
     if r.get("gres"):
         p["gres"] = str(r["gres"])
     elif r.get("gpu"):
         p["gres"] = ":".join(
-            ["gpu", *([str(r["gpu_model"])] if r.get("gpu_model") else []), str(r["gpu"])]
+            ["gpu", *([str(r["gpu_model"])] if r.get("gpu_model") else []), str(gpus(r))]
         )
     for word in ("slurm_partition", "slurm_account", "qos", "constraint", "exclude"):
         if r.get(word):

@@ -68,6 +68,8 @@ OTHER: dict[str, Any] = {
     "module_metrics": "last",
     "gradient_angles": True,
     "accumulate": 2,
+    "devices": 2,
+    "sync_batchnorm": True,
     "recompute": "norms",
     "step_in_backward": True,
     "compile": "inductor",
@@ -155,6 +157,25 @@ def test_every_setting_of_the_sequential_schedule_changes_the_id(change: dict[st
 )
 def test_everything_else_changes_the_id(changes: dict[str, Any]) -> None:
     assert make(**changes).id != make().id
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"devices": 3, "batch_size": 8}, "devices: 3 equal shares .* batch_size, 8"),
+        ({"devices": 5, "batch_size": 5}, "devices: 5 equal shares of at least 2 images"),
+        ({"devices": 2, "batch_size": 8, "accumulate": 3}, "than a device's 4; valid: 1 to 2"),
+        ({"devices": 2, "schedule": "sequential"}, "devices needs schedule joint"),
+        ({"devices": 2, "step_in_backward": True}, "devices and step_in_backward exclude"),
+        ({"devices": 2, "cuda_graphs": True}, "devices and cuda_graphs exclude"),
+    ],
+    ids=str,
+)
+def test_devices_that_a_step_cannot_be_shared_out_to_are_refused(
+    training: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        make(training=training)
 
 
 def test_the_place_of_the_data_is_no_part_of_the_id() -> None:

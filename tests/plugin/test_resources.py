@@ -202,3 +202,24 @@ def test_every_word_is_valid_or_refused_with_the_valid_ones(word: str) -> None:
 )
 def test_extra_options_survive(options: dict[str, str]) -> None:
     assert extra({"slurm_extra": " ".join(f"--{k}='{v}'" for k, v in options.items())}) == options
+
+
+def test_every_process_of_a_command_has_its_own_cpus_memory_and_gpu() -> None:
+    made = sbatch(threads=4, mem_mb=1000, overhead=100, gpu=1, gpu_model="a100", devices=3)
+    assert (made["cpus_per_task"], made["mem"], made["gres"]) == (12, "3100MB", "gpu:a100:3")
+    assert made["ntasks_per_node"] == 1
+    assert sbatch(gpu=1, cpus_per_gpu=2, devices=3)["cpus_per_task"] == 6
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"nodes": 2}, "nodes=2: valid is 1 for a job with devices=2"),
+        ({"pack": 4}, "pack=4: valid is 1 for a job with devices=2"),
+        ({"gres": "gpu:2"}, "resource gres: give GPUs as gpu"),
+        ({"devices": 0}, "resource devices=0: a whole number is needed"),
+    ],
+)
+def test_several_processes_of_a_command_run_on_one_node(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        sbatch(**{"devices": 2, **asked})

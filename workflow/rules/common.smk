@@ -71,6 +71,11 @@ def cell_of(wildcards):
     return BY_PATH[SPACE.wildcard_pattern.format(**wildcards)].to_json()
 
 
+def devices_of(wildcards):
+    """Number of processes of a cell's run."""
+    return BY_PATH[SPACE.wildcard_pattern.format(**wildcards)].training.devices
+
+
 def weights_of(wildcards):
     """Whether the run leaves its weights, as an option."""
     cell = BY_PATH[SPACE.wildcard_pattern.format(**wildcards)]

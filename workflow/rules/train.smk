@@ -13,6 +13,7 @@ rule train:
     threads: 1
     resources:
         **({"runtime": minutes_of} if RUNTIME is not None else {}),
+        **({"devices": devices_of} if any(c.training.devices > 1 for c in CELLS) else {}),
         resumable=1,  # stopped at its time limit, it goes on from its checkpoint
     params:
         cell=cell_of,

@@ -72,6 +72,9 @@ def _axes(plan: Plan) -> list[tuple[str, str]]:
     for axis in ("dataset", "network", "recipe", "modules", "seed"):
         counts = Counter(str(getattr(cell, axis)) for cell in plan.cells)
         rows.append((axis, ", ".join(f"{name} ({n})" for name, n in counts.items())))
+    several = Counter(cell.training.devices for cell in plan.cells)
+    if several.keys() != {1}:
+        rows.append(("devices", ", ".join(f"{d} ({n})" for d, n in sorted(several.items()))))
     known = plan.catalog.recipes.recipes
     if apart := [r for r in dict.fromkeys(c.recipe for c in plan.cells) if known[r].experimental]:
         said = "the report shows them in a section of their own"

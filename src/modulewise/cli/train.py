@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,6 +90,13 @@ def train(
     if exists(folder):
         log.info(f"{what}  finished already: {folder / FILE}; remove it to train again")
         return
+    devices = what.training.devices
+    if devices > 1:
+        from modulewise.engine import distributed
+
+        if not distributed.started():
+            sys.exit(_start(what, device))
+        device = distributed.local_device(device, devices)
     from modulewise.engine import device as device_module
 
     on = device_module.begin(device, threads)
@@ -96,7 +104,8 @@ def train(
         os.environ["MODULEWISE_WORKERS"] = str(workers)
     try:
         sources = sources or _runs(folder, what) or results / "runs"
-        status = _run(what, folder, data, on, save_every, keep_weights, sources)
+        run = _run if devices == 1 else _ranked
+        status = run(what, folder, data, on, save_every, keep_weights, sources)
     except OSError as error:
         if (line := resource(error, folder)) is None:
             raise
@@ -113,6 +122,43 @@ def train(
         print(folder / FILE)
 
 
+def _start(cell: Cell, device: str) -> int:
+    """Train a cell in a process for each of its devices, by this same command; the exit status."""
+    from modulewise.engine.ranks import Ranks, check_devices
+
+    devices = cell.training.devices
+    check_devices(device, devices)
+    with Ranks([sys.executable, "-m", "modulewise", *sys.argv[1:]], devices) as ranks:
+        for name in STOPS:
+            signal.signal(name, ranks.ask)
+        status, said = ranks.wait(RESUME_LATER)
+        ignore_stop_signals()
+    if said:
+        log.error(f"{cell}: {said}; started again it goes on from its last checkpoint")
+    return status
+
+
+def _ranked(
+    cell: Cell,
+    folder: Path,
+    data: Path,
+    on: Any,
+    save_every: float,
+    keep_weights: bool,
+    sources: Path,
+) -> int:
+    """Train a cell as one of its ranks. Rank 0 writes; the others write into a folder that is
+    thrown away, where they find the run's checkpoint."""
+    from modulewise.engine import checkpoint, distributed
+
+    distributed.end_with_parent()
+    with distributed.joined(on), tempfile.TemporaryDirectory() as name:
+        if distributed.rank():
+            (Path(name) / checkpoint.FILE).symlink_to((folder / checkpoint.FILE).resolve())
+            folder, keep_weights = Path(name), False
+        return _run(cell, folder, data, on, save_every, keep_weights, sources)
+
+
 def _run(
     cell: Cell,
     folder: Path,
@@ -125,7 +171,7 @@ def _run(
     """Train a cell in its folder, with a log; the exit status."""
     from modulewise.data.load import load
     from modulewise.data.staging import staged
-    from modulewise.engine import reuse
+    from modulewise.engine import distributed, reuse
     from modulewise.engine.stop import Interrupted, Stop
     from modulewise.engine.trainer import Trainer
 
@@ -151,7 +197,7 @@ def _run(
         return 1
     folder.mkdir(parents=True, exist_ok=True)
     with lock.held(folder, lambda: stop.asked), logs.training(folder / "train.log"):
-        if exists(folder):  # made by another process since
+        if any(distributed.agree(exists(folder))):  # made by another process since
             return 0
         try:
             result = trainer.fit()
@@ -161,7 +207,8 @@ def _run(
             return RESUME_LATER
         ignore_stop_signals()
         log.info(f"{cell}  {_said(result)}")
-    return 0
+    # Of several ranks another may have had room: this one's end is no result of the run.
+    return int(distributed.rank() > 0 and result.status == "out_of_memory")
 
 
 def _runs(folder: Path, cell: Cell) -> Path | None:

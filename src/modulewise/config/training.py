@@ -51,6 +51,12 @@ class Settings(Frozen):
     """Number of micro-batches that a step's batch is cut into, each of two images at least: their
     gradients add up, each weighted by its share of the images, to one step. BatchNorm, losses that
     compare images, and moving averages see micro-batches. Needs schedule `joint`."""
+    devices: Count = 1
+    """Number of devices, with a process each in one job (`modulewise.engine.distributed`): each has
+    an equal share of a step's batch, and gradients are averaged, module by module. BatchNorm,
+    losses that compare images, and moving averages see a share. Needs schedule `joint`."""
+    sync_batchnorm: bool = False
+    """BatchNorm normalises with the statistics of all devices' images, not of each device's."""
     train_images: Annotated[int, Field(ge=2), NUMBER] | None = None
     """Number of training images, drawn per seed with equal shares per class; all of them if not
     given."""
@@ -144,15 +150,19 @@ class Settings(Frozen):
             raise ValueError("a budget in seconds needs schedule joint; give epochs or flops")
         if self.accumulate > 1 and self.schedule != "joint":
             raise ValueError(f"accumulate needs schedule joint, got {self.schedule}")
-        if 2 * self.accumulate > self.batch_size:
+        self._check_devices()
+        if 2 * self.accumulate > self.share:
+            of = f"batch_size, {self.share}" if self.devices == 1 else f"a device's {self.share}"
             raise ValueError(
                 f"accumulate: {self.accumulate} micro-batches of at least 2 images are more than "
-                f"batch_size, {self.batch_size}; valid: 1 to {self.batch_size // 2}"
+                f"{of}; valid: 1 to {self.share // 2}"
             )
         if self.cuda_graphs and self.schedule != "joint":
             raise ValueError(f"cuda_graphs needs schedule joint, got {self.schedule}")
         if self.recompute != "none" and self.compile != "off":
             raise ValueError("recompute and compile exclude each other; set one of them")
+        if self.sync_batchnorm and (self.recompute != "none" or self.compile != "off"):
+            raise ValueError("sync_batchnorm excludes recompute and compile; leave these out")
         if self.recompute == "stages" and self.cuda_graphs:
             raise ValueError("recompute: stages and cuda_graphs exclude each other; valid: norms")
         if self.accumulate > 1 and self.step_in_backward:
@@ -168,6 +178,27 @@ class Settings(Frozen):
             raise ValueError("nesterov needs a momentum above 0; set nesterov: false")
         return self
 
+    def _check_devices(self) -> None:
+        """Refuse devices that a batch cannot be shared out to, or steps that cannot be shared."""
+        if self.devices == 1:
+            return
+        if self.schedule != "joint":
+            raise ValueError(f"devices needs schedule joint, got {self.schedule}")
+        if 2 * self.devices > self.batch_size or self.batch_size % self.devices:
+            raise ValueError(
+                f"devices: {self.devices} equal shares of at least 2 images cannot be had of "
+                f"batch_size, {self.batch_size}; valid: what divides it, up to "
+                f"{self.batch_size // 2}"
+            )
+        for name in ("step_in_backward", "cuda_graphs"):
+            if getattr(self, name):
+                raise ValueError(f"devices and {name} exclude each other; set {name}: false")
+
+    @property
+    def share(self) -> int:
+        """Number of images of a step that one device has."""
+        return self.batch_size // self.devices
+
     @property
     def stretch(self) -> int:
         """Number of steps of an epoch, of a budget in iterations; 0 of others."""
@@ -181,7 +212,7 @@ class Settings(Frozen):
     @property
     def micro_batch(self) -> int:
         """Number of images whose losses are computed together."""
-        return math.ceil(self.batch_size / self.accumulate)
+        return math.ceil(self.share / self.accumulate)
 
     @property
     def schedule_options(self) -> dict[str, Any]:

@@ -42,6 +42,10 @@ class Data(Protocol):
     def to(self, device: torch.device) -> Data:
         """The same, giving its batches on a device."""
 
+    def shard(self, rank: int, world: int) -> Data:
+        """The share of one of so many processes: an equal part of every batch, and every so-many-th
+        evaluation batch. Sizes, `steps` and `seen` stay those of all."""
+
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch (1-based), from number `start` on."""
 
@@ -58,8 +62,14 @@ class Data(Protocol):
         """All tensors that stay on the device."""
 
 
-def batches_per_epoch(n: int, batch_size: int) -> int:
-    """Batches of an epoch: a last short one is kept, unless it is a single image, which BatchNorm
-    could not normalise."""
+def batches_per_epoch(n: int, batch_size: int, devices: int = 1) -> int:
+    """Batches of an epoch: a last short one is kept, unless a device had a single image of it,
+    which BatchNorm could not normalise.
+
+    Args:
+        n: number of images.
+        batch_size: images in a batch.
+        devices: that share a batch.
+    """
     full, rest = divmod(n, batch_size)
-    return full + (rest > 1)
+    return full + (rest >= 2 * devices)

@@ -72,6 +72,7 @@ class Resident(Normalised):
         seed: of order and augmentation.
         statistics: mean and standard deviation per channel, in [0, 1]; the entry's, or those of
             the training images, if not given.
+        share: which of how many equal parts of every batch is given.
     """
 
     def __init__(
@@ -83,30 +84,44 @@ class Resident(Normalised):
         training: TrainConfig,
         seed: int,
         statistics: tuple[Tensor, Tensor] | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.parts, self.task, self.config, self.digest = parts, task, config, digest
-        self.training, self.seed = training, seed
+        self.training, self.seed, self.share = training, seed, share
         mean, std = statistics or channel_statistics(parts.train.x, config)
         super().__init__(mean, std, training.channels_last)
         c, h, w = parts.train.x.shape[1:]
         self.image = (c, h, w)
         self.sizes = Sizes(len(parts.train), len(parts.val) if parts.val else 0, len(parts.test))
-        self.steps = batches_per_epoch(self.sizes.train, training.batch_size)
-        self.seen = min(self.steps * training.batch_size, self.sizes.train)
+        n, devices = self.sizes.train, training.devices
+        self.steps = batches_per_epoch(n, training.batch_size, devices)
+        self.seen = min(self.steps * training.batch_size, n - n % devices)
         self.augmented = bool(config.pad or config.flip)
         self._order = lru_cache(maxsize=4)(self._draw_order)
         self._moves = lru_cache(maxsize=8)(self._draw_moves)
 
     def to(self, device: torch.device) -> Resident:
         """The same on a device."""
+        return self._with(
+            self.parts.to(device), (self.mean.to(device), self.std.to(device)), self.share
+        )
+
+    def shard(self, rank: int, world: int) -> Resident:
+        """The share of one of so many processes."""
+        return self._with(self.parts, (self.mean, self.std), (rank, world))
+
+    def _with(
+        self, parts: Parts, statistics: tuple[Tensor, Tensor], share: tuple[int, int]
+    ) -> Resident:
         return Resident(
-            self.parts.to(device),
+            parts,
             self.task,
             self.config,
             self.digest,
             self.training,
             self.seed,
-            (self.mean.to(device), self.std.to(device)),
+            statistics,
+            share,
         )
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -122,7 +137,8 @@ class Resident(Normalised):
     def eval_batches(self, part: Part, size: int = EVALUATED) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised images and targets of a part in order, without augmentation."""
         split = {"train": self.parts.train, "val": self.parts.val, "test": self.parts.test}[part]
-        for i in range(0, len(split) if split else 0, size):
+        rank, world = self.share
+        for i in range(rank * size, len(split) if split else 0, world * size):
             assert split
             image = in_unit_range(split.x[i : i + size])
             yield self.given(image), split.y[i : i + size]
@@ -146,6 +162,9 @@ class Resident(Normalised):
         """Batch `number` (from 0) of an epoch (1-based); it can be made at any time, repeatedly."""
         size, train = self.training.batch_size, self.parts.train
         index = self._order(epoch)[number * size : (number + 1) * size]
+        rank, world = self.share
+        n = len(index) // world
+        index = index[rank * n : (rank + 1) * n] if world > 1 else index
 
         def augmented(view: int) -> Tensor:
             moves = self._moves(epoch, view).at(index)

@@ -69,8 +69,9 @@ class Streamed(Normalised):
         self.size, self.seed, self.workers = training.batch_size, seed, workers
         self.device, self.rank, self.world, self.views = CPU, 0, 1, 1
         self.sizes = Sizes(len(parts.train), len(parts.val) if parts.val else 0, len(parts.test))
-        self.steps = batches_per_epoch(self.sizes.train, self.size)
-        self.seen = min(self.steps * self.size, self.sizes.train)
+        n, devices = self.sizes.train, training.devices
+        self.steps = batches_per_epoch(n, self.size, devices)
+        self.seen = min(self.steps * self.size, n - n % devices)
         self._remember()
 
     def _remember(self) -> None:

@@ -3,6 +3,7 @@ only."""
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,26 @@ FILE = "checkpoint.pt"
 WEIGHTS = "weights.pt"
 FORMAT = 3
 """Number that changes with what a checkpoint holds."""
+
+
+class Every:
+    """Says when it is time to save again.
+
+    Args:
+        seconds: between two saves, or after the beginning.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.done()
+
+    def done(self) -> None:
+        """Saved now."""
+        self.last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether so many seconds have passed."""
+        return time.monotonic() - self.last > self.seconds
 
 
 def save(folder: Path, content: dict[str, Any], name: str = FILE) -> None:

@@ -129,7 +129,7 @@ def peak_bytes(method: Method, training: TrainConfig, image: tuple[int, ...]) ->
 
     Args:
         method: on any device; it stays as it is.
-        training: of the run; `batch_size` images are in a step.
+        training: of the run; a device has its `share` of a step's images.
         image: shape of one image (C, H, W).
     """
     with without_data(method) as ghost:
@@ -141,9 +141,9 @@ def peak_bytes(method: Method, training: TrainConfig, image: tuple[int, ...]) ->
         optimizers.zero_grad()
         under = precision(training, "cpu")
         for _ in range(method.history):
-            earlier = a_batch(ghost.task, image, training.batch_size)
+            earlier = a_batch(ghost.task, image, training.share)
             schedule.step(ghost, earlier, optimizers, under)
-        batch = a_batch(ghost.task, image, training.batch_size)
+        batch = a_batch(ghost.task, image, training.share)
         given = [batch.x, batch.y, batch.image, batch.index]
         with Meter() as meter:
             held = [*ghost.parameters(), *ghost.buffers(), *optimizers.held(), *given]

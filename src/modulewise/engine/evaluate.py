@@ -7,6 +7,7 @@ import itertools
 import torch
 
 from modulewise.data.base import Data, Part
+from modulewise.engine.distributed import add_up, average_statistics, everyone
 from modulewise.method import Method
 from modulewise.parts.precision import in_fp32
 from modulewise.runs.result import PrimaryMetric
@@ -36,6 +37,7 @@ def evaluate(
         heads: whether the modules' own heads are run; the net as it is deployed if not.
         others: metrics that count the net's own outputs too.
     """
+    average_statistics(method)
     method.eval()
     counters = [data.task.counter() for _ in range(method.k)]
     silent: set[int] = set()
@@ -51,6 +53,9 @@ def evaluate(
         if (scores := outputs[-1]) is not None:
             for _, counter in others:
                 counter.update(in_fp32(scores), targets)
+    silent |= {k for told in everyone(silent) for k in told}
+    for counter in (*counters, *(it.counter for it in others)):
+        add_up(counter)
     return [None if k in silent else counter.compute() for k, counter in enumerate(counters)]
 
 

@@ -50,7 +50,8 @@ class Against(NamedTuple):
 
 def metrics(method: Method, data: Data, training: TrainConfig, seed: int) -> dict[str, float]:
     """What a record says of the present gradients: `gradient_angle/module_K` in degrees and
-    `gradient_norm_ratio/module_K`, K from 0; nothing of modules without a gradient.
+    `gradient_norm_ratio/module_K`, K from 0; nothing of modules without a gradient, or where they
+    are not asked for.
 
     Args:
         method: on its device.
@@ -59,6 +60,8 @@ def metrics(method: Method, data: Data, training: TrainConfig, seed: int) -> dic
         seed: of the run.
     """
     named = zip(("gradient_angle", "gradient_norm_ratio"), ("angle", "ratio"), strict=True)
+    if not training.gradient_angles:
+        return {}
     found = of_run(method, data, training, seed)
     return {
         f"{name}/module_{k}": value

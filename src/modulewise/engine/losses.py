@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from modulewise.engine.distributed import everyone
+
 
 class Losses:
     """Sums over the images of an epoch so far.
@@ -23,5 +25,7 @@ class Losses:
             self.sums[name] = total + value.float() * images, seen + images
 
     def means(self) -> dict[str, float]:
-        """Mean losses by name."""
-        return {name: value.item() / images for name, (value, images) in self.sums.items()}
+        """Mean losses by name, over all ranks."""
+        own = {name: value.item() / images for name, (value, images) in self.sums.items()}
+        told = everyone(own)
+        return {name: sum(it[name] for it in told) / len(told) for name in own}

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from modulewise.engine import distributed
 from modulewise.method import Batch
 from modulewise.optim import ModuleOptimizers
 
@@ -184,6 +185,7 @@ class MemoryProbe:
             waiting = live_bytes(images)
             whole = torch.cuda.max_memory_allocated(self.device) - waiting
             self.peak.raise_to(0, whole)
+        self.peak.raise_to(*map(int, distributed.largest(self.peak.live, self.peak.whole)))
         self.warm = True
 
     def state_dict(self) -> dict[str, Any]:

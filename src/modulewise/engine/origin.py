@@ -42,7 +42,7 @@ def start_event(
         "source": source_hash(cell),
         "slurm_job": device.slurm_job(),
         "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
-        "devices": device.visible(on),
+        "devices": max(device.visible(on), cell.training.devices),
         "pack": device.pack(),
         "asked": asked(on).model_dump(exclude_none=True),
         "epochs": progress.epochs or cell.training.planned,

@@ -10,6 +10,7 @@ from modulewise.method import Method
 from modulewise.models.network import CutNetwork
 from modulewise.models.normed import Normed
 from modulewise.parts import recompute
+from modulewise.parts.synchronised import synchronise
 
 
 def trunk(given: CutNetwork, training: TrainConfig) -> CutNetwork:
@@ -22,7 +23,8 @@ def trunk(given: CutNetwork, training: TrainConfig) -> CutNetwork:
 
 
 def take(method: Method, training: TrainConfig, where: str) -> None:
-    """Let the method's blocks recompute if the settings say so; refuse settings that it cannot be
+    """Let the method's blocks recompute, and its BatchNorms synchronise, if the settings say so;
+    refuse settings that it cannot be
     trained with.
 
     Args:
@@ -35,6 +37,8 @@ def take(method: Method, training: TrainConfig, where: str) -> None:
             `recompute` where there is nothing of the kind, `accumulate` for one that learns from
             earlier steps.
     """
+    if training.sync_batchnorm:
+        synchronise(method)
     whole = method.horizon == method.k and method.feedback == "none"
     if training.step_in_backward and method.joint_only and not whole:
         raise InvalidInput(

@@ -24,6 +24,7 @@ from modulewise.config.cell import Cell
 from modulewise.data.base import Data, Part
 from modulewise.data.stretches import stretched
 from modulewise.engine import budget, checkpoint, compiled, device, gradients, reuse, usage
+from modulewise.engine import distributed as ranks
 from modulewise.engine.build import build
 from modulewise.engine.evaluate import evaluate, test_metrics
 from modulewise.engine.graphs import Step, graphed
@@ -47,8 +48,7 @@ from modulewise.units import duration
 
 log = logging.getLogger(__name__)
 WARM, TIMED = 2, 6
-"""Number of steps that are run first, which hold cuDNN's search and the optimiser's first
-allocations; and of steps that are timed."""
+"""Number of steps run first, for cuDNN's search and the optimiser's memory; and of those timed."""
 
 
 class Trainer:
@@ -80,11 +80,12 @@ class Trainer:
         reused: Reused | None = None,
     ) -> None:
         self.cell, self.training, self.folder, self.device = cell, cell.training, folder, on
-        self.save_every, self.stop, self.keep_weights = save_every, stop or Stop(), keep_weights
+        self.stop, self.keep_weights = stop or Stop(), keep_weights
+        self.saved = checkpoint.Every(save_every)
         device.set_numerics(cell.training.tf32, cell.training.deterministic)
         torch.manual_seed(seed_of(cell.seed, "global"))
-        data = stretched(data, cell.training)
-        self.data, self.metric = data, data.task.metric
+        self.data = data = stretched(ranks.share(data, cell.training), cell.training)
+        self.metric = data.task.metric
         self.method, self.cuts = build(cell, data.image, data.task)
         self.reused = reused.origin if reused else None
         if reused:
@@ -97,8 +98,7 @@ class Trainer:
         self.flops = budget.prices(self.method, self.schedule, data, self.training.micro_batch)
         self.precision = device.precision(self.training, on.type)
         self.progress, self.memory = Progress(), MemoryProbe(on)
-        self.losses = Losses()
-        self.phase, self.last_save = -1, time.monotonic()
+        self.losses, self.phase = Losses(), -1
 
     def fit(self) -> Result:
         """Run the cell to its end, from the checkpoint if there is one.
@@ -108,12 +108,13 @@ class Trainer:
             InvalidInput: a checkpoint of another cell or of other images, or too little memory that
                 may be others' doing.
         """
+        ranks.check(self.training)
         if self.cell.reuse and not self.reused:
             raise ValueError(f"{self.cell}: the weights that it reuses were not given")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / "cell.json", self.cell.model_dump_json(indent=1) + "\n")
         with device.claim(self.device) as self.alone, usage.Usage(self.device) as self.usage:
-            with fork(self.cell.seed, "steps"):
+            with fork(self.cell.seed, "steps", *ranks.stream()):
                 ended = within_memory(self.prepare)
                 if ended and (self.folder / checkpoint.FILE).exists():
                     raise no_room(self.folder, ended, "the checkpoint is kept")
@@ -224,7 +225,7 @@ class Trainer:
             if not self._epoch():
                 return "diverged", f"the loss is not finite in epoch {p.epoch}"
             p.epoch, p.step = p.epoch + 1, 0
-            if p.epoch > p.epochs or time.monotonic() - self.last_save > self.save_every:
+            if p.epoch > p.epochs or any(ranks.agree(self.saved.due())):
                 self._save()
                 self.record.commit(p.epoch - 1)
         if scales := self.cell.data.test_scales:
@@ -250,12 +251,12 @@ class Trainer:
             self.losses.add(values, len(batch.y))
             del values  # nothing of this step is alive in the next
             p.step += 1
-            due = self.stop.asked or time.monotonic() - self.last_save > self.save_every
-            if due and self.schedule.settled():
+            stopped, due = ranks.agree(self.stop.asked, self.saved.due())
+            if (stopped or due) and self.schedule.settled():
                 self._clock(begun)
                 self._save()
                 self.record.commit(p.epoch - 1)
-                if self.stop.asked:
+                if stopped:
                     raise Interrupted
                 begun = time.perf_counter(), time.thread_time()
         self._clock(begun)
@@ -282,9 +283,8 @@ class Trainer:
         return self._run(batch)
 
     def _new_optimizers(self) -> None:
-        self.optimizers = ModuleOptimizers(
-            self.method, self.phases[self.phase].training, self.schedule.trained(self.phase)
-        )
+        training, trained = self.phases[self.phase].training, self.schedule.trained(self.phase)
+        self.optimizers = ModuleOptimizers(self.method, training, trained, ranks.averager())
         self._run: Step = lambda batch: self.schedule.step(
             self.method, batch, self.optimizers, self.precision
         )
@@ -318,8 +318,6 @@ class Trainer:
 
     def _gradients(self) -> dict[str, float]:
         """Angles of the present gradients to backpropagation's, if they are asked for."""
-        if not self.training.gradient_angles:
-            return {}
         return gradients.metrics(self.method, self.data, self.training, self.cell.seed)
 
     def _time_budget(self) -> None:
@@ -328,7 +326,7 @@ class Trainer:
         state = {k: v.clone() for k, v in self.method.state_dict().items()}
         rng = torch.get_rng_state()
         self.enter_phase()
-        step = self.time_steps()
+        (step,) = ranks.largest(self.time_steps())
         self.method.load_state_dict(state)
         torch.set_rng_state(rng)
         self.phase = -1
@@ -336,8 +334,8 @@ class Trainer:
         self._save()
 
     def _save(self) -> None:
-        self.progress.exclusive &= self.alone()
-        state = {
+        self.progress.exclusive &= not any(ranks.agree(not self.alone()))
+        state = device.random_state(self.device) | {
             "format": checkpoint.FORMAT,
             "cell": self.cell.id,
             "device": device.describe(self.device),
@@ -351,14 +349,15 @@ class Trainer:
             "sums": self.losses.sums,
             "schedule": self.schedule.state_dict(),
         }
-        checkpoint.save(self.folder, state | device.random_state(self.device))
-        self.last_save = time.monotonic()
+        checkpoint.save(self.folder, ranks.gathered(state, self.method))
+        self.saved.done()
 
     def _resume(self) -> None:
         state = checkpoint.load(self.folder, self.device)
         if state is None:
             return
         reused = self.reused.weights if self.reused else None
+        state = ranks.own(state)
         checkpoint.belongs(self.folder, state, self.cell.id, self.data.digest, reused)
         self.progress = Progress(**state["progress"])
         if state["device"] == device.describe(self.device):

@@ -24,6 +24,7 @@ from types import TracebackType
 import torch
 
 from modulewise.engine import device
+from modulewise.engine.distributed import world
 from modulewise.engine.nvml import Gpu, Look
 from modulewise.runs.result import Asked, Use
 
@@ -165,7 +166,8 @@ def resident() -> tuple[int, int]:
 
 
 def asked(on: torch.device, env: Mapping[str, str] = os.environ) -> Asked:
-    """What was asked for this run: its share of the Slurm job; elsewhere its threads and devices.
+    """What was asked for this run, or for one rank of it: its share of the Slurm job; elsewhere its
+    threads and devices.
 
     Args:
         on: the device.
@@ -173,13 +175,13 @@ def asked(on: torch.device, env: Mapping[str, str] = os.environ) -> Asked:
     """
     here = device.visible(on) if on.type == "cuda" else 0
     if "SLURM_JOB_ID" not in env:
-        return Asked(cpus=torch.get_num_threads(), gpus=here)
+        return Asked(cpus=torch.get_num_threads(), gpus=here / world())
 
     def number(name: str) -> float:
         given = env.get(f"SLURM_{name}", "")
         return float(given) if given.isdigit() else 0.0
 
-    runs = device.pack()
+    runs = device.pack() * world()
     cpus = number("CPUS_PER_TASK") or number("CPUS_ON_NODE")
     memory = number("MEM_PER_NODE") or number("MEM_PER_CPU") * cpus
     begun, ends = number("JOB_START_TIME"), number("JOB_END_TIME")

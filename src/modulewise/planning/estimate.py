@@ -200,7 +200,7 @@ def expect(
             out.unmeasured += 1
             out.flops += costs.flops(cell)
         else:
-            out.hours += took.seconds / 3600
+            out.hours += took.seconds / 3600 * cell.training.devices
             out.by[took.source] += 1
         out.left += TEXT + took.epochs * (EPOCH + HEAD * cell.modules) + weights * kept
         out.held += HELD * checkpoint

@@ -249,6 +249,11 @@ class Result(Stored):
     makes no prediction. Called `module_errors` in older files."""
     module_losses: dict[str, float] = {}
     """Mean training loss of the last epoch, by loss name."""
+    devices: int = 1
+    """Number of devices, with a process each; memory is that of the one that needed most, and what
+    was asked for and used of the machine that of rank 0."""
+    device_batch: int | None = None
+    """Number of images of a step that each had; `None` in results of earlier versions."""
     cuts: list[int]
     """Cut points: number of stages before each cut."""
     horizon: int = 1

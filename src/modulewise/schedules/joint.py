@@ -54,6 +54,7 @@ class Joint(Schedule):
             losses, state = descend(method.local(k, batch, state), optimizers, precision, k)
             values |= losses
             self.laps.lap(k)
+        optimizers.settle()
         return values
 
     def _accumulated(

@@ -20,6 +20,8 @@ MANY = 20
 class Error:
     """Percentage of images whose largest score is not their label's."""
 
+    sums = ("wrong", "images")
+
     def __init__(self) -> None:
         self.wrong: Tensor | int = 0
         self.images = 0
