@@ -3,9 +3,11 @@ stopped and resumed."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,16 +20,22 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import forked
-from cases import Case, Row, data_of
+from cases import Case, Row, data_of, same
+from modulewise.data.resident import Resident
 from modulewise.engine import distributed, flops, ranks
 from modulewise.engine.build import build
+from modulewise.engine.evaluate import evaluate
 from modulewise.engine.trainer import Interrupted, Stop, Trainer
 from modulewise.method import Batch
 from modulewise.optim import ModuleOptimizers
+from modulewise.parts.history import History
 from modulewise.runs import record
 from modulewise.schedules import build as build_schedule
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+PATIENCE = 200
+"""Seconds for two ranks to do all that they do here, which takes them five on two free cores."""
 BATCH = 12
 """Of 42 images: three whole batches, and one of six."""
 CASES = {
@@ -36,6 +44,7 @@ CASES = {
     "infopro": Case("infopro", {"mode": "softmax", "feature_dim": 8}),
     "contsup": Case("contsup", {"context": "R1E", "mode": "softmax", "feature_dim": 8}),
     "dfa": Case("dfa"),
+    "ddg": Case("ddg"),
     "accumulate": Case("dgl", {"head": "mlp-sr"}),
     "synchronised": Case("contsup", {"context": "R1E", "mode": "softmax", "feature_dim": 8}),
 }
@@ -76,12 +85,13 @@ def trained(name: str, devices: int) -> dict[str, Any]:
         )
         told = distributed.everyone(distributed.on_cpu(dict(method.named_parameters())))
         after &= all(torch.equal(told[0][n], told[-1][n]) for n in told[0])
-    weights = {n: p.detach() for n, p in method.state_dict().items()}
+    own = [f"{n}." for n, part in method.named_modules() if isinstance(part, History)]
+    state = {n: t for n, t in method.state_dict().items() if not n.startswith(tuple(own))}
     means = [
         {n: sum(t[n] for t in told) / len(told) for n in told[0]}
         for told in zip(*distributed.everyone(losses), strict=True)
     ]
-    return {"weights": weights, "losses": means, "alike": alike, "after": after, "moved": moved}
+    return {"weights": state, "losses": means, "alike": alike, "after": after, "moved": moved}
 
 
 def laws(folder: Path) -> None:
@@ -96,15 +106,17 @@ def trainer(folder: Path, stop: Stop | None = None, **more: Any) -> Trainer:
     cell = DROPOUT.cell(epochs=3, batch_size=BATCH, devices=2, **more)
     if distributed.rank():
         aside = folder.with_name(folder.name + "-aside")
-        aside.mkdir(exist_ok=True)
-        (aside / "checkpoint.pt").unlink(missing_ok=True)
-        (aside / "checkpoint.pt").symlink_to(folder / "checkpoint.pt")
+        if not aside.exists():
+            aside.mkdir()
+            (aside / "checkpoint.pt").symlink_to(folder / "checkpoint.pt")
         folder = aside
     return Trainer(cell, data_of(cell), folder, CPU, 1e9, stop)
 
 
 def stopped_and_whole(folder: Path) -> None:
-    """A run that is left alone; and one of which rank 1 is asked to stop in its sixth step."""
+    """A run that is left alone; and one of which rank 1 is asked to stop in its sixth step. Both
+    evaluate on three images at once."""
+    Resident.eval_batches.__defaults__ = (3,)
     flops.by_phase = lambda *given: [flops.Flops(1.0, 0.0, 1.0)] * len(given[-1])
     whole = trainer(folder / "whole")
     whole.fit()
@@ -122,23 +134,30 @@ def stopped_and_whole(folder: Path) -> None:
     with pytest.raises(Interrupted):
         first.fit()
     distributed.agree(True)
+    saved = torch.load(folder / "stopped" / "checkpoint.pt", weights_only=True)["ranks"]
+    streams = {"streams": [own["rng"] for own in saved]}
     again = trainer(folder / "stopped")
     again.fit()
     states = {"whole": whole.method.state_dict(), "stopped": again.method.state_dict()}
-    torch.save(states | {"steps": count}, folder / f"runs-{distributed.rank()}.pt")
+    torch.save(states | streams | {"steps": count}, folder / f"runs-{distributed.rank()}.pt")
 
 
-def member(n: int, world: int, port: int, folder: str, acts: list[Callable[[Path], None]]) -> None:
+def variables(n: int, store: torch.distributed.TCPStore) -> dict[str, str]:
+    """What `torchrun` tells the n-th of two processes."""
+    numbers = {"RANK": n, "LOCAL_RANK": n, "WORLD_SIZE": 2, "MASTER_PORT": store.port}
+    named = {"MASTER_ADDR": ranks.HOST, "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    return {k: str(v) for k, v in numbers.items()} | named | {"GLOO_SOCKET_IFNAME": "lo"}
+
+
+def member(env: dict[str, str], folder: str, acts: list[Callable[[Path], None]]) -> None:
     torch.set_num_threads(1)
-    numbers = {"RANK": n, "WORLD_SIZE": world, "MASTER_PORT": port}
-    os.environ |= {k: str(v) for k, v in numbers.items()} | {"MASTER_ADDR": ranks.HOST}
-    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "GLOO_SOCKET_IFNAME": "lo"}
+    os.environ |= env
     try:
         with distributed.joined(CPU):
             for act in acts:
                 act(Path(folder))
     except BaseException:
-        (Path(folder) / f"failed-{n}").write_text(traceback.format_exc())
+        (Path(folder) / f"failed-{env['RANK']}").write_text(traceback.format_exc())
         raise
 
 
@@ -149,13 +168,16 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = torch.distributed.TCPStore(ranks.HOST, 0, is_master=True, wait_for_workers=False)
     acts = [laws, stopped_and_whole]
     started = [
-        forked._CONTEXT.Process(target=member, args=(n, 2, store.port, str(folder), acts))
+        forked._CONTEXT.Process(target=member, args=(variables(n, store), str(folder), acts))
         for n in range(2)
     ]
     for process in started:
         process.start()
+    end = time.monotonic() + PATIENCE
     for process in started:
-        process.join(400)
+        process.join(max(0, end - time.monotonic()))
+        process.kill()
+        process.join()
     said = "\n".join(p.read_text() for p in folder.glob("failed-*"))
     assert [p.exitcode for p in started] == [0, 0], said
     return folder
@@ -177,21 +199,60 @@ def test_two_ranks_of_half_the_batch_are_one_of_the_whole(name: str, pair: Path)
         assert two["moved"] == modules * len(one["losses"])
 
 
+def metrics(folder: Path) -> dict[tuple[str, int], float]:
+    """Losses and errors of a run's record."""
+    found = record.read(folder).metrics.items()
+    return {k: v for k, (v, _) in found if "loss" in k[0] or "error" in k[0]}
+
+
 def test_a_run_that_is_stopped_on_one_rank_goes_on_exactly(pair: Path) -> None:
     for n in range(2):
         runs = torch.load(pair / f"runs-{n}.pt")
         assert runs["steps"] == 6
-        assert runs["whole"].keys() == runs["stopped"].keys()
-        assert all(torch.equal(runs["whole"][k], runs["stopped"][k]) for k in runs["whole"])
-    metrics = [
-        {
-            k: v
-            for k, (v, _) in record.read(pair / name).metrics.items()
-            if "loss" in k[0] or "error" in k[0]
-        }
-        for name in ("whole", "stopped")
+        assert same(runs["whole"], runs["stopped"])
+    assert metrics(pair / "whole") == metrics(pair / "stopped")
+    assert {epoch for _, epoch in metrics(pair / "whole")} == {1, 2, 3}
+
+
+def test_ranks_draw_from_streams_of_their_own(pair: Path) -> None:
+    assert not torch.equal(*torch.load(pair / "runs-0.pt")["streams"])
+
+
+def test_the_ranks_errors_are_those_of_one_on_all_test_images(pair: Path) -> None:
+    first, second = (torch.load(pair / f"runs-{n}.pt")["whole"] for n in range(2))
+    assert same(first, second), "the ranks evaluate with one another's statistics"
+    assert metrics(pair / "whole") == metrics(pair / "whole-aside")
+    cell = DROPOUT.cell()
+    data = data_of(cell)
+    method, _ = build(cell, data.image, data.task)
+    method.load_state_dict(first)
+    found = evaluate(method, data, "test", torch.enable_grad)
+    said = record.read(pair / "whole").metrics
+    names = ["module_0", "module_1", "overall"]
+    assert found == [said[f"test_error/{name}", 3][0] for name in names]
+
+
+def test_processes_that_torchrun_started_make_one_result(tmp_path: Path) -> None:
+    store = torch.distributed.TCPStore(ranks.HOST, 0, is_master=True, wait_for_workers=False)
+    settings = {"devices": 2, "batch_size": 512, "warmup_epochs": 0}
+    words = ["--dataset", "digits", "--network", "mlp1x8", "--recipe", "backprop", "--epochs", "1"]
+    words += [w for k, v in settings.items() for w in ("--set", f"training.{k}={v}")]
+    words += ["--config", str(ROOT / "config"), "--results", str(tmp_path / "results")]
+    words += ["--device", "cpu", "--threads", "1"]
+    (tmp_path / "tmp").mkdir()
+    started = [
+        forked.Program("train", *words, env=variables(n, store) | {"TMPDIR": str(tmp_path / "tmp")})
+        for n in range(2)
     ]
-    assert metrics[0] == metrics[1] and {epoch for _, epoch in metrics[0]} == {1, 2, 3}
+    assert [program.wait() for program in started] == [0, 0], [p.said() for p in started]
+    (out, _), silent = (program.said() for program in started)
+    assert silent == ("", "")
+    (folder,) = (tmp_path / "results" / "runs").glob("**/result.json")
+    assert out.strip() == str(folder)
+    made = json.loads(folder.read_text())
+    assert (made["devices"], made["device_batch"], made["status"]) == (2, 256, "done")
+    assert len(list((tmp_path / "results" / "runs").glob("**/record.jsonl"))) == 1
+    assert not list((tmp_path / "tmp").glob("**/cell.json"))
 
 
 SAVED = 75

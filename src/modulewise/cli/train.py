@@ -97,6 +97,7 @@ def train(
         if not distributed.started():
             sys.exit(_start(what, device))
         device = distributed.local_device(device, devices)
+    leads = devices == 1 or os.environ["RANK"] == "0"
     from modulewise.engine import device as device_module
 
     on = device_module.begin(device, threads)
@@ -118,7 +119,7 @@ def train(
         sys.exit(1)
     if status:
         sys.exit(status)
-    if out is None:  # else the caller knows
+    if out is None and leads:  # else the caller knows
         print(folder / FILE)
 
 
@@ -147,8 +148,8 @@ def _ranked(
     keep_weights: bool,
     sources: Path,
 ) -> int:
-    """Train a cell as one of its ranks. Rank 0 writes; the others write into a folder that is
-    thrown away, where they find the run's checkpoint."""
+    """Train a cell as one of its ranks. Rank 0 speaks and writes; the others write into a folder
+    that is thrown away, where they find the run's checkpoint, and tell of errors only."""
     from modulewise.engine import checkpoint, distributed
 
     distributed.end_with_parent()
@@ -156,6 +157,7 @@ def _ranked(
         if distributed.rank():
             (Path(name) / checkpoint.FILE).symlink_to((folder / checkpoint.FILE).resolve())
             folder, keep_weights = Path(name), False
+            logging.disable(logging.INFO)
         return _run(cell, folder, data, on, save_every, keep_weights, sources)
 
 

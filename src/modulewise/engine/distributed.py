@@ -114,8 +114,19 @@ def check(training: TrainConfig) -> None:
 
 
 def share(data: Data, training: TrainConfig) -> Data:
-    """What this rank has of a data set."""
-    return data.shard(rank(), training.devices) if training.devices > 1 else data
+    """What this rank has of a data set.
+
+    Raises:
+        InvalidInput: there is no batch of which each device had two images.
+    """
+    if training.devices == 1:
+        return data
+    if not data.steps:
+        raise InvalidInput(
+            f"devices: {training.devices} have at least two images of a batch each; there are "
+            f"{data.sizes.train} to train on"
+        )
+    return data.shard(rank(), training.devices)
 
 
 def stream() -> tuple[int, ...]:

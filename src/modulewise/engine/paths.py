@@ -24,8 +24,7 @@ def trunk(given: CutNetwork, training: TrainConfig) -> CutNetwork:
 
 def take(method: Method, training: TrainConfig, where: str) -> None:
     """Let the method's blocks recompute, and its BatchNorms synchronise, if the settings say so;
-    refuse settings that it cannot be
-    trained with.
+    refuse settings that it cannot be trained with.
 
     Args:
         method: the method, on what `trunk` gave.

@@ -272,8 +272,7 @@ class Trainer:
         """Set the learning rate of the epoch, or of the step that comes next."""
         training = self.phases[self.phase].training
         done = self.progress.step / self.data.steps if training.lr_update == "step" else None
-        rate = learning_rate(training, self.phase_epoch, self.phase_epochs, done)
-        self.optimizers.set_lr(rate)
+        self.optimizers.set_lr(learning_rate(training, self.phase_epoch, self.phase_epochs, done))
 
     def _batches(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         return self.schedule.batches(self.method, self.data, epoch, done, self.precision)
@@ -349,7 +348,9 @@ class Trainer:
             "sums": self.losses.sums,
             "schedule": self.schedule.state_dict(),
         }
-        checkpoint.save(self.folder, ranks.gathered(state, self.method))
+        state = ranks.gathered(state, self.method)
+        if not ranks.rank():
+            checkpoint.save(self.folder, state)
         self.saved.done()
 
     def _resume(self) -> None:
@@ -359,11 +360,11 @@ class Trainer:
         reused = self.reused.weights if self.reused else None
         state = ranks.own(state)
         checkpoint.belongs(self.folder, state, self.cell.id, self.data.digest, reused)
-        self.progress = Progress(**state["progress"])
+        p = self.progress = Progress(**state["progress"])
         if state["device"] == device.describe(self.device):
             self.memory.load_state_dict(state["memory"])
         else:
-            self.progress.moved(state["device"])
+            p.moved(state["device"])
         self.method.load_state_dict(state["method"])
         self.losses = Losses(state["sums"])
         self.schedule.load_state_dict(state["schedule"])
@@ -372,7 +373,6 @@ class Trainer:
             self._new_optimizers()
             self.optimizers.load_state_dict(state["optimizers"])
         device.set_random_state(state, self.device)
-        p = self.progress
         log.info(
             f"{self.cell}  resumed in epoch {p.epoch} after step {p.step}, "
             f"{len(p.history)} epochs done"
