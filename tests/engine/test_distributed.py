@@ -34,7 +34,7 @@ from modulewise.schedules import build as build_schedule
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
-PATIENCE = 200
+PATIENCE = 500
 """Seconds for two ranks to do all that they do here, which takes them five on two free cores."""
 BATCH = 12
 """Of 42 images: three whole batches, and one of six."""
