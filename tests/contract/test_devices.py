@@ -1,0 +1,48 @@
+"""On several devices a module steps when the next one has made its gradients, for its own are being
+averaged meanwhile: that changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+from cases import Row, data_of, rows, same, snapshot
+from modulewise.engine.build import build
+from modulewise.optim import Average, ModuleOptimizers
+from modulewise.schedules import build as build_schedule
+
+
+def away(parameters: Sequence[nn.Parameter]) -> Callable[[], None]:
+    """Take gradients away until they are called for; the mean over one process."""
+    kept = [p.grad for p in parameters]
+    for p in parameters:
+        p.grad = None
+
+    def arrive() -> None:
+        for p, grad in zip(parameters, kept, strict=True):
+            assert p.grad is None
+            p.grad = grad
+
+    return arrive
+
+
+def trained(row: Row, average: Average | None) -> dict[str, torch.Tensor]:
+    cell = row.cell()
+    data = data_of(cell)
+    method, _ = build(cell, data.image, data.task)
+    schedule = build_schedule(cell.training, cell.modules, data.steps, cell.seed)
+    schedule.prepare(method, data)
+    schedule.begin(method, 0, 1)
+    optimizers = ModuleOptimizers(method, cell.training, average=average)
+    torch.manual_seed(0)
+    for number in range(2):
+        schedule.step(method, data.batch(number), optimizers, nullcontext)
+    return snapshot(method)
+
+
+@rows(lambda row: row.splits, one_a_method=True)
+def test_a_step_may_wait_for_the_gradients_of_the_next_module(row: Row) -> None:
+    assert same(trained(row, None), trained(row, away))
