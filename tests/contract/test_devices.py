@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from cases import Row, data_of, rows, same, snapshot
+from cases import Case, Row, a_batch, data_of, rows, same, snapshot
 from modulewise.engine.build import build
 from modulewise.optim import Average, ModuleOptimizers
 from modulewise.schedules import build as build_schedule
@@ -41,6 +41,24 @@ def trained(row: Row, average: Average | None) -> dict[str, torch.Tensor]:
     for number in range(2):
         schedule.step(method, data.batch(number), optimizers, nullcontext)
     return snapshot(method)
+
+
+def test_gradients_travel_while_the_next_module_runs() -> None:
+    row, said = Row(Case("greedy"), "mlp3x32"), list[str]()
+    method = row.build()
+    owner = {p: k for k in range(3) for name in method.of_module(k) for p in method.groups()[name]}
+
+    def average(parameters: Sequence[nn.Parameter]) -> Callable[[], None]:
+        k = owner[parameters[0]]
+        said.append(f"sent {k}")
+        return lambda: said.append(f"there {k}")
+
+    training = row.cell().training
+    schedule = build_schedule(training, 3, 1, 0)
+    schedule.step(
+        method, a_batch(), ModuleOptimizers(method, training, average=average), nullcontext
+    )
+    assert said == ["sent 0", "sent 1", "there 0", "sent 2", "there 1", "there 2"]
 
 
 @rows(lambda row: row.splits and row.network.startswith("mlp"), one_a_method=True)
