@@ -46,7 +46,8 @@ class Joint(Schedule):
         if method.joint_only:
             return descend(method.losses(batch), optimizers, precision)[0]
         values: dict[str, Tensor] = {}
-        if self.k > 1 and not self.training.cuda_graphs:  # a recorded step waits for nothing
+        # A recorded step waits for nothing; on several devices a module's step is another's time.
+        if self.k > 1 and not self.training.cuda_graphs and self.training.devices == 1:
             self.laps.start(batch.x.device)
         with precision():
             state = method.initial_state(batch.x)
