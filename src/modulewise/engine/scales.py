@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modulewise.data.base import Data
+from modulewise.engine.distributed import add_up, agree
 from modulewise.engine.evaluate import test_metrics
 from modulewise.engine.stop import Interrupted, Stop
 from modulewise.method import Method
@@ -72,7 +73,7 @@ def at_scales(
         stop: looked at before every image.
 
     Raises:
-        Interrupted: asked to stop; what was counted is lost.
+        Interrupted: a rank was asked to stop; what was counted is lost.
     """
     assert isinstance(data.task, Dense)
     log.info(f"{data.sizes.test} test images at {len(scales)} scales, and mirrored")
@@ -83,18 +84,28 @@ def at_scales(
         with precision():
             return in_fp32(method.predict(x))
 
-    for images, targets in data.eval_batches("test"):
-        for x, y in zip(images.split(1), targets.split(1), strict=True):
-            if stop.asked:
-                raise Interrupted
-            for counter, total in zip(counters, sums(scores, x, y, data.task, scales), strict=True):
-                counter.update(total, y)
+    asked = False
+    for x, y in _one_by_one(data):
+        if asked := stop.asked:
+            break
+        for counter, total in zip(counters, sums(scores, x, y, data.task, scales), strict=True):
+            counter.update(total, y)
+    if any(agree(asked)):
+        raise Interrupted
+    for counter in counters:
+        add_up(counter)
     found = [(m, c.compute()) for m, c in zip(metrics(data.task.metric), counters, strict=True)]
     log.info(", ".join(metric.text(value) for metric, value in found))
     made: dict[str, float] = {}
     for metric, value in found:
         made |= test_metrics(metric, [value], [])
     return made
+
+
+def _one_by_one(data: Data) -> Iterator[tuple[Tensor, Tensor]]:
+    """Test images (1 C H W) with their labels (1 H W)."""
+    for images, targets in data.eval_batches("test"):
+        yield from zip(images.split(1), targets.split(1), strict=True)
 
 
 def sums(
