@@ -44,7 +44,7 @@ STRANGE: list[Any] = [
     "", " ", "x", "true", "1e-3", "-3", "Zürich", "a/b", "../..", "a\nb: c", "\x00",
     "\x1b[31m", "~nobody", "/dev/null", "x" * 3000,
     "fake", "npz", "imagefolder", "torchvision", "dgl", "contsup", "even", "memory", "one",
-    "resnet8", "resnet9", "mlp0", "mlp2x0", "vgg8b-w2",
+    "single", "resnet8", "resnet9", "mlp0", "mlp2x0", "vgg8b-w2",
     [], {}, [[]], [{}], {"": 1}, {1: 2}, {None: None}, [None], [-1], [True],
     ["1.0"], ["1.0", "1.0"], [1, 2, 3], ["even"], [0.5] * 100,
     {"a": {"b": {"c": [1]}}}, {"modules": 2}, {"lr": -1}, {"options": {}}, b"bytes", {"x", "y"},

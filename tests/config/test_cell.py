@@ -203,7 +203,9 @@ CELLS = st.builds(
     make,
     modules=st.just(4),
     seed=st.integers(0, 99),
-    partition=st.sampled_from(["even", "memory", ("0.0", "1.0", "2.0"), {"budget": "1.5GiB"}]),
+    partition=st.sampled_from(
+        ["even", "memory", "single", ("0.0", "1.0", "2.0"), {"budget": "1.5GiB"}]
+    ),
     options=st.fixed_dictionaries(
         {},
         optional={

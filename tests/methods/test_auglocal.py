@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from counting import macs
 from modulewise import methods, models
+from modulewise.config.resolve import Catalog
 from modulewise.engine.flops import parameters
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
@@ -20,6 +22,8 @@ from modulewise.models import partition
 from modulewise.models.network import cut
 from modulewise.models.resnet_cifar import Block
 from modulewise.tasks.classification import Classification
+
+ROOT = Path(__file__).parents[2]
 
 
 def build(network: str, k: int, size: int = 32, **options: object) -> Method:
@@ -116,6 +120,22 @@ def test_heads_of_resnet_32_by_hand() -> None:
     )
     assert macs(heads[14], (64, 8, 8)) == block_macs(64, 64, 8) + 640
     assert [sum(isinstance(m, Block) for m in h) for h in heads] == [3] * 13 + [2, 1]
+
+
+def test_the_released_cuts() -> None:
+    """ "K = 16, d = 3" of ResNet-32: 13 modules, whose last holds four blocks; the pyramid falls
+    over the 12 heads, by half of d - 1 = 2 layers."""
+    catalog = Catalog(ROOT / "config/recipes.yaml", ROOT / "config/datasets.yaml")
+    cell = catalog.cell("cifar10", "resnet32", "auglocal-released", 13, 0)
+    with torch.device("meta"):
+        net = models.build("resnet32", (3, 32, 32), 10)
+        trunk = cut(net, partition.resolve(net, cell.partition, 13), Classification(10))
+        made = methods.build("auglocal", trunk, {"depth": 3})
+    held = [sum(isinstance(m, Block) for m in module) for module in made.trunk]
+    assert held == [0] + [1] * 11 + [4]  # the first module is the stem
+    blocks = [sum(isinstance(m, Block) for m in head) for head in made.heads]
+    assert blocks == [3] * 6 + [2] * 6
+    assert made.horizon == 1 and cell.training.epochs == 400
 
 
 def test_a_layer_halves_once_and_the_next_goes_on() -> None:

@@ -230,6 +230,18 @@ def test_the_largest_module_in_units_of_stage_1_blocks(k: int, units: float) -> 
     assert max(sum(costs[a:b]) for a, b in pairwise(ends)) <= units
 
 
+def test_single_stages_and_the_rest() -> None:
+    """AugLocal's "K = 55, d = 6" of ResNet-110 is 49 modules: its released code cuts behind the
+    first K - d - 1 = 48 of stem and blocks."""
+    net = network("resnet110")
+    names = ["0.0", *(f"{part}.{i}" for part in (1, 2) for i in range(18))]
+    names += [f"3.{i}" for i in range(11)]
+    assert len(names) == 55 - 6 - 1
+    assert resolve(net, "single", 49) == explicit(net.names, names)
+    assert resolve(net, "single", 55) == resolve(net, "even", 55)
+    assert resolve(net, "single", 1) == []
+
+
 def test_memory_and_even_are_different_partitions() -> None:
     net = network("resnet110")
     assert resolve(net, "memory", 4) != resolve(net, "even", 4)

@@ -38,9 +38,11 @@ class Budget(Frozen):
     """Peak memory of live tensors, in bytes or as a text such as `4GiB`."""
 
 
-Partition = Literal["even", "memory"] | Budget | tuple[str, ...]
-"""`even` (by number of stages), `memory` (equal measured activation bytes), a budget, or the names
-of the stages to cut after."""
+Rule = Literal["even", "memory", "single"] | Budget
+"""`even` (by number of stages), `memory` (equal measured activation bytes), `single` (one stage a
+module, the rest in the last one) or a budget."""
+Partition = Rule | tuple[str, ...]
+"""A rule, or the names of the stages to cut after."""
 
 
 def partition_text(partition: Partition) -> str:

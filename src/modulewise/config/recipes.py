@@ -8,7 +8,7 @@ from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from modulewise.config.options import OneOf, names
-from modulewise.config.partition import Budget, Partition
+from modulewise.config.partition import Partition, Rule
 from modulewise.config.schemas import ANY_OPTIONS, SchemaOf, options_by_method
 from modulewise.config.training import TrainConfig
 from modulewise.config.types import Count, Frozen, Int, Name
@@ -38,7 +38,7 @@ class Change(Frozen):
     training: Annotated[dict[str, Any], SchemaOf((TrainConfig,))] = {}
     """Training settings."""
     partition: Partition | None = None
-    """Partition: `even`, `memory`, a `budget` or the names of the stages to cut after."""
+    """Partition: `even`, `memory`, `single`, a `budget` or the names of the stages to cut after."""
 
 
 class Override(Frozen):
@@ -68,9 +68,9 @@ class Recipe(Frozen):
     single cell, K = 1, beside each of a grid's K."""
     training: Name = "paper"
     """Name of shared training settings."""
-    partition: Literal["even", "memory"] | Budget = "even"
-    """Partition: `even` (equal numbers of stages), `memory` (equal measured activation bytes) or a
-    `budget` of memory."""
+    partition: Rule = "even"
+    """Partition: `even` (equal numbers of stages), `memory` (equal measured activation bytes),
+    `single` (one stage a module, the rest in the last one) or a `budget` of memory."""
     options: Annotated[dict[str, Any], ANY_OPTIONS] = {}
     """Options of the method."""
     overrides: tuple[Name | Override, ...] = ()

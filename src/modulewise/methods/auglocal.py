@@ -23,6 +23,10 @@ Deviations from the paper:
    network; MLPs a hidden layer.
 3. With K = 2, where the pyramid has no slope, d_0 = d.
 4. One optimiser step for all modules at the end of a batch; the updates are the same.
+5. K counts the modules. The released code makes K - d of the K that its commands name: the first
+   K - d - 1 stages are a module each, the last d + 1 train jointly, and the pyramid falls over
+   K - d. "K = 55, d = 6" of ResNet-110 is 48 single blocks and a module of seven: K = 49 of recipe
+   `auglocal-released` (`partition: single`). Ours of K = 55 isolates every block.
 """
 
 from __future__ import annotations

@@ -33,6 +33,17 @@ def even(n: int, k: int) -> list[int]:
     return [-(-n * i // k) for i in range(1, k)]
 
 
+def single(n: int, k: int) -> list[int]:
+    """Cut n stages into k modules of one stage each, but for the last, which holds the rest.
+
+    Example:
+        >>> single(16, 4)
+        [1, 2, 3]
+    """
+    _possible(n, k)
+    return list(range(1, k))
+
+
 def by_cost(costs: Sequence[float], k: int) -> list[int]:
     """Cut so that the most expensive module is as cheap as possible; of the best cuts, the most
     even one.
@@ -174,7 +185,9 @@ def resolve(
         )
     if not isinstance(partition, str):
         return explicit(network.names, partition, where)
-    return even(n, k) if partition == "even" else by_cost(activation_bytes(network), k)
+    if partition == "memory":
+        return by_cost(activation_bytes(network), k)
+    return single(n, k) if partition == "single" else even(n, k)
 
 
 def activation_bytes(network: Network, batch: int = 2) -> list[int]:
