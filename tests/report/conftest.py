@@ -28,6 +28,7 @@ RECIPES = """
 training:
   paper: {source: made up, set: {epochs: 3, batch_size: 64}}
   large: {source: made up, set: {epochs: 3, batch_size: 128}}
+  shared: {source: made up, set: {epochs: 3, batch_size: 64, devices: 2}}
 recipes:
   backprop: {method: backprop, label: Backprop, modules: one}
   dgl: {method: dgl, label: "DGL & co_1", paper: "arXiv 1901.08164", note: "heads <ours>"}
@@ -35,6 +36,7 @@ recipes:
   floor: {method: forward_forward, label: Floor, experimental: true}
   whole: {method: backprop, label: Whole, modules: one, experimental: true}
   large: {method: greedy, label: Large batches, training: large}
+  shared: {method: greedy, label: Shared batches, training: shared}
   twin: {method: dgl, label: Twin, options: {feature_dim: 64}, same_as: {dgl: [2]}}
 """
 DATASETS = """

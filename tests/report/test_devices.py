@@ -31,7 +31,9 @@ def test_two_instruction_sets_are_named_with_their_rows(site: Any) -> None:
     assert s.row("dgl", 2)["gap_n"] == 4, "the gap itself stands"
     assert s.row("dgl", 2)["gap_reason"].startswith("2 of 4 pairs of two devices")
     assert math.isnan(s.row("greedy", 2)["gap_reason"]), "nothing to say"
-    assert "no baseline run on the same kind of device" in text, "nor is memory compared"
+    assert "no baseline run on the same kind and number of devices" in text, (
+        "nor is memory compared"
+    )
 
 
 def test_one_device_is_no_remark(site: Any) -> None:

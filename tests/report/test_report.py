@@ -163,7 +163,7 @@ def test_the_table_is_in_the_page_and_in_latex(site: Any) -> None:
     page = s.report()
     words = text(page)
     assert "DGL & co_1 2 ★ 9.50 ± 0.50 3 of 4 −0.50 [−1.74, +0.74] ★ 1.00× – c 1 10 25.0 %" in words
-    assert "c no baseline run had the same kind of device to itself" in words
+    assert "c no baseline run had the same kind and number of devices to itself" in words
     assert "A small <sweep>" in words
     assert "heads <ours>" in words
     latex = (s.root / "out/tables/headline_fake_resnet8.tex").read_text()

@@ -155,24 +155,27 @@ def test_time_needs_an_exclusive_device_and_memory_the_same_model(site: Any) -> 
     assert shared["memory_ratio"] == 1.0
     assert math.isnan(other["time_ratio"])
     assert math.isnan(other["memory_ratio"])
-    assert "same kind of device" in other["time_reason"]
+    assert "same kind and number of devices" in other["time_reason"]
     assert math.isnan(source["memory_ratio"])
     assert source["time_ratio"] == pytest.approx(5.0)
 
 
-def test_costs_of_other_batch_sizes_are_not_compared(site: Any) -> None:
+@pytest.mark.parametrize("recipe", ["large", "shared"])
+def test_costs_of_other_batch_sizes_or_numbers_of_devices_are_not_compared(
+    recipe: str, site: Any
+) -> None:
     grid = {
         "datasets": ["fake"],
         "networks": ["resnet8"],
-        "recipes": ["backprop", "large"],
+        "recipes": ["backprop", recipe],
         "modules": [2],
         "seeds": 1,
     }
     s = site({"sweep": "sizes", "grids": [grid]})
     s.run(s.cell("backprop", 1, 0), 10.0)
-    s.run(s.cell("large", 2, 0), 12.0)
+    s.run(s.cell(recipe, 2, 0), 12.0)
     s.report()
-    row = s.row("large", 2)
+    row = s.row(recipe, 2)
     assert row["gap_mean"] == pytest.approx(2.0)
     assert math.isnan(row["memory_ratio"])
     assert math.isnan(row["time_ratio"])

@@ -160,6 +160,7 @@ def read(plan: Plan, runs: Path) -> Frame:
             "same_as": labels[cell.recipe] if again else "",
             "settings": settings[grid],
             "batch_size": cell.training.batch_size,
+            "devices": cell.training.devices,
             "optimizer": cell.training.optimizer,
             "state": state,
             "reason": textwrap.shorten(

@@ -26,8 +26,8 @@ PLACE = [*SECTION, "settings"]
 ROW = [*PLACE, "recipe", "modules"]
 """What the seeds of one row share."""
 SAME = {
-    "memory": ["device", "memory_source", "batch_size"],
-    "step_seconds": ["device", "batch_size"],
+    "memory": ["device", "memory_source", "batch_size", "devices"],
+    "step_seconds": ["device", "batch_size", "devices"],
 }
 """Cost -> what must be equal for two runs to be compared; time also asks for a device to itself."""
 TIED = "all seeds differ by the same amount: no interval can be given"
@@ -39,11 +39,12 @@ PACE = {
 """Column -> how a training differs from the baseline's of the same grid."""
 NO_MEMORY = (
     "memory was not measured",
-    "no baseline run on the same kind of device, at the same batch size, measured the same way",
+    "no baseline run on the same kind and number of devices, at the same batch size, measured the "
+    "same way",
 )
 NO_TIME = (
     "no run had its device to itself",
-    "no baseline run had the same kind of device to itself, at the same batch size",
+    "no baseline run had the same kind and number of devices to itself, at the same batch size",
 )
 
 
