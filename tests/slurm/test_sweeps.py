@@ -89,6 +89,28 @@ def test_preempted_by_a_higher_partition_it_goes_on_later(sweep: Sweep, slurm: C
     assert first["epoch"] == 1 and second["epoch"] > 5
 
 
+@pytest.mark.slow
+def test_a_training_on_two_devices_is_one_job_that_is_preempted_and_goes_on(
+    sweep: Sweep, slurm: Cluster
+) -> None:
+    flow = sweep(seeds=1, epochs=60, devices=2)
+    low = ["--default-resources", "slurm_partition=low", "mem_mb=2500"]
+    with flow.running(*TRAIN_ONLY, *low, "--set-resources", "train:gpu=1") as controller:
+        with flow.held(controller) as (pid,):
+            everywhere = ["--partition=main", f"--nodes={len(slurm.nodes)}", "--exclusive"]
+            slurm.run("sbatch", *everywhere, "--time=5", "--wrap", "sleep 3", "--output=/dev/null")
+            flow.waits("it is warned", lambda: told(pid), controller)
+        flow.ends(controller)
+    flow.complete()
+    ((id, state),) = flow.jobs().items()
+    job = flow.show(id)
+    assert (state, job["Restarts"], job["NumCPUs"]) == ("COMPLETED", "1", "2")
+    assert job["TresPerNode"] == "gres:gpu:2"
+    first, second = flow.record(flow.cells[0]).starts
+    assert first["epoch"] == 1 and second["epoch"] > 5
+    assert flow.result(flow.cells[0])["devices"] == 2
+
+
 def test_a_lost_node_costs_what_was_not_saved(sweep: Sweep, slurm: Cluster) -> None:
     flow = sweep(seeds=1, epochs=LONG)
     with flow.running(*TRAIN_ONLY) as controller:

@@ -47,7 +47,7 @@ grids:
     recipes: [{recipes}]
     modules: [2]
     seeds: {seeds}
-    training: {{epochs: {epochs}, batch_size: 64, warmup_epochs: 1}}
+    training: {{epochs: {epochs}, batch_size: 64, warmup_epochs: 1, devices: {devices}}}
 """
 
 
@@ -61,6 +61,7 @@ class Workflow:
         seeds: number of seeds.
         epochs: of every training.
         measured: run times are limited, and so measured first.
+        devices: of every training.
     """
 
     def __init__(
@@ -71,11 +72,12 @@ class Workflow:
         seeds: int = 2,
         epochs: int = 3,
         measured: bool = False,
+        devices: int = 1,
     ) -> None:
         self.folder, self.cluster = folder, cluster
         self.measured = measured
         (folder / "sweep.yaml").write_text(
-            SWEEP.format(recipes=recipes, seeds=seeds, epochs=epochs)
+            SWEEP.format(recipes=recipes, seeds=seeds, epochs=epochs, devices=devices)
         )
         self.cells: list[Cell] = list(load_plan(folder / "sweep.yaml", ROOT).cells)
         self.log = folder / "controller.log"
