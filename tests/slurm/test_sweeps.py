@@ -12,6 +12,8 @@ from cluster import Cluster
 from workflow import LONG, TRAIN_ONLY, Workflow, told
 
 Sweep = Callable[..., Workflow]
+SHARED = 60
+"""Epochs of a training on two devices, whose processes wait for one another at every step."""
 
 
 def test_a_sweep_goes_out_as_one_array_and_comes_back_as_a_report(
@@ -93,7 +95,7 @@ def test_preempted_by_a_higher_partition_it_goes_on_later(sweep: Sweep, slurm: C
 def test_a_training_on_two_devices_is_one_job_that_is_preempted_and_goes_on(
     sweep: Sweep, slurm: Cluster
 ) -> None:
-    flow = sweep(seeds=1, epochs=60, devices=2)
+    flow = sweep(seeds=1, epochs=SHARED, devices=2)
     low = ["--default-resources", "slurm_partition=low", "mem_mb=2500"]
     with flow.running(*TRAIN_ONLY, *low, "--set-resources", "train:gpu=1") as controller:
         with flow.held(controller) as (pid,):
@@ -112,8 +114,8 @@ def test_a_training_on_two_devices_is_one_job_that_is_preempted_and_goes_on(
 
 
 def test_a_lost_node_costs_what_was_not_saved(sweep: Sweep, slurm: Cluster) -> None:
-    flow = sweep(seeds=1, epochs=LONG)
-    with flow.running(*TRAIN_ONLY) as controller:
+    flow = sweep(seeds=1, epochs=SHARED, devices=2)
+    with flow.running(*TRAIN_ONLY, "--set-resources", "train:gpu=1") as controller:
         with flow.held(controller):
             node = flow.show(next(iter(flow.jobs())))["NodeList"]
             slurm.lose_node(node)
@@ -122,8 +124,11 @@ def test_a_lost_node_costs_what_was_not_saved(sweep: Sweep, slurm: Cluster) -> N
     flow.complete()
     ((id, state),) = flow.jobs().items()
     assert (state, flow.show(id)["Restarts"]) == ("COMPLETED", "1")
-    assert flow.show(id)["NodeList"] != node
+    job = flow.show(id)
+    assert job["NodeList"] != node
+    assert (job["NumCPUs"], job["TresPerNode"]) == ("2", "gres:gpu:2")
     assert flow.record(flow.cells[0]).starts[1]["epoch"] > 5
+    assert flow.result(flow.cells[0])["devices"] == 2
 
 
 @pytest.mark.slow
