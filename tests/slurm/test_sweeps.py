@@ -4,7 +4,7 @@ on a real Slurm."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -91,9 +91,18 @@ def test_preempted_by_a_higher_partition_it_goes_on_later(sweep: Sweep, slurm: C
     assert first["epoch"] == 1 and second["epoch"] > 5
 
 
+@pytest.fixture
+def patient(slurm: Cluster) -> Iterator[None]:
+    """Preempted jobs have a minute to leave, however busy the machine is."""
+    words = ("scontrol", "update", "partitionname=low")
+    slurm.run(*words, "gracetime=60")
+    yield
+    slurm.run(*words, "gracetime=5")
+
+
 @pytest.mark.slow
 def test_a_training_on_two_devices_is_one_job_that_is_preempted_and_goes_on(
-    sweep: Sweep, slurm: Cluster
+    sweep: Sweep, slurm: Cluster, patient: None
 ) -> None:
     flow = sweep(seeds=1, epochs=SHARED, devices=2)
     low = ["--default-resources", "slurm_partition=low", "mem_mb=2500"]
