@@ -201,6 +201,9 @@ def test_an_error_in_accuracy_stays_what_it_was() -> None:
     assert {
         r.selection for k, r in ours.items() if k[0] == "TRGL" and r.metric == "test_error"
     } == {"unknown"}
+    assert {r.split for k, r in ours.items() if k[0] == "TRGL" and r.metric == "test_error"} == {
+        "half of the test set"  # the released loaders keep the other half for validation
+    }
     assert ours["TRGL", "backprop", "resnet110", "stl10", 1].value == pytest.approx(
         6230 * 2**20 / 1e9, abs=0.005
     )
@@ -267,7 +270,7 @@ UNJUDGED = [
         ",3,test,",
         ",3,validation,",
         "not comparable",
-        "published for the validation split, ours are on the test set",
+        "published for validation, ours are for the test set",
     ),
     (",recipe", ",other", "not comparable", "published with other training settings"),
     (

@@ -201,7 +201,7 @@ def _obstacles(
     if reference.training == "other":
         yield "published with other training settings"
     if reference.split != "test":
-        yield f"published for the {reference.split} split, ours are on the test set"
+        yield f"published for {reference.split}, ours are for the test set"
     if cell.training.train_images:
         yield f"ours trained on {cell.training.train_images} images"
     if cell.data.validation:
