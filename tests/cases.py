@@ -256,13 +256,11 @@ BACKPROP = Row(CASES[0], "resnet8")
 
 
 def rows(keep: Any = lambda row: True, *, one_a_method: bool = False) -> pytest.MarkDecorator:
-    """Run a test over every row for which `keep(row)` holds; with `one_a_method` all but a method's
-    first row are slow."""
+    """Run a test over every row for which `keep(row)` holds. All are slow but the first network of
+    each case, or with `one_a_method` but the first row of each method."""
     kept = [r for r in ROWS if keep(r)]
-    first = {r.case.method: r for r in reversed(kept)} if one_a_method else {}
-    slow = [
-        [pytest.mark.slow] if one_a_method and first[r.case.method] is not r else [] for r in kept
-    ]
+    first = {r.case.method if one_a_method else str(r.case): r for r in reversed(kept)}
+    slow = [[] if r in first.values() else [pytest.mark.slow] for r in kept]
     return pytest.mark.parametrize(
         "row",
         [

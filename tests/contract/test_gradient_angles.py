@@ -31,7 +31,7 @@ DISTURBED = [
 ]
 
 
-@rows(lambda row: row.network == row.case.networks[0])
+@rows(one_a_method=True)
 def test_a_method_is_left_as_it_is(row: Row) -> None:
     method, batch = row.build(), a_batch()
     before, stream = snapshot(method), torch.get_rng_state()
@@ -44,7 +44,7 @@ def test_a_method_is_left_as_it_is(row: Row) -> None:
     assert all(angle is None or 0 <= angle <= 180 for angle, _ in found)
 
 
-@rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
+@rows(one_a_method=True)
 def test_one_module_that_equals_backprop_has_no_angle_to_it(row: Row) -> None:
     method = row.build(modules=1)
     if not method.equals_backprop:
