@@ -38,6 +38,7 @@ from modulewise.report import (
     pairs,
     pipeline,
     published,
+    rates,
     stats,
     study,
     tables,
@@ -146,6 +147,7 @@ def build(plan: Plan, runs: Path, out: Path, all_figures: bool = False, rerun: s
         "rerun": rerun,
         "provisional": stats.PROVISIONAL,
         "most_seeds": verdicts.MOST_SEEDS,
+        "wrong": {name: f"{share:.1f}\u00a0%" for name, share in rates.WRONG.items()},
         "naming": naming,
     }
     page["alone"] = not outside and alone.can_be(files)
