@@ -34,6 +34,19 @@ ANGLES = "angle between every module's gradient and backpropagation's, over epoc
 
 def publish(sweep: str, results: Path) -> Path:
     """Write the folder; returns its page."""
+    plan, out, rows, runs = gather(sweep, results)
+    beside = sorted(out.glob("published_*.csv"))
+    verdicts = pd.concat(map(pd.read_csv, beside)) if beside else pd.DataFrame()
+    angles = sorted(out.glob("gradient-angles_*.svg"))
+    page = out / "README.md"
+    drawn = "".join(f"\n![{ANGLES}]({path.name})\n" for path in angles)
+    page.write_text(text(plan, rows, runs, verdicts) + drawn)
+    return page
+
+
+def gather(sweep: str, results: Path) -> tuple[Plan, Path, pd.DataFrame, list[dict]]:
+    """Copy a report's tables and what its runs came to; returns the plan, the published folder, the
+    headline tables' rows and the runs."""
     file = ROOT / f"config/evidence/{sweep}.yaml"
     plan = load_plan(file, ROOT, results / "tuned")
     report, out = results / "reports" / sweep, ROOT / "results/published" / sweep
@@ -57,11 +70,7 @@ def publish(sweep: str, results: Path) -> Path:
     lines = ",\n".join(json.dumps(run) for run in runs)
     (out / "runs.json").write_text(f"[\n{lines}\n]\n")
     rows = pd.concat(map(pd.read_csv, tables)).drop_duplicates(["network", "recipe", "modules"])
-    verdicts = pd.concat(map(pd.read_csv, beside)) if beside else pd.DataFrame()
-    page = out / "README.md"
-    drawn = "".join(f"\n![{ANGLES}]({path.name})\n" for path in angles)
-    page.write_text(text(plan, rows, runs, verdicts) + drawn)
-    return page
+    return plan, out, rows, runs
 
 
 def text(plan: Plan, rows: pd.DataFrame, runs: list[dict], verdicts: pd.DataFrame) -> str:
