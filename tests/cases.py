@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from modulewise import models
 from modulewise.config.cell import Cell
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
@@ -26,6 +27,8 @@ from modulewise.data.resident import Resident
 from modulewise.engine.build import build
 from modulewise.engine.trainer import Trainer
 from modulewise.method import Batch, Method
+from modulewise.models.network import Shape
+from modulewise.rng import fork
 
 CLASSES = 4
 IMAGES = Dataset(
@@ -231,9 +234,12 @@ class Row:
         )
 
     def build(self, modules: int | None = None, seed: int = 0) -> Method:
-        """The method on its network."""
+        """The method on its network, as the trainer builds it; shapes are found once a network."""
         loaded = images()
-        return build(self.cell(modules, seed), loaded.image, loaded.task)[0]
+        with fork(seed, "trunk"):
+            network = models.build(self.network, loaded.image, CLASSES)
+        network.stage_shapes = shapes(self.network)
+        return build(self.cell(modules, seed), loaded.image, loaded.task, network)[0]
 
     @cached_property
     def _declared(self) -> tuple[bool, str]:
@@ -268,6 +274,12 @@ def rows(keep: Any = lambda row: True, *, one_a_method: bool = False) -> pytest.
             for r, m in zip(kept, slow, strict=True)
         ],
     )
+
+
+@cache
+def shapes(network: str) -> list[Shape]:
+    """Shapes after the stages of a network on the rows' images."""
+    return models.build(network, images().image, CLASSES).stage_shapes
 
 
 @cache
