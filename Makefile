@@ -11,8 +11,8 @@ BASE   ?= python3
 USED   := $(if $(findstring /,$(PYTHON)),$(PYTHON),$(shell command -v $(PYTHON)))
 READY  := $(if $(filter .venv/bin/python,$(USED)),.venv/ready,.ready-$(subst /,_,$(USED)))
 RUN    := PATH="$(abspath $(dir $(USED))):$$PATH"
-# Three workers for two cores: those that test Slurm and servers mostly wait.
-PYTEST := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Four workers for two cores: those that test Slurm and servers mostly wait.
+PYTEST := python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-docs test-all check docs imports ui cluster new schemas readme lock help clean
 

@@ -69,7 +69,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository to which one of each is added."""
     root = tmp_path_factory.mktemp("clone")
     for name in ("src", "tests", "config", "workflow"):
-        shutil.copytree(REPO / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPO / name, root / name)
     shutil.copy(REPO / "pyproject.toml", root)
     for file, place in FILES.items():
         shutil.copy(HERE / file, root / "src/modulewise" / place)

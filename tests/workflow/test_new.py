@@ -21,7 +21,7 @@ REPO = Path(__file__).parents[2]
 def clone(tmp_path: Path) -> Path:
     """A copy of what the command touches and the tests read."""
     for name in ("src", "tests", "config", "workflow"):
-        shutil.copytree(REPO / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPO / name, tmp_path / name)
     for name in ("pyproject.toml", "Makefile"):
         shutil.copy(REPO / name, tmp_path)
     return tmp_path
@@ -68,7 +68,7 @@ def _of_make(clone: Path, *words: str) -> list[str]:
         text=True,
     )
     *_, command = said.stdout.splitlines()
-    return shlex.split(command.partition(" python ")[2].replace("-n 3 --dist loadfile", ""))
+    return shlex.split(command.partition(" python ")[2].replace("-n 4 --dist loadfile", ""))
 
 
 def test_make_alone_lists_its_commands() -> None:
