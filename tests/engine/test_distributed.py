@@ -250,7 +250,7 @@ def test_processes_that_torchrun_started_make_one_result(tmp_path: Path) -> None
     (folder,) = (tmp_path / "results" / "runs").glob("**/result.json")
     assert out.strip() == str(folder)
     made = json.loads(folder.read_text())
-    assert (made["devices"], made["device_batch"], made["status"]) == (2, 256, "done")
+    assert (made["cell"]["training"]["devices"], made["status"]) == (2, "done")
     assert len(list((tmp_path / "results" / "runs").glob("**/record.jsonl"))) == 1
     assert not list((tmp_path / "tmp").glob("**/cell.json"))
 

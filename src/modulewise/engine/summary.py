@@ -70,8 +70,6 @@ def summarise(
         ],
         module_metrics=[*auxiliary, last.get(f"{test}/overall")],
         module_losses={k.removeprefix("train_loss/"): v for k, v in losses.items()},
-        devices=cell.training.devices,
-        device_batch=cell.training.share,
         cuts=cuts,
         horizon=method.horizon,
         needs=needs_of(method),

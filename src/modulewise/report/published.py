@@ -42,7 +42,8 @@ from modulewise.report.verdicts import (
 from modulewise.runs.result import PrimaryMetric
 
 NUMERICS = {"precision", "tf32", "channels_last", "deterministic", "devices", "sync_batchnorm"}
-"""Settings that say how and where to compute, not what: runs that differ in them are compared."""
+"""Settings that say how and where to compute: runs that differ in them are compared. `devices` and
+`sync_batchnorm` change what BatchNorm sees, too; sweeps set them as published, recipes do not."""
 BUDGET = {"epochs", "flops", "seconds", "step_seconds", "iterations", "evaluate_every"}
 UNJUDGED = ("not comparable", "configuration unknown", "not judged")
 """Labels shown instead of a verdict, the first that holds: the runs differ; nobody knows whether

@@ -107,7 +107,7 @@ class Cost(Stored):
 
     peak_memory_bytes: int | None = None
     """Largest sum of live tensor bytes in training steps: weights, optimiser state, the batch,
-    activations and gradients; not the data set."""
+    activations and gradients; not the data set. Of several devices, of that with the most."""
     memory_source: Literal["live tensors", "cuda allocator", "cpu allocator"] | None = None
     """Source of `peak_memory_bytes`: `live tensors`; in results of earlier versions an allocator,
     whose figure holds operators' workspace and the data set too."""
@@ -249,11 +249,6 @@ class Result(Stored):
     makes no prediction. Called `module_errors` in older files."""
     module_losses: dict[str, float] = {}
     """Mean training loss of the last epoch, by loss name."""
-    devices: int = 1
-    """Number of devices, with a process each; memory is that of the one that needed most, and what
-    was asked for and used of the machine that of rank 0."""
-    device_batch: int | None = None
-    """Number of images of a step that each had; `None` in results of earlier versions."""
     cuts: list[int]
     """Cut points: number of stages before each cut."""
     horizon: int = 1
