@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -139,9 +140,14 @@ def _line(
     return f"| {' | '.join(items)} |\n"
 
 
-if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(publish: Callable[[str, Path], Path], about: str) -> None:
+    """Publish the sweep that the command line names, and say where its page is."""
+    arguments = argparse.ArgumentParser(description=about.splitlines()[0])
     arguments.add_argument("sweep")
     arguments.add_argument("--results", type=Path, default=ROOT / "results")
     given = arguments.parse_args()
     print(publish(given.sweep, given.results))
+
+
+if __name__ == "__main__":
+    main(publish, __doc__)

@@ -6,11 +6,10 @@ python docs/standins.py standin-camvid [--results FOLDER]
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
-from evidence import ROOT, gather
+from evidence import gather, main
 
 from modulewise.config.cell import Cell
 from modulewise.config.plan import Plan
@@ -67,8 +66,4 @@ def text(plan: Plan, rows: pd.DataFrame, runs: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("sweep")
-    arguments.add_argument("--results", type=Path, default=ROOT / "results")
-    given = arguments.parse_args()
-    print(publish(given.sweep, given.results))
+    main(publish, __doc__)

@@ -25,6 +25,7 @@ from modulewise.config.training import TrainConfig
 from modulewise.data.load import resident
 from modulewise.data.resident import Resident
 from modulewise.engine.build import build
+from modulewise.engine.stop import Stop
 from modulewise.engine.trainer import Trainer
 from modulewise.method import Batch, Method
 from modulewise.models.network import Shape
@@ -301,6 +302,18 @@ def data_with(training: TrainConfig, seed: int = 0) -> Resident:
 def trainer_of(cell: Cell, folder: Path, **more: Any) -> Trainer:
     """The cell's trainer, on the CPU."""
     return Trainer(cell, data_of(cell), folder, torch.device("cpu"), **more)
+
+
+class StopAt(Stop):
+    """Asks a trainer to stop, from the n-th look at it on."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    @property
+    def asked(self) -> bool:  # type: ignore[override]
+        self.left -= 1
+        return self.left <= 0
 
 
 def finished(row: Row, folder: Path, **training: Any) -> Path:

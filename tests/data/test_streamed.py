@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import made_up
+from cases import StopAt
 from modulewise.config.cell import Cell
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
@@ -100,18 +101,6 @@ def test_shares_make_up_the_batch(kind: Made, world: int, tmp_path: Path) -> Non
         assert all(map(torch.equal, own, every[rank::world]))
 
 
-class StopAt(Stop):
-    """Asks the trainer to stop when it has been looked at so many times."""
-
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-
-    @property
-    def asked(self) -> bool:  # type: ignore[override]
-        self.looks -= 1
-        return self.looks < 0
-
-
 def test_a_run_that_is_stopped_in_an_epoch_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +118,7 @@ def test_a_run_that_is_stopped_in_an_epoch_ends_with_the_same_weights(
 
     train("whole", 0)
     with pytest.raises(Interrupted):
-        train("halves", 2, StopAt(4))  # in the second epoch, of three batches
+        train("halves", 2, StopAt(5))  # in the second epoch, of three batches
     train("halves", 1)
     whole, halves = (
         torch.load(tmp_path / name / "weights.pt", weights_only=False)["method"]

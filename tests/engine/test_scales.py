@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 import made_up
+from cases import StopAt
 from modulewise.config.cell import Cell
 from modulewise.config.dataset import Dataset
 from modulewise.config.training import TrainConfig
@@ -164,18 +165,6 @@ def test_scale_1_alone_is_the_primary_metric(precision: str, tmp_path: Path) -> 
     assert flip.last == flip.best != made.test_last
 
 
-class Asked(Stop):
-    """Asked to stop at the n-th look at it."""
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-
-    @property
-    def asked(self) -> bool:  # type: ignore[override]
-        self.left -= 1
-        return self.left == 0
-
-
 def outcome(made: Result, folder: Path) -> tuple[Any, Any, dict[tuple[str, int], float]]:
     said = record.read(folder).settled().items()
     return made.test_last, made.secondary, {k: v for k, (v, _) in said if k[0].startswith("test_")}
@@ -194,7 +183,7 @@ def test_a_run_that_is_stopped_between_two_images_goes_on_to_the_same_figures(
     for look in (1, 3):
         folder = tmp_path / f"cut{look}"
         with pytest.raises(Interrupted):
-            trainer(cell(data), folder, Asked(steps + look)).fit()
+            trainer(cell(data), folder, StopAt(steps + look)).fit()
         assert not {name for name, _ in record.read(folder).settled() if "_ms" in name}
         assert outcome(trainer(cell(data), folder).fit(), folder) == whole
     plain = cell(data.model_copy(update={"test_scales": None}))
