@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def run(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     exclusive: bool = True,
+    rounds: int = 1,
 ) -> tuple[int, str]:
     """Exit status of `modulewise profile`, and what it said; the device is its own, or not."""
     monkeypatch.setattr(profile, "alone", lambda *_: nullcontext(lambda: exclusive))
@@ -64,6 +66,8 @@ def run(
         str(folder / "runs"),
         "--device",
         "cpu",
+        "--rounds",
+        str(rounds),
     ]
     monkeypatch.setattr(
         sys, "argv", ["modulewise", "profile", "--sweep", str(folder / "s.yaml"), *words]
@@ -225,6 +229,37 @@ def test_steps_are_measured_once_for_all_budgets(
             wanted = int(1e6 / f["epoch_seconds"])
         assert f["epochs"] == pytest.approx(wanted, rel=1e-3)
         assert f["train_seconds"] == pytest.approx(f["epochs"] * f["epoch_seconds"], rel=1e-3)
+
+
+def test_several_rounds_keep_the_median_of_each_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[dict[str, Any]] = [
+        TRAINING,
+        {"seconds": 100.0, "batch_size": 64, "train_images": 128},
+    ]
+    grids = [GRID | {"training": b, "recipes": ["backprop"]} for b in budgets]
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({"sweep": "s", "grids": grids}))
+    times, inner = [5.0, 0.5, 2.0], profile.measure
+
+    def measure(*words: Any) -> profile.RunProfile:
+        step = times.pop(0)
+        return replace(inner(*words), phase_seconds=[step], evaluation_seconds=step)
+
+    monkeypatch.setattr(profile, "measure", measure)
+    assert "2/2 of round 3" in run(tmp_path, capsys, monkeypatch, rounds=3)[1]
+    found = json.loads((tmp_path / "profile/x.json").read_text())["cells"].values()
+    assert [f["step_seconds"] for f in found] == [2.0, 2.0] and not times
+    assert [f["evaluation_seconds"] for f in found] == [2.0, 2.0]
+    assert [f["rounds"] for f in found] == [3, 3]
+    assert [f["epochs"] for f in found][1] == pytest.approx(
+        100 / list(found)[1]["epoch_seconds"], abs=1
+    )
+    run(tmp_path, capsys, monkeypatch, rounds=2)
+    times = [4.0] * 4
+    run(tmp_path, capsys, monkeypatch, rounds=4)
+    found = json.loads((tmp_path / "profile/x.json").read_text())["cells"].values()
+    assert [f["step_seconds"] for f in found] == [4.0, 4.0], "too few rounds are measured anew"
 
 
 def test_other_code_or_another_device_measures_anew(

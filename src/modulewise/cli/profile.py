@@ -30,6 +30,9 @@ def profile(
     runs: Runs = Path("results/runs"),
     device: Device = "auto",
     threads: Threads = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="measure everything so many times; the medians count")
+    ] = 1,
 ) -> None:
     """Time a few steps of every configuration of a sweep.
 
@@ -52,15 +55,22 @@ def profile(
         "versions": device_module.versions(),
     }
     known = timings.measured(out.parent, found)
-    for n, (name, cell) in enumerate(distinct.items(), 1):
-        same = {"steps": cell.steps, "source": source_hash(cell)}
-        if known.get(name, {}).get("source") != same["source"]:
-            alike = next(
-                (f for f in known.values() if same.items() <= f.items() and "seconds" in f), None
-            )
-            known[name] = same | profile_module.figures(cell, data, on, alike)
+    full = {name: f for name, f in known.items() if f.get("rounds", 1) >= rounds}
+    passes = [dict(full) for _ in range(rounds)]
+    for turn, taken in enumerate(passes, 1):
+        for n, (name, cell) in enumerate(distinct.items(), 1):
+            same = {"steps": cell.steps, "source": source_hash(cell)}
+            if taken.get(name, {}).get("source") == same["source"]:
+                continue
+            alike = (f for f in taken.values() if same.items() <= f.items() and "seconds" in f)
+            taken[name] = same | profile_module.figures(cell, data, on, list(alike)[:1])
+            known[name] = same | {"rounds": turn} | taken[name]
+            if turn > 1:
+                every = [p[name] for p in passes[:turn]]
+                known[name] |= profile_module.figures(cell, data, on, every)
+            of = f" of round {turn}" if rounds > 1 else ""
             what = str(cell).rpartition(" ")[0]
-            log.info(f"{n}/{len(distinct)}  {what}  {_said(known[name])}")
+            log.info(f"{n}/{len(distinct)}{of}  {what}  {_said(taken[name])}")
             timings.write(out.parent / timings.MEASURED, found | {"cells": known})
     timings.write(out, found | {"cells": {name: known[name] for name in distinct}})
     todo = [c for c in plan.cells if not result.exists(runs / c.path)]

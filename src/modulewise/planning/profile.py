@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,23 @@ def other_budget(profile: RunProfile, cell: Cell, images: Data, device: torch.de
     )
 
 
+def median(profiles: Sequence[RunProfile]) -> RunProfile:
+    """The median of every time that was measured, of several profiles of one configuration: a
+    machine that others use too is faster in some minutes than in others."""
+    first = profiles[0]
+    peaks = [p.peak_memory_bytes for p in profiles if p.peak_memory_bytes]
+    return replace(
+        first,
+        phase_seconds=[
+            statistics.median(s) for s in zip(*(p.phase_seconds for p in profiles), strict=True)
+        ],
+        evaluation_seconds=statistics.median(p.evaluation_seconds for p in profiles),
+        startup_seconds=statistics.median(p.startup_seconds for p in profiles),
+        peak_memory_bytes=max(peaks, default=None),
+        exclusive=all(p.exclusive for p in profiles),
+    )
+
+
 def _profile(
     trainer: Trainer,
     steps: list[float],
@@ -223,7 +241,7 @@ def as_json(profile: RunProfile) -> dict[str, Any]:
 
 
 def figures(
-    cell: Cell, root: Path, device: torch.device, alike: dict[str, Any] | None = None
+    cell: Cell, root: Path, device: torch.device, measured: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
     """What a profile file says of a configuration; too little memory is no error.
 
@@ -231,15 +249,19 @@ def figures(
         cell: any seed of the configuration.
         root: folder of downloaded data.
         device: to run on.
-        alike: figures of a configuration with the same steps, which are then not measured anew.
+        measured: figures of configurations with the same steps; their medians are taken, and
+            nothing is measured anew.
 
     Raises:
         InvalidInput: the user's files are missing or damaged, or the cell cannot be built.
     """
+    if lacking := [f for f in measured if "seconds" not in f]:
+        return lacking[0]
     try:
         made = images(cell, root)
-        if alike:
-            return as_json(other_budget(from_json(alike), cell, made, device))
+        if measured:
+            times = median([from_json(f) for f in measured])
+            return as_json(other_budget(times, cell, made, device))
         return as_json(measure(cell, made, device))
     except InvalidInput as error:
         raise InvalidInput(f"{cell}: {error}") from None
