@@ -16,7 +16,7 @@ from scipy import stats
 from modulewise.config.analysis import Analysis
 from modulewise.config.plan import make_plan
 from modulewise.errors import parse
-from modulewise.report import frame
+from modulewise.report import brief, frame
 from modulewise.report.contrasts import judge
 from modulewise.report.contrasts_section import history
 
@@ -127,6 +127,11 @@ def test_the_page_says_it(planned: Any) -> None:
     assert "worse: +2.05 points [+1.96, +2.14], above zero." in words
     assert "same: +2.05 points [+1.98, +2.12], not shown to be within ± 1 points." in words
     assert "plan changed" not in words
+    head, *primary, last = brief(s.root / "out")
+    assert head == "planned, primary (1 secondary in the page):"
+    assert primary[0].startswith("slope: nothing is decided, all seeds tie")
+    assert primary[1] == "worse: +2.05 points [+1.96, +2.14], above zero."
+    assert last == "not compared: 3 not done", "the answers follow"
 
 
 def test_a_plan_that_changes_after_a_result_is_shown_as_changed(planned: Any) -> None:

@@ -8,7 +8,7 @@ sentences, `render` writes.
 from __future__ import annotations
 
 import modulewise.plots  # noqa: F401  before anything of matplotlib
-from modulewise.report.answer_section import brief
+from modulewise.report.brief import brief
 from modulewise.report.render import build
 
 __all__ = ["brief", "build"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -56,15 +54,6 @@ def terminal(answers: list[dict[str, Any]], width: int = 80, lines: int = 6) -> 
     if len(found) > lines:
         found[lines - 1 :] = [f"and {len(found) - lines + 1} more, in the page"]
     return [textwrap.shorten(line, width, placeholder=" …") for line in found]
-
-
-def brief(folder: Path) -> list[str]:
-    """The answers of a report that was made, in few lines.
-
-    Args:
-        folder: of the report.
-    """
-    return terminal(json.loads((folder / FILE).read_bytes()))
 
 
 def _title(answer: dict[str, Any], answers: list[dict[str, Any]]) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from modulewise.report.frame import Frame
 from modulewise.report.naming import difference_unit, digits
 from modulewise.report.tables import NONE, Item, Table, interval, number
 
+TABLE = "tables/analysis.csv"
 FILE = "plan.json"
 """In the report's folder: every plan that a report of the sweep was made by, with the number of
 cells that were done when it was first seen."""
@@ -47,8 +49,9 @@ def section(
     if analysis is None:
         return None
     rows = judge(plan, frame, analysis)
+    rows["said"] = [sentence(row, frame) for row in rows.to_dict("records")]
     table = show(rows, frame)
-    files["tables/analysis.csv"] = tables.to_csv(rows)
+    files[TABLE] = tables.to_csv(rows)
     files["tables/analysis.tex"] = tables.to_latex(table)
     seen = history(out / FILE, analysis, len(frame.trained.done), now or datetime.now(UTC))
     files[FILE] = (json.dumps(seen, indent=1) + "\n").encode()
@@ -59,10 +62,27 @@ def section(
         "primary": len(analysis.primary),
         "secondary": len(analysis.secondary),
         "split": devices.split_seeds(frame),
-        "sentences": [sentence(row, frame) for row in rows.to_dict("records")],
+        "sentences": list(rows["said"]),
         "changed": [it for it in seen[1:] if it["done"]],
         "first": seen[0],
     }
+
+
+def brief(folder: Path, width: int = 80) -> list[str]:
+    """What the primary contrasts of a report that was made came to, a line each; none if nothing
+    was planned.
+
+    Args:
+        folder: of the report.
+        width: of a line.
+    """
+    if not (folder / TABLE).exists():
+        return []
+    rows = pd.read_csv(folder / TABLE)
+    primary = rows.loc[rows["family"] == "primary", "said"]
+    more = len(rows) - len(primary)
+    head = f"planned, primary{f' ({more} secondary in the page)' if more else ''}:"
+    return [head, *(textwrap.shorten(said, width, placeholder=" …") for said in primary)]
 
 
 def history(path: Path, analysis: Analysis, done: int, now: datetime) -> list[dict[str, Any]]:

@@ -1,0 +1,131 @@
+"""Publish a planned sweep of config/evidence in results/published/FOLDER, of the seeds whose cells
+are all done: the report's tables and figure, the runs, and the part of the folder's page between
+the markers.
+
+python docs/planned.py cifar10-resnet14 [--results FOLDER] [--folder NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from publish import summaries
+
+from modulewise.config.plan import Plan, load_plan
+from modulewise.report import build
+from modulewise.runs import result
+
+ROOT = Path(__file__).parents[1]
+FIGURE = "error-against-modules_*.svg"
+MARKERS = "<!-- found: docs/planned.py -->", "<!-- /found -->"
+
+
+def publish(sweep: str, results: Path, folder: Path) -> Path:
+    """Write the folder; returns its page.
+
+    Args:
+        sweep: of config/evidence.
+        results: where its runs lie.
+        folder: with a page that has the markers.
+
+    Raises:
+        ValueError: no seed is whole.
+    """
+    plan = load_plan(ROOT / f"config/evidence/{sweep}.yaml", ROOT)
+    missing = {c.seed for c in plan.cells if not result.exists(results / "runs" / c.path)}
+    whole = [c for c in plan.cells if c.seed not in missing]
+    if not whole:
+        raise ValueError(f"{results / 'runs'}: no seed of {sweep} has all its cells done")
+    with tempfile.TemporaryDirectory() as name:
+        runs, report = Path(name) / "runs", Path(name) / "report"
+        for cell in whole:
+            shutil.copytree(results / "runs" / cell.path, runs / cell.path)
+        build(plan, runs, report)
+        found = summaries(runs, {cell.dataset for cell in whole})
+        for pattern in ("tables/headline_*.csv", "tables/analysis.csv", "tables/runs.csv"):
+            for path in report.glob(pattern):
+                shutil.copy(path, folder)
+        # One for each of the sweep's settings, those of its first grid first.
+        shutil.copy(sorted(report.glob(f"figures/{FIGURE}"))[0], folder)
+    lines = ",\n".join(json.dumps(run) for run in found)
+    (folder / "runs.json").write_text(f"[\n{lines}\n]\n")
+    page = folder / "README.md"
+    before, rest = page.read_text().split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    page.write_text(f"{before}{MARKERS[0]}\n{text(plan, folder, found)}{MARKERS[1]}{after}")
+    return page
+
+
+def text(plan: Plan, folder: Path, runs: list[dict[str, Any]]) -> str:
+    """What was found: of how many seeds, the contrasts, the table, the figure."""
+    analysis = pd.read_csv(folder / "analysis.csv")
+    (headline,) = folder.glob("headline_*.csv")
+    rows = pd.read_csv(headline)
+    (figure,) = folder.glob(FIGURE)
+    seeds = sorted({run["cell"]["seed"] for run in runs})
+    planned, origin = analysis["planned"].max(), runs[0]["origin"]
+    devices = sorted({run["origin"]["device"] for run in runs})
+    commits = sorted({run["origin"]["commit"] for run in runs})
+    out = f"{len(seeds)} of {planned} planned seeds are whole ({', '.join(map(str, seeds))}): "
+    out += f"{len(runs)} runs on {', '.join(devices)}, torch {origin['versions']['torch']}, code "
+    out += f"of commit {', '.join(commits)}.\n\n"
+    out += "".join(f"- {said}\n" for said in analysis["said"])
+    out += "\n| family | contrast | hypothesis | mean [interval], points | n | p (Holm) | found |\n"
+    out += "| --- | --- | --- | --- | --- | --- | --- |\n"
+    for _, row in analysis.iterrows():
+        margin = f" (± {row['margin']:g})" if pd.notna(row["margin"]) else ""
+        p = f"{row['p_adjusted']:.2g}" if pd.notna(row["p"]) else "–"
+        items = [
+            row["family"],
+            row["contrast"],
+            row["hypothesis"] + margin,
+            _with(row, "mean", "low", "high"),
+            str(row["n"]),
+            p,
+            row["found"] if pd.notna(row["found"]) else "–",
+        ]
+        out += f"| {' | '.join(items)} |\n"
+    out += "\nA slope is per doubling of K. Every contrast has one value a seed; in brackets the "
+    out += "paired interval at 95 % (90 % of an equivalence), not corrected;\nwhat is found is "
+    out += "after Holm's correction over its family at 5 %. All digits: `analysis.csv`.\n"
+    out += "\n| recipe | K | test error, % | gap to backprop [95 %] | epochs | n |\n"
+    out += "| --- | --- | --- | --- | --- | --- |\n"
+    for _, row in rows.iterrows():
+        spread = f" ± {row['error_std']:.2f}" if pd.notna(row["error_std"]) else ""
+        items = [
+            row["label"],
+            f"{row['modules']:g}",
+            f"{row['error_mean']:.2f}{spread}",
+            _with(row, "gap_mean", "gap_low", "gap_high"),
+            f"{row['epochs']:g}",
+            f"{row['n']:g}",
+        ]
+        out += f"| {' | '.join(items)} |\n"
+    out += "\nMean ± standard deviation over seeds.\n"
+    return out + f"\n![test error against K]({figure.name})\n"
+
+
+def _with(row: pd.Series, mean: str, low: str, high: str) -> str:
+    """A signed number with its interval, where there is one."""
+    if pd.isna(row[mean]):
+        return "–"
+    said = f"{row[mean]:+.2f}"
+    if pd.notna(row[low]):
+        said += f" [{row[low]:+.2f}, {row[high]:+.2f}]"
+    return said.replace("-", "−")
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__.split(":")[0])
+    arguments.add_argument("sweep")
+    arguments.add_argument("--results", type=Path, default=ROOT / "results")
+    arguments.add_argument("--folder", help="in results/published; the sweep's name if not given")
+    given = arguments.parse_args()
+    published = ROOT / "results/published" / (given.folder or given.sweep)
+    print(publish(given.sweep, given.results, published))
