@@ -53,6 +53,8 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     modules: int = 3
     networks: tuple[str, ...] = ("resnet8",)
+    slow: bool = False
+    """Whether all its tests are, for it is compiled whenever it is built."""
 
     def __str__(self) -> str:
         shown = "-".join(
@@ -76,10 +78,10 @@ CASES = [
         modules=1,
         networks=("resnet8", "mlp3x32"),
     ),
-    Case("budgeted", {"budget": 0.0}, modules=1, networks=("mlp1x8",)),
+    Case("budgeted", {"budget": 0.0}, modules=1, networks=("mlp1x8",), slow=True),
     Case("offloaded", modules=1),
     Case("reversible", modules=1, networks=("revnet14",)),
-    Case("greedy", networks=("resnet8", "mlp3x32", "vgg8b-w4", "densenet10-3")),
+    Case("greedy", networks=("mlp3x32", "resnet8", "vgg8b-w4", "densenet10-3")),
     Case("greedy", {"head": "matched"}),
     Case("dgl", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
     Case("dgl", {"head": "mlp-sr"}),
@@ -97,12 +99,12 @@ CASES = [
     Case("contsup", _contsup("R2", "contrast"), modules=4),
     Case("contsup", _contsup("R1E", "contrast", decoder=True), modules=4),
     Case("trgl", {"feature_dim": 16}, networks=("resnet8", "mlp3x32", "vgg8b-w4")),
-    Case("auglocal", {"depth": 2}, networks=("resnet8", "mlp3x32", "vgg8b-w4")),
+    Case("auglocal", {"depth": 2}, networks=("mlp3x32", "resnet8", "vgg8b-w4")),
     Case("auglocal", {"depth": 3}, modules=4),
     Case("horizon", {"reach": 1, "feature_dim": 16}),
     Case("horizon", {"reach": 2, "feature_dim": 16}, modules=4, networks=("resnet8", "mlp4x32")),
     Case("horizon", {"reach": 3, "discount": 0.5, "feature_dim": 16}),
-    Case("predsim", {"decoder_dim": 64}, networks=("resnet8", "mlp3x32", "vgg8b-w4")),
+    Case("predsim", {"decoder_dim": 64}, networks=("mlp3x32", "resnet8", "vgg8b-w4")),
     Case("predsim", {"loss": "pred"}),
     Case("predsim", {"loss": "sim"}),
     Case("fixed_random", networks=("resnet8", "mlp3x32")),
@@ -121,7 +123,7 @@ CASES = [
         {"objective": "contrastive_neo", "feature": "tanh", "projection": True},
         networks=("mlp3x32",),
     ),
-    Case("man", {"feature_dim": 16}, networks=("resnet8", "mlp3x32")),
+    Case("man", {"feature_dim": 16}, networks=("mlp3x32", "resnet8")),
     Case("man", {"scale": True, "loss": "infopro", "head": "0c1f"}),
     Case("dgl", {"head": "shared"}, networks=("mlp3x32",)),
     Case("layerwise", {"auxiliary": 2}, networks=("cnn3x8-d2", "mlp3x32")),
@@ -137,7 +139,7 @@ CASES = [
         networks=("mlp3x32", "cnn3x8-d2"),
     ),
     Case("target_propagation", {"feedback_loss": "jacobian", "draws": 2}, networks=("mlp3x32",)),
-    Case("feedback_alignment", modules=1, networks=("resnet8", "mlp3x32")),
+    Case("feedback_alignment", modules=1, networks=("mlp3x32", "resnet8")),
     Case("feedback_alignment", {"weights": "sign"}, modules=1),
     Case("dfa"),
     Case("drtp", networks=("resnet8", "mlp3x32")),
@@ -243,9 +245,9 @@ class Row:
         return build(self.cell(modules, seed), loaded.image, loaded.task, network)[0]
 
     @cached_property
-    def _declared(self) -> tuple[bool, str]:
+    def _declared(self) -> tuple[bool, str, bool]:
         made = self.build()
-        return made.joint_only, made.feedback
+        return made.joint_only, made.feedback, made.graphable
 
     @property
     def splits(self) -> bool:
@@ -257,6 +259,11 @@ class Row:
         """What it declares, its options considered."""
         return self._declared[1]
 
+    @property
+    def graphable(self) -> bool:
+        """Whether it declares that a step can be recorded, its options considered."""
+        return self._declared[2]
+
 
 ROWS = [Row(case, network) for case in CASES for network in case.networks]
 BACKPROP = Row(CASES[0], "resnet8")
@@ -264,9 +271,10 @@ BACKPROP = Row(CASES[0], "resnet8")
 
 def rows(keep: Any = lambda row: True, *, one_a_method: bool = False) -> pytest.MarkDecorator:
     """Run a test over every row for which `keep(row)` holds. All are slow but the first network of
-    each case, or with `one_a_method` but the first row of each method."""
+    each case, or with `one_a_method` but the first row of each method, and those of slow cases."""
     kept = [r for r in ROWS if keep(r)]
-    first = {r.case.method if one_a_method else str(r.case): r for r in reversed(kept)}
+    quick = [r for r in kept if not r.case.slow]
+    first = {r.case.method if one_a_method else str(r.case): r for r in reversed(quick)}
     slow = [[] if r in first.values() else [pytest.mark.slow] for r in kept]
     return pytest.mark.parametrize(
         "row",

@@ -51,7 +51,7 @@ def operations(row: Row, **training: Any) -> tuple[list[tuple[str, Any, dict[str
     return found.ran, method
 
 
-@rows(lambda row: row.build().graphable, one_a_method=True)
+@rows(lambda row: row.graphable, one_a_method=True)
 def test_a_step_asks_the_device_for_no_number(row: Row) -> None:
     names = {name for name, _, _ in operations(row)[0]}
     assert len(names) > 20

@@ -84,7 +84,7 @@ def test_frozen_modules_are_in_eval_mode_and_later_ones_in_train_mode(row: Row) 
         assert [m.training for m in method.trunk] == [k >= phase for k in range(method.k)]
 
 
-@rows(lambda row: row.splits)
+@rows(lambda row: row.splits, one_a_method=True)
 def test_one_module_in_sequence_is_joint_training(row: Row) -> None:
     states = []
     for kind in (Joint, Sequential):
@@ -98,7 +98,7 @@ def test_one_module_in_sequence_is_joint_training(row: Row) -> None:
     assert same(*states)
 
 
-@rows(lambda row: row.splits)
+@rows(lambda row: row.splits, one_a_method=True)
 def test_module_0_learns_the_same_in_sequence_as_jointly(row: Row) -> None:
     """Nothing comes back from later modules, so for the first module the schedules cannot
     differ."""
@@ -114,7 +114,7 @@ def test_module_0_learns_the_same_in_sequence_as_jointly(row: Row) -> None:
     assert same(*states)
 
 
-@rows(lambda row: row.splits)
+@rows(lambda row: row.splits, one_a_method=True)
 def test_the_trainer_runs_every_phase(row: Row, tmp_path: Path) -> None:
     k = row.case.modules
     cell = row.cell(schedule="sequential", epochs=k)

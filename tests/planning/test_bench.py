@@ -151,7 +151,9 @@ def test_bound_in_half_the_precision() -> None:
     ("case", "cap"),
     [
         (Case("backprop", modules=1), 1_300_000),
-        (Case("contsup", {"context": "E", "mode": "contrast"}), 2_000_000),
+        pytest.param(
+            Case("contsup", {"context": "E", "mode": "contrast"}), 2_000_000, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_largest_batch_is_the_largest(case: Case, cap: int, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import run_folders
-from cases import BACKPROP, CASES, Row, trainer_of
+from cases import BACKPROP, Row, rows, trainer_of
 from modulewise.cli import app
 from modulewise.config.cell import Cell, configurations
 from modulewise.config.dataset import Dataset
@@ -186,15 +186,14 @@ def test_seconds_of_another_device_cost_the_epochs_they_pay_for(
     assert said[0] == said[1] and "time not measured: about " in said[1]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_estimate_is_near_the_exact_count(case: Any) -> None:
+@rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
+def test_the_estimate_is_near_the_exact_count(row: Row) -> None:
     """Forward times three, against torch's count of both passes: the first layer has no gradient of
     its input, which makes a half of all at most, and nearly that in a small MLP. HSIC's kernels of
     images and labels have no gradient either, so that of its step two thirds more is the bound."""
-    row = Row(case, case.networks[0])
     exact = flops.flops(row.build(), (3, 8, 8), 8)
     about = flops.step_flops(row.build().to("meta"), (3, 8, 8), 8)
-    bound = 5 / 3 if case.method == "hsic" else 1.5 if "mlp" in row.network else 1.35
+    bound = 5 / 3 if row.case.method == "hsic" else 1.5 if "mlp" in row.network else 1.35
     assert 1.0 <= about / (exact.trunk + exact.helpers) < bound
 
 

@@ -121,7 +121,7 @@ def test_a_sweep_turned_round(site: Any) -> None:
     assert set(errors) >= NAMES and errors.keys() == accuracies.keys()
     for name, a in errors.items():
         assert set(a) == set(accuracies[name])
-        for column in map(str, a):
+        for column in map(str, a.columns.drop("said", errors="ignore")):  # the others, in words
             mine, theirs = pair(a, accuracies[name], column)
             if mine.dtype.kind == "f":
                 expected = pytest.approx(theirs.to_numpy(), rel=1e-6, abs=1e-9, nan_ok=True)
