@@ -202,8 +202,8 @@ def test_killed_while_it_reports_an_epoch(row: Row, tmp_path: Path) -> None:
 def held_out(
     row: Row, folder: Path, entry: Dataset, schedule: str, stop: Stop | None = None
 ) -> Trainer:
-    """A trainer of two epochs on what is left when eight images are held out."""
-    cell = row.cell(epochs=2, **SCHEDULES[schedule]).model_copy(update={"data": entry})
+    """A trainer of three epochs on what is left when eight images are held out."""
+    cell = row.cell(epochs=3, **SCHEDULES[schedule]).model_copy(update={"data": entry})
     return trainer_of(cell, folder, stop=stop)
 
 
