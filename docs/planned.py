@@ -72,10 +72,13 @@ def text(plan: Plan, folder: Path, runs: list[dict[str, Any]]) -> str:
     planned, origin = analysis["planned"].max(), runs[0]["origin"]
     devices = sorted({run["origin"]["device"] for run in runs})
     commits = sorted({run["origin"]["commit"] for run in runs})
-    out = f"{len(seeds)} of {planned} planned seeds are whole ({', '.join(map(str, seeds))}): "
-    out += f"{len(runs)} runs on {', '.join(devices)}, torch {origin['versions']['torch']}, code "
-    out += f"of commit {', '.join(commits)}.\n\n"
-    out += "".join(f"- {said}\n" for said in analysis["said"])
+    out = f"Whole seeds: {', '.join(map(str, seeds))}; {planned} are planned. {len(runs)} runs on "
+    out += f"{', '.join(devices)}, torch {origin['versions']['torch']}, code of commit "
+    out += f"{', '.join(commits)}.\n\n"
+    if len(seeds) < planned:
+        out += f"Nothing is decided before all {planned} are there.\n"
+    else:
+        out += "".join(f"- {said}\n" for said in analysis["said"])
     out += "\n| family | contrast | hypothesis | mean [interval], points | n | p (Holm) | found |\n"
     out += "| --- | --- | --- | --- | --- | --- | --- |\n"
     for _, row in analysis.iterrows():
