@@ -29,12 +29,13 @@ def run(row: Row, folder: Path, **training: Any) -> tuple[Trainer, list[str]]:
 
 def check_compiled(row: Row, folder: Path) -> None:
     """Compiled, a run has the names, the weights and the losses of the plain run, but for
-    rounding."""
+    rounding. The last batch has four images: BatchNorm of two numbers gives little but their signs,
+    and rounding decides."""
     torch._dynamo.reset()
-    plain, _ = run(row, folder / "plain")
+    plain, _ = run(row, folder / "plain", train_images=36)
     torch._dynamo.reset()  # rows with the same modules would share graphs
     before = counters["stats"]["unique_graphs"]
-    mine, lines = run(row, folder / "compiled", compile="aot_eager")
+    mine, lines = run(row, folder / "compiled", compile="aot_eager", train_images=36)
     assert lines == []
     assert counters["stats"]["unique_graphs"] > before
     ours, theirs = mine.method.state_dict(), plain.method.state_dict()

@@ -147,7 +147,7 @@ def test_trials_and_reported_cells_trained_for_real(tmp_path: Path) -> None:
     ]
     for choice in json.loads((tmp_path / "results/tuned/tuned.json").read_text())["choices"]:
         errors = {
-            r.cell.training.lr: r.val_last for r in trials if r.cell.recipe == choice["place"][3]
+            r.cell.training.lr: r.val_last for r in trials if r.cell.recipe == choice["point"][3]
         }
         assert [t["validation"] for t in choice["trials"]] == [errors[0.1], errors[1e-6]]
     assert (

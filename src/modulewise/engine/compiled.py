@@ -31,6 +31,8 @@ def try_on(method: Method, backend: str, data: Data, precision: Precision, where
         precision: of forward passes.
         where: for the line.
     """
+    # A module in reach of several losses is gone back through for each: it keeps its buffers.
+    torch._functorch.config.donated_buffer = not 1 < method.horizon < method.k
     torch._dynamo.config.recompile_limit = RECOMPILED
     torch._dynamo.config.accumulated_recompile_limit = 16 * RECOMPILED
     parts = list(_called(method))
