@@ -1,6 +1,7 @@
 """Nodes that failed under a job: its next attempt avoids them, whoever starts it."""
 
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,10 @@ from .submission import names
 
 FAILED = frozenset(["NODE_FAIL", "BOOT_FAIL"])
 """States of a job whose node failed."""
+
+SETTLED = 30.0
+"""Seconds for which a node is looked at after its job came back: Slurm may say of a job that it
+waits again before it says of the node that it is down."""
 
 _DOWN = re.compile(r"(down|fail|drain|error|unknown|not_responding|power).*|.*[*%]")
 
@@ -24,7 +29,7 @@ class Lost:
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say = say
         self._nodes: dict[str, frozenset[str]] = {}
-        self._looked: set[tuple[str, str]] = set()
+        self._until: dict[tuple[str, str], float] = {}
 
     def of(self, key: str) -> frozenset[str]:
         """The nodes to avoid for a job."""
@@ -55,16 +60,23 @@ class Lost:
             place: Place = info.aux["place"]
             if place.node.name in present[place.folder] and (node := last(place)):
                 new.setdefault((place.id, node), info)
-        new = {ran: info for ran, info in new.items() if ran not in self._looked}
+        again = {id for id, state in states.items() if state.name == "RUNNING"}
+        self._until = {ran: end for ran, end in self._until.items() if ran[0] not in again}
+        now = time.monotonic()
+        new = {
+            ran: info
+            for ran, info in new.items()
+            if now < self._until.setdefault(ran, now + SETTLED)
+        }
         if not new:
             return
         try:
             down = _down({node for _, node in new})
         except slurm.QueryFailed:
             return  # asked again next time
-        self._looked |= set(new)
         for (id, node), info in new.items():
             if node in down:
+                self._until[id, node] = now
                 self._avoid(id, node, info)
 
     def _avoid(self, id: str, node: str, info: Any) -> None:
