@@ -60,6 +60,7 @@ class Lost:
             place: Place = info.aux["place"]
             if place.node.name in present[place.folder] and (node := last(place)):
                 new.setdefault((place.id, node), info)
+        # What runs again may lose its node again.
         again = {id for id, state in states.items() if state.name == "RUNNING"}
         self._until = {ran: end for ran, end in self._until.items() if ran[0] not in again}
         now = time.monotonic()

@@ -48,7 +48,8 @@ def check_compiled(row: Row, folder: Path) -> None:
 
 
 def test_compiled_modules_compute_the_same(tmp_path: Path) -> None:
-    check_compiled(Row(Case("infopro", {"feature_dim": 16}), "mlp3x32"), tmp_path)
+    case = Case("infopro", {"mode": "contrast", "feature_dim": 16})
+    check_compiled(Row(case, "mlp3x32"), tmp_path)
 
 
 @pytest.mark.slow

@@ -24,10 +24,10 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("profile", ["profiles/local", "slurm"])
-def test_a_dry_run_of_a_thousand_cells_is_a_screen(profile: str, large: Path) -> None:
+@pytest.mark.parametrize("profile", [None, "profiles/local", "slurm"])
+def test_a_dry_run_of_a_thousand_cells_is_a_screen(profile: str | None, large: Path) -> None:
     words = [sys.executable, "-m", "snakemake", "-n", "--directory", str(large)]
-    words += ["--configfile", str(large / "s.yaml"), "--profile", profile]
+    words += ["--configfile", str(large / "s.yaml")] + (["--profile", profile] if profile else [])
     out = subprocess.run(
         words, cwd=REPO, capture_output=True, text=True, timeout=280, env=environment()
     )

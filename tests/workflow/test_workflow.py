@@ -212,7 +212,7 @@ def test_a_run_that_made_no_report_speaks_of_none(finished: Path) -> None:
     done = snakemake(finished, "--configfile", str(finished / "sweep.yaml"), "--force", target)
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
-    assert lines[-1].startswith("1/1  ")
+    assert lines[-1].startswith("1/1  ") and "fake" in lines[-1], lines[-1]
     assert not [line for line in lines if line.startswith(("report", "MLflow", "rerun"))]
 
 

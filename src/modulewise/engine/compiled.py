@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 import torch
+import torch._functorch.config
 from torch import nn
 
 from modulewise.data.base import Data
