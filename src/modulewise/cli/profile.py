@@ -64,10 +64,9 @@ def profile(
                 continue
             alike = (f for f in taken.values() if same.items() <= f.items() and "seconds" in f)
             taken[name] = same | profile_module.figures(cell, data, on, list(alike)[:1])
-            known[name] = same | {"rounds": turn} | taken[name]
-            if turn > 1:
-                every = [p[name] for p in passes[:turn]]
-                known[name] |= profile_module.figures(cell, data, on, every)
+            every = [p[name] for p in passes[:turn]]
+            middle = profile_module.figures(cell, data, on, every) if turn > 1 else taken[name]
+            known[name] = same | middle | {"rounds": turn}
             of = f" of round {turn}" if rounds > 1 else ""
             what = str(cell).rpartition(" ")[0]
             log.info(f"{n}/{len(distinct)}{of}  {what}  {_said(taken[name])}")
