@@ -67,6 +67,25 @@ def test_what_cannot_be_planned(
         plan(primary, **more)
 
 
+@pytest.mark.parametrize(
+    ("change", "recipe", "message"),
+    [
+        ({"seeds": [6, 7, 8, 9, 10, 11]}, "greedy", "different seeds"),
+        ({"datasets": ["mnist"]}, "greedy", "different data sets"),
+        ({}, "hsic", "hsic is experimental: it gets no verdict"),
+    ],
+)
+def test_cells_that_cannot_be_compared(change: dict[str, Any], recipe: str, message: str) -> None:
+    grid = {"datasets": ["digits"], "networks": ["mlp8x32"], "modules": [2], "seeds": 6}
+    grids = [grid | {"recipes": ["dgl"]}, grid | {"recipes": [recipe]} | change]
+    terms = [{"recipe": "dgl"}, {"recipe": recipe}]
+    analysis = {"n": 6, "primary": [DIFFERENCE | {"difference": terms}]}
+    catalog = Catalog(CONFIG / "recipes.yaml", CONFIG / "datasets.yaml")
+    sweep = parse(Sweep, {"sweep": "s", "grids": grids, "analysis": analysis}, "s.yaml")
+    with pytest.raises(InvalidInput, match=message):
+        make_plan(sweep, catalog, where="s.yaml")
+
+
 def test_levels_and_errors_of_contrasts() -> None:
     made = plan([SLOPE, DIFFERENCE], secondary=[SAME], alpha=0.04)
     assert made.sweep.analysis

@@ -139,16 +139,30 @@ def test_a_plan_that_changes_after_a_result_is_shown_as_changed(planned: Any) ->
     s.report()
     s.fill("backprop", 1, BASE)
     assert "plan changed" not in s.words()
+    assert "plan changed" not in planned(sd=0.4, sd_source="a guess").words(), "it decides nothing"
     words = planned(alpha=0.1).words()
     assert "plan changed" in words
     assert "when 4 cells were done" in words
     assert len(json.loads((s.root / "out/plan.json").read_text())) == 2
 
 
+@pytest.mark.parametrize("change", [{"modules": [2, 4, 16]}, {"training": {"epochs": 5}}])
+def test_other_cells_are_another_plan(site: Any, change: dict[str, Any]) -> None:
+    """A slope is of all K that the grid has, with the grid's settings."""
+    words = []
+    for changes in ({"modules": [2, 4, 8]}, {"modules": [2, 4, 8]} | change):
+        s = site().other(**changes)
+        sweep = s.sweep.model_copy(update={"analysis": parse(Analysis, PLAN, "analysis")})
+        s = dataclasses.replace(s, plan=make_plan(sweep, s.catalog))
+        if not words or "training" in change:  # with other K the end-to-end runs are the same
+            s.fill("backprop", 1, BASE)
+        words.append(s.words())
+    assert "plan changed" not in words[0] and "plan changed" in words[1]
+
+
 def test_a_plan_file_that_cannot_be_read_counts_as_none(tmp_path: Any) -> None:
-    analysis = parse(Analysis, PLAN, "analysis")
     now = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
     for content in ("", "{", "[]", '{"plan": 1}', "[1]"):
         (tmp_path / "plan.json").write_text(content)
-        (seen,) = history(tmp_path / "plan.json", analysis, 7, now)
+        (seen,) = history(tmp_path / "plan.json", "a plan", 7, now)
         assert (seen["seen"], seen["done"]) == ("2026-01-02 03:04 UTC", 7)

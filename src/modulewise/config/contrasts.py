@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from modulewise.config.analysis import Analysis, Term
 from modulewise.config.resolve import GridCell
@@ -42,8 +42,16 @@ def cells_of(term: Term, cells: Iterable[GridCell], where: str) -> Groups:
     return {k: tuple(groups[k]) for k in sorted(groups)}
 
 
-def check(analysis: Analysis, cells: Iterable[GridCell], where: str) -> None:
-    """Refuse contrasts of cells that the sweep does not have, and another number of seeds.
+def check(
+    analysis: Analysis, cells: Iterable[GridCell], experimental: Collection[str], where: str
+) -> None:
+    """Refuse contrasts of cells that the sweep does not have or that cannot be paired.
+
+    Args:
+        analysis: the plan.
+        cells: of the sweep.
+        experimental: recipes that stand in no family of verdicts.
+        where: name of the sweep's file.
 
     Raises:
         InvalidInput: one line that says which.
@@ -51,8 +59,11 @@ def check(analysis: Analysis, cells: Iterable[GridCell], where: str) -> None:
     cells = tuple(cells)
     for family, contrast in analysis.contrasts():
         here = f"{where}: analysis.{family}: {contrast.name}"
+        seeds, datasets = set[frozenset[int]](), set[str]()
         for term in contrast.terms:
             groups = cells_of(term, cells, here)
+            if term.recipe in experimental:
+                raise InvalidInput(f"{here}: {term.recipe} is experimental: it gets no verdict")
             if not contrast.slope and len(groups) > 1:
                 raise InvalidInput(f"{here}: {term.recipe} has K = {_list(groups)}; give modules")
             if contrast.slope and len(groups) < 3:
@@ -64,6 +75,11 @@ def check(analysis: Analysis, cells: Iterable[GridCell], where: str) -> None:
                     raise InvalidInput(
                         f"{here}: {term.recipe} has {len(group)} seeds, n is {analysis.n}"
                     )
+                seeds.add(frozenset(it.cell.seed for it in group))
+                datasets |= {it.cell.dataset for it in group}
+        for what, values in (("seeds", seeds), ("data sets", datasets)):
+            if len(values) > 1:
+                raise InvalidInput(f"{here}: its cells have different {what}; valid: the same")
 
 
 def _list(groups: Groups) -> str:

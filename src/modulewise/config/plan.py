@@ -127,7 +127,9 @@ def make_plan(
     if sweep.exhibit:
         exhibit.check(sweep.exhibit, (cell for _, cell in cells), where)
     if sweep.analysis:
-        contrasts.check(sweep.analysis, cells, where)
+        recipes = catalog.recipes.recipes
+        apart = {name for name, recipe in recipes.items() if recipe.experimental}
+        contrasts.check(sweep.analysis, cells, apart, where)
     _check_studies(sweep, catalog, where)
     tried = trials(sweep, catalog, where)
     choice = read(tuned / f"{sweep.sweep}.json", digest(tried)) if tried else None

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from modulewise.config.analysis import Analysis
+from modulewise.config.contrasts import cells_of
 from modulewise.config.plan import Plan
 from modulewise.report import devices, tables
 from modulewise.report.contrasts import judge
@@ -53,7 +54,9 @@ def section(
     table = show(rows, frame)
     files[TABLE] = tables.to_csv(rows)
     files["tables/analysis.tex"] = tables.to_latex(table)
-    seen = history(out / FILE, analysis, len(frame.trained.done), now or datetime.now(UTC))
+    seen = history(
+        out / FILE, digest(plan, analysis), len(frame.trained.done), now or datetime.now(UTC)
+    )
     files[FILE] = (json.dumps(seen, indent=1) + "\n").encode()
     return {
         "table": table,
@@ -85,13 +88,27 @@ def brief(folder: Path, width: int = 80) -> list[str]:
     return [head, *(textwrap.shorten(said, width, placeholder=" …") for said in primary)]
 
 
-def history(path: Path, analysis: Analysis, done: int, now: datetime) -> list[dict[str, Any]]:
+def digest(plan: Plan, analysis: Analysis) -> str:
+    """Of what was planned: the analysis, but for the assumed spread, and all cells that it is
+    about, with their settings."""
+    cells = {
+        f"{contrast.name} {it.cell.id}"
+        for _, contrast in analysis.contrasts()
+        for term in contrast.terms
+        for group in cells_of(term, plan.rows, plan.where).values()
+        for it in group
+    }
+    said = analysis.model_dump_json(exclude_defaults=True, exclude={"sd", "sd_source"})
+    return hashlib.sha256("\n".join([said, *sorted(cells)]).encode()).hexdigest()[:12]
+
+
+def history(path: Path, planned: str, done: int, now: datetime) -> list[dict[str, Any]]:
     """Every plan so far with when it was first seen and how many cells were done by then, the
     present one last. A file that cannot be read counts as none.
 
     Args:
         path: of the file.
-        analysis: the present plan.
+        planned: digest of the present plan.
         done: number of cells that are done now.
         now: the time.
     """
@@ -100,9 +117,8 @@ def history(path: Path, analysis: Analysis, done: int, now: datetime) -> list[di
         known = seen[-1]["plan"] if seen else None
     except (OSError, ValueError, KeyError, TypeError):
         seen, known = [], None
-    digest = hashlib.sha256(analysis.model_dump_json().encode()).hexdigest()[:12]
-    if known != digest:
-        seen.append({"plan": digest, "seen": f"{now:%Y-%m-%d %H:%M} UTC", "done": done})
+    if known != planned:
+        seen.append({"plan": planned, "seen": f"{now:%Y-%m-%d %H:%M} UTC", "done": done})
     return seen
 
 
