@@ -7,17 +7,17 @@ python docs/evidence.py survey-mnist [--results FOLDER]
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from publish import summaries
+from publish import summaries, write_runs
 
 from modulewise.config import references
 from modulewise.config.cell import Cell
 from modulewise.config.plan import Plan, load_plan
+from modulewise.runs.result import FILE, exists
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (
@@ -62,14 +62,9 @@ def gather(sweep: str, results: Path) -> tuple[Plan, Path, pd.DataFrame, list[di
     for path in (*tables, *beside, *more, *angles, file):
         if path.exists():
             shutil.copy(path, out)
-    paths = {str(cell.path) for _, cell in plan.reported}
-    runs = [
-        run
-        for run in summaries(results / "runs", {cell.dataset for _, cell in plan.reported})
-        if Cell.model_validate(run["cell"]).path in paths
-    ]
-    lines = ",\n".join(json.dumps(run) for run in runs)
-    (out / "runs.json").write_text(f"[\n{lines}\n]\n")
+    places = sorted({results / "runs" / cell.path for _, cell in plan.reported})
+    runs = summaries(place / FILE for place in places if exists(place))
+    write_runs(out, runs)
     rows = pd.concat(map(pd.read_csv, tables)).drop_duplicates(["network", "recipe", "modules"])
     return plan, out, rows, runs
 

@@ -1,13 +1,15 @@
-"""Publish a planned sweep of config/evidence in results/published/FOLDER, of the seeds whose cells
-are all done: the report's tables and figure, the runs, and the part of the folder's page between
-the markers.
+"""Publish a planned sweep of config/evidence in results/published/SWEEP: all its finished runs in
+`runs.json`, and of the seeds whose cells are all done the report's tables and figure and the part
+of the page between markers.
 
-python docs/planned.py cifar10-resnet14 [--results FOLDER] [--folder NAME]
+Runs that were published before are first put into the folder of results, so a sweep can be finished
+on several machines.
+
+python docs/planned.py cifar10-resnet14 [--results FOLDER]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import tempfile
@@ -15,54 +17,64 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from publish import summaries
+from evidence import ROOT, main
+from publish import summaries, write_runs
 
-from modulewise.config.plan import Plan, load_plan
+from modulewise.config.cell import Cell
+from modulewise.config.plan import load_plan
+from modulewise.files import write_atomic
 from modulewise.report import build
 from modulewise.runs import result
 
-ROOT = Path(__file__).parents[1]
+PUBLISHED = ROOT / "results/published"
 FIGURE = "error-against-modules_*.svg"
 MARKERS = "<!-- found: docs/planned.py -->", "<!-- /found -->"
 
 
-def publish(sweep: str, results: Path, folder: Path) -> Path:
-    """Write the folder; returns its page.
-
-    Args:
-        sweep: of config/evidence.
-        results: where its runs lie.
-        folder: with a page that has the markers.
+def publish(sweep: str, results: Path) -> Path:
+    """Write the folder; returns its page, which has the markers.
 
     Raises:
         ValueError: no seed is whole.
     """
-    plan = load_plan(ROOT / f"config/evidence/{sweep}.yaml", ROOT)
-    missing = {c.seed for c in plan.cells if not result.exists(results / "runs" / c.path)}
-    whole = [c for c in plan.cells if c.seed not in missing]
+    plan, folder = load_plan(ROOT / f"config/evidence/{sweep}.yaml", ROOT), PUBLISHED / sweep
+    place = results / "runs"
+    restore(folder, place)
+    done = {c.path: c for c in plan.cells if result.exists(place / c.path)}
+    missing = {c.seed for c in plan.cells if c.path not in done}
+    whole = [path for path, c in sorted(done.items()) if c.seed not in missing]
+    write_runs(folder, summaries(place / path / result.FILE for path in sorted(done)))
     if not whole:
-        raise ValueError(f"{results / 'runs'}: no seed of {sweep} has all its cells done")
+        raise ValueError(f"{place}: no seed of {sweep} has all its cells done")
     with tempfile.TemporaryDirectory() as name:
         runs, report = Path(name) / "runs", Path(name) / "report"
-        for cell in whole:
-            shutil.copytree(results / "runs" / cell.path, runs / cell.path)
+        for path in whole:
+            shutil.copytree(place / path, runs / path)
         build(plan, runs, report)
-        found = summaries(runs, {cell.dataset for cell in whole})
+        found = summaries(runs / path / result.FILE for path in whole)
         for pattern in ("tables/headline_*.csv", "tables/analysis.csv", "tables/runs.csv"):
             for path in report.glob(pattern):
                 shutil.copy(path, folder)
         # One for each of the sweep's settings, those of its first grid first.
         shutil.copy(sorted(report.glob(f"figures/{FIGURE}"))[0], folder)
-    lines = ",\n".join(json.dumps(run) for run in found)
-    (folder / "runs.json").write_text(f"[\n{lines}\n]\n")
     page = folder / "README.md"
     before, rest = page.read_text().split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
-    page.write_text(f"{before}{MARKERS[0]}\n{text(plan, folder, found)}{MARKERS[1]}{after}")
+    page.write_text(f"{before}{MARKERS[0]}\n{text(folder, found)}{MARKERS[1]}{after}")
     return page
 
 
-def text(plan: Plan, folder: Path, runs: list[dict[str, Any]]) -> str:
+def restore(folder: Path, runs: Path) -> None:
+    """Put published results where the workflow expects them; what is there already stays."""
+    published = folder / "runs.json"
+    for run in json.loads(published.read_text()) if published.exists() else []:
+        place = runs / Cell.model_validate(run["cell"]).path
+        if not result.exists(place):
+            place.mkdir(parents=True, exist_ok=True)
+            write_atomic(place / result.FILE, json.dumps(run))
+
+
+def text(folder: Path, runs: list[dict[str, Any]]) -> str:
     """What was found: of how many seeds, the contrasts, the table, the figure."""
     analysis = pd.read_csv(folder / "analysis.csv")
     (headline,) = folder.glob("headline_*.csv")
@@ -125,10 +137,4 @@ def _with(row: pd.Series, mean: str, low: str, high: str) -> str:
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__.split(":")[0])
-    arguments.add_argument("sweep")
-    arguments.add_argument("--results", type=Path, default=ROOT / "results")
-    arguments.add_argument("--folder", help="in results/published; the sweep's name if not given")
-    given = arguments.parse_args()
-    published = ROOT / "results/published" / (given.folder or given.sweep)
-    print(publish(given.sweep, given.results, published))
+    main(publish, __doc__)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,11 @@ def publish(sweep: str, results: Path) -> None:
     report, published = results / "reports" / sweep, ROOT / "results/published" / sweep
     published.mkdir(parents=True, exist_ok=True)
     (headline,) = (report / "tables").glob("headline_*.csv")
-    runs = summaries(results / "runs", set(pd.read_csv(headline)["dataset"]))
+    runs = summaries(
+        path
+        for name in sorted(set(pd.read_csv(headline)["dataset"]))
+        for path in sorted((results / f"runs/dataset~{name}").rglob("result.json"))
+    )
     exhibit, figures = report / "tables/exhibit.csv", []
     if exhibit.exists():
         text = of_exhibit(pd.read_csv(exhibit))
@@ -50,9 +55,7 @@ def publish(sweep: str, results: Path) -> None:
     for path in (exhibit if exhibit.exists() else headline, report / "tables/runs.csv", *figures):
         shutil.copy(path, published)
     if sweep != "demo":
-        (published / "runs.json").write_text(
-            "[\n" + ",\n".join(json.dumps(run) for run in runs) + "\n]\n"
-        )
+        write_runs(published, runs)
     made = (
         "Made by `make demo`"
         if sweep == "demo"
@@ -72,18 +75,20 @@ def publish(sweep: str, results: Path) -> None:
     (ROOT / "README.md").write_text(f"{readme[:before]}\n{text}{readme[after:]}")
 
 
-def summaries(folder: Path, datasets: set[str]) -> list[dict[str, Any]]:
-    """Results of the data sets' runs."""
-    runs = [
-        json.loads(p.read_text())
-        for name in sorted(datasets)
-        for p in sorted((folder / f"dataset~{name}").rglob("result.json"))
-    ]
+def summaries(files: Iterable[Path]) -> list[dict[str, Any]]:
+    """Results that runs' files hold."""
+    runs = [json.loads(path.read_text()) for path in files]
     for run in runs:  # where the file lay is nobody's business
         data = run["cell"].get("data") or {}
         if data.get("path"):
             data["path"] = Path(data["path"]).name
     return runs
+
+
+def write_runs(folder: Path, runs: list[dict[str, Any]]) -> None:
+    """Write results into a published folder, a line each."""
+    lines = ",\n".join(json.dumps(run) for run in runs)
+    (folder / "runs.json").write_text(f"[\n{lines}\n]\n")
 
 
 def of_headline(rows: pd.DataFrame) -> str:
