@@ -40,6 +40,35 @@ def test_as_many_runs_as_cores_are_exclusive_and_one_more_is_not() -> None:
         h.__exit__(None, None, None)
 
 
+def test_runs_that_are_bound_to_other_cores_do_not_disturb_one_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As Slurm binds the jobs of one node."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    def bound(*cores: int) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(cores))
+
+    bound(0, 1)
+    with device.claim(CPU) as one:
+        bound(2, 3)
+        with device.claim(CPU) as other:
+            assert one() and other()
+            bound(1, 2)
+            with device.claim(CPU) as late:
+                assert not (one() or other() or late())
+
+
+def test_a_run_of_several_processes_holds_the_cores_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    with device.claim(CPU, CPU) as two, device.claim(CPU) as third:
+        assert two() and third()
+        with device.claim(CPU) as late:
+            assert not (two() or third() or late())
+    with device.claim(*[CPU] * 4) as more_than_there_are:
+        assert not more_than_there_are()
+
+
 def test_who_packs_runs_on_purpose_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(device.SHARED, "1")
     with device.claim(CPU) as alone:

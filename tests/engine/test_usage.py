@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from cases import Case, Row, trainer_of
-from modulewise.engine import device, nvml, usage
+from modulewise.engine import device, nvml, processes, usage
 from modulewise.engine.nvml import Gpu, Look
 from modulewise.engine.usage import Sums, Usage, asked
 from modulewise.runs import record
@@ -47,11 +47,31 @@ def test_cpu_time_is_that_of_the_clock_and_of_children() -> None:
 
 
 def test_memory_is_what_the_system_says() -> None:
-    now, before = usage.resident()
+    now, before = processes.resident()
     assert now == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
     held = bytearray(os.urandom(before - now + 150 * 2**20))
-    assert usage.resident()[1] >= before + 140 * 2**20
+    assert processes.resident()[1] >= before + 140 * 2**20
     del held
+
+
+def test_a_child_counts_while_it_lives() -> None:
+    """Its CPU time and its memory; at its end its CPU time is not counted twice."""
+    code = "import time\nx = bytearray(200 * 2**20)\nwhile time.process_time() < 0.5: pass\n"
+    code += "print(flush=True)\ninput()"
+    busy, (now, _) = processes.cpu_seconds(), processes.resident()
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout and child.stdout.readline()
+        alive, (more, most) = processes.cpu_seconds(), processes.resident()
+        child.communicate(b"\n")
+    assert 0.45 < alive - busy < 2  # the system counts in hundredths
+    assert 195 * 2**20 < more - now < 250 * 2**20 and most >= more
+    assert alive <= processes.cpu_seconds() < alive + 0.5
+
+
+def test_as_many_processes_ask_for_as_many_threads() -> None:
+    assert asked(CPU, 3, {}).cpus == 3 * torch.get_num_threads()
+    assert asked(CPU, 3, SLURM).cpus == 4
 
 
 def test_an_epoch_has_mlflows_names_and_the_result_has_the_whole_run(tmp_path: Path) -> None:
@@ -119,7 +139,7 @@ def test_a_run_asked_for_its_share_of_the_job(
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     monkeypatch.setenv(device.PACK, pack)
-    assert asked(CPU, env).model_dump(exclude_none=True) == expected
+    assert asked(CPU, env=env).model_dump(exclude_none=True) == expected
 
 
 class FakeNvml:

@@ -294,7 +294,7 @@ def test_a_core_that_another_run_holds_is_shared(
     with ExitStack() as others:
         for _ in os.sched_getaffinity(0):
             others.enter_context(device.claim(CPU))
-        with profile.alone(CPU, busy) as own:
+        with profile.alone([CPU], busy) as own:
             pass
     assert not own()
 
@@ -307,7 +307,7 @@ def test_a_core_that_is_waited_for_is_shared(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     now = iter([(10.0, 5.0), (20.0, 12.0 if waits else 14.5)])
     monkeypatch.setattr(profile, "clock", lambda _: next(now))
-    with profile.alone(CPU, Progress()) as own:
+    with profile.alone([CPU], Progress()) as own:
         pass
     assert own() != waits
 

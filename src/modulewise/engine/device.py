@@ -138,23 +138,23 @@ def slurm_job() -> str | None:
 
 
 @contextmanager
-def claim(device: torch.device) -> Iterator[Callable[[], bool]]:
-    """Hold the device, or on a CPU as many cores as there are threads; gives what says whether
-    nobody else held or wanted it since.
+def claim(*devices: torch.device) -> Iterator[Callable[[], bool]]:
+    """Hold the GPUs, or the CPU with as many cores for each time that it is given as there are
+    threads; gives what says whether nobody else held or wanted them since.
 
     Runs of this package on one host see one another through lock files: who finds one held appends
-    a byte to the file beside it, which tells its holder. On a GPU, memory that others occupy at the
-    start counts too.
+    a byte to the file beside it, which tells its holder. Of the cores that a process may use it
+    takes the first free ones. On a GPU, memory that others occupy at the start counts too.
     """
     folder = Path(tempfile.gettempdir()) / f"modulewise-devices-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        busy = total - free > 2**30
-        slots, wanted = [str(torch.cuda.get_device_properties(device).uuid)], 1
+    if devices[0].type == "cuda":
+        busy = any(map(_occupied, devices))
+        slots = [str(torch.cuda.get_device_properties(device).uuid) for device in devices]
+        wanted = len(slots)
     else:
-        busy, wanted = False, torch.get_num_threads()
-        slots = [f"core-{i}" for i in range(len(os.sched_getaffinity(0)))]
+        busy, wanted = False, len(devices) * torch.get_num_threads()
+        slots = [f"core-{i}" for i in sorted(os.sched_getaffinity(0))]
     held: dict[int, int] = {}
     others: list[int] = []
     with ExitStack() as open_files:
@@ -172,6 +172,12 @@ def claim(device: torch.device) -> Iterator[Callable[[], bool]]:
             for calls in others:
                 os.write(calls, b".")
         yield lambda: alone and all(os.fstat(fd).st_size == size for fd, size in held.items())
+
+
+def _occupied(gpu: torch.device) -> bool:
+    """Whether more of its memory is taken than this process has and a context or two."""
+    free, total = torch.cuda.mem_get_info(gpu)
+    return total - free - torch.cuda.memory_reserved(gpu) > 2**30
 
 
 def set_numerics(tf32: bool, deterministic: bool) -> None:

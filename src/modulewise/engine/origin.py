@@ -13,15 +13,14 @@ from modulewise.config.cell import Cell
 from modulewise.data.base import Data
 from modulewise.engine import device
 from modulewise.engine.progress import Progress
-from modulewise.engine.usage import asked
 from modulewise.runs import record
 from modulewise.runs.checkout import git_commit
 from modulewise.runs.provenance import source_hash
-from modulewise.runs.result import Origin, PrimaryMetric, ReusedFrom
+from modulewise.runs.result import Asked, Origin, PrimaryMetric, ReusedFrom
 
 
 def start_event(
-    cell: Cell, metric: PrimaryMetric, on: torch.device, progress: Progress
+    cell: Cell, metric: PrimaryMetric, on: torch.device, progress: Progress, asked: Asked
 ) -> dict[str, Any]:
     """What a record says when a process begins the run, or resumes it.
 
@@ -30,6 +29,7 @@ def start_event(
         metric: primary metric of its task.
         on: the device.
         progress: where the run stands.
+        asked: what was asked for it.
     """
     return {
         "cell": cell.model_dump(mode="json", exclude_defaults=True),
@@ -44,7 +44,7 @@ def start_event(
         "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
         "devices": max(device.visible(on), cell.training.devices),
         "pack": device.pack(),
-        "asked": asked(on).model_dump(exclude_none=True),
+        "asked": asked.model_dump(exclude_none=True),
         "epochs": progress.epochs or cell.training.planned,
         "epoch": progress.epoch,
     }

@@ -113,14 +113,18 @@ class Trainer:
             raise ValueError(f"{self.cell}: the weights that it reuses were not given")
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self.folder / "cell.json", self.cell.model_dump_json(indent=1) + "\n")
-        with device.claim(self.device) as self.alone, usage.Usage(self.device) as self.usage:
+        places = self.schedule.places(self.device)
+        self.usage = usage.Usage(self.device, len(places))
+        with device.claim(*places) as self.alone, self.usage:
             with fork(self.cell.seed, "steps", *ranks.stream()):
                 ended = within_memory(self.prepare)
                 if ended and (self.folder / checkpoint.FILE).exists():
                     raise no_room(self.folder, ended, "the checkpoint is kept")
                 self.progress.exclusive &= self.alone()
                 with closing(Record(self.folder)) as self.record:
-                    start = start_event(self.cell, self.metric, self.device, self.progress)
+                    start = start_event(
+                        self.cell, self.metric, self.device, self.progress, self.usage.asked
+                    )
                     self.record.write("start", **start)
                     ended = ended or within_memory(self._train) or ("done", None)
             self.progress.exclusive &= self.alone()
@@ -323,11 +327,11 @@ class Trainer:
         """Resolve a budget in seconds on the seconds of steps that are then undone."""
         self.progress.epochs = self.progress.budget = 2 * self.training.warmup_epochs or 1
         state = {k: v.clone() for k, v in self.method.state_dict().items()}
-        rng = torch.get_rng_state()
+        random = device.random_state(self.device)
         self.enter_phase()
         (step,) = ranks.largest(self.time_steps())
         self.method.load_state_dict(state)
-        torch.set_rng_state(rng)
+        device.set_random_state(random, self.device)
         self.phase = -1
         self.plan(step)
         self._save()

@@ -1,24 +1,19 @@
 """What a run uses of its machine while it trains, and what it asked for.
 
-CPU time and memory are read at the end of every epoch; a thread looks at a GPU every `EVERY`
-seconds. Nothing of it changes the training.
+CPU time and memory are read at the end of every epoch; a thread looks at memory and at a GPU every
+`EVERY` seconds. Nothing of it changes the training.
 
 An epoch's figures have the names of MLflow's own system metrics (`system/...`), which shows them
-under these names. They are of the run: CPU time of its process and of those it has ended, as a
-share of the CPUs it asked for; its process's resident memory. Those of a GPU are the driver's, of
-all that runs on it.
+under these names. They are of the run, its process and those that it began: CPU time as a share of
+the CPUs it asked for; resident memory. Those of a GPU are the driver's, of all that runs on it.
 """
 
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 
 import torch
@@ -26,24 +21,27 @@ import torch
 from modulewise.engine import device
 from modulewise.engine.distributed import world
 from modulewise.engine.nvml import Gpu, Look
+from modulewise.engine.processes import cpu_seconds, resident
 from modulewise.runs.result import Asked, Use
 
 EVERY = 10.0
-"""Seconds between two looks at a GPU."""
+"""Seconds between two looks at memory and a GPU."""
 Sums = dict[str, float]
 """What a run has used so far: seconds of `wall` and `cpu`, sums over looks at a GPU with their
 numbers, and `peak...`, which are largest values."""
 
 
 class Usage:
-    """Watches this process inside `with`.
+    """Watches this process and those that it begins, inside `with`.
 
     Args:
         on: the device.
+        processes: number of processes that train.
     """
 
-    def __init__(self, on: torch.device) -> None:
-        self.asked = asked(on)
+    def __init__(self, on: torch.device, processes: int = 1) -> None:
+        self.asked = asked(on, processes)
+        self._most = 0
         cuda = on.type == "cuda"
         self._gpu = Gpu(str(torch.cuda.get_device_properties(on).uuid)) if cuda else None
         self._seen: list[Look] = []
@@ -52,8 +50,7 @@ class Usage:
 
     def __enter__(self) -> Usage:
         self._last = time.perf_counter(), cpu_seconds()
-        if self._gpu and self._gpu.known:
-            threading.Thread(target=self._watch, args=(self._gpu,), daemon=True).start()
+        threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(
@@ -64,10 +61,11 @@ class Usage:
     ) -> None:
         self._ended.set()
 
-    def _watch(self, gpu: Gpu) -> None:
+    def _watch(self) -> None:
         while not self._ended.wait(EVERY):
-            look = gpu.look()
-            self._seen.append(look)
+            self._most = max(self._most, resident()[1])
+            if self._gpu and self._gpu.known:
+                self._seen.append(self._gpu.look())
 
     def add(self, used: Sums) -> None:
         """Add what was used since the last call to what the run has used so far."""
@@ -77,7 +75,7 @@ class Usage:
         _add(used, "wall", now[0] - self._last[0])
         _add(used, "cpu", now[1] - self._last[1])
         self._last = now
-        used["peak"] = max(used.get("peak", 0.0), resident()[1])
+        used["peak"] = max(used.get("peak", 0.0), self._most, resident()[1])
         seen, self._seen = self._seen, []
         for look in seen:
             for name in ("percent", "used", "watts"):
@@ -147,35 +145,18 @@ def _gpu(new: Sums, look: Look) -> dict[str, float]:
     return {f"gpu_0_{name}": value for name, value in out.items() if value is not None}
 
 
-def cpu_seconds() -> float:
-    """CPU time of this process and of those it has waited for."""
-    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(r.ru_utime + r.ru_stime for r in both)
-
-
-def resident() -> tuple[int, int]:
-    """Bytes of memory that this process holds, and the most that it ever held."""
-    with suppress(OSError, KeyError, ValueError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        said = dict(line.split(":", 1) for line in lines if line.startswith("Vm"))
-        now, peak = (1024 * int(said[name].split()[0]) for name in ("VmRSS", "VmHWM"))
-        return now, peak
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak *= 1 if sys.platform == "darwin" else 1024
-    return peak, peak
-
-
-def asked(on: torch.device, env: Mapping[str, str] = os.environ) -> Asked:
+def asked(on: torch.device, processes: int = 1, env: Mapping[str, str] = os.environ) -> Asked:
     """What was asked for this run, or for one rank of it: its share of the Slurm job; elsewhere its
     threads and devices.
 
     Args:
         on: the device.
+        processes: number of processes that train.
         env: environment of the process.
     """
     here = device.visible(on) if on.type == "cuda" else 0
     if "SLURM_JOB_ID" not in env:
-        return Asked(cpus=torch.get_num_threads(), gpus=here / world())
+        return Asked(cpus=processes * torch.get_num_threads(), gpus=here / world())
 
     def number(name: str) -> float:
         given = env.get(f"SLURM_{name}", "")
@@ -186,7 +167,7 @@ def asked(on: torch.device, env: Mapping[str, str] = os.environ) -> Asked:
     memory = number("MEM_PER_NODE") or number("MEM_PER_CPU") * cpus
     begun, ends = number("JOB_START_TIME"), number("JOB_END_TIME")
     return Asked(
-        cpus=cpus / runs or torch.get_num_threads(),
+        cpus=cpus / runs or processes * torch.get_num_threads(),
         memory_bytes=int(memory * 2**20 / runs) or None,
         gpus=(number("GPUS_ON_NODE") or here) / runs,
         seconds=ends - begun if begun and ends else None,

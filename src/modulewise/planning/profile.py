@@ -75,7 +75,7 @@ def measure(cell: Cell, images: Data, device: torch.device) -> RunProfile:
     trainer.plan()
     lengths = [phase.epochs for phase in trainer.phases]
     peak, steps = 0, []
-    with alone(device, trainer.progress) as exclusive:
+    with alone(trainer.schedule.places(device), trainer.progress) as exclusive:
         for phase, length in enumerate(lengths):
             trainer.progress.epoch = 1 + sum(lengths[:phase])
             if length:
@@ -89,11 +89,12 @@ def measure(cell: Cell, images: Data, device: torch.device) -> RunProfile:
 
 
 @contextmanager
-def alone(on: torch.device, progress: Progress) -> Iterator[Callable[[], bool]]:
-    """Hold the device meanwhile; gives what says afterwards whether it was the process's own, by
-    the rule of a run's."""
+def alone(places: Sequence[torch.device], progress: Progress) -> Iterator[Callable[[], bool]]:
+    """Hold the devices meanwhile; gives what says afterwards whether they were the process's own,
+    by the rule of a run's."""
+    on = places[0]
     begun = clock(on)
-    with claim(on) as unwanted:
+    with claim(*places) as unwanted:
         yield lambda: own
         wall, busy = (now - then for now, then in zip(clock(on), begun, strict=True))
         progress.trained(wall, busy)

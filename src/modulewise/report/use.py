@@ -31,7 +31,7 @@ LEAST: dict[Kind, float] = {"cpus": 1.0, "memory": 2.0**30, "time": 900.0}
 """Of so much nothing is said."""
 TITLES: dict[Kind, str] = {
     "cpus": "CPUs kept busy",
-    "memory": "Memory of the process",
+    "memory": "Memory",
     "gpu": "GPU at work, share of the time",
     "power": "Power of the GPU",
     "time": "Time of a run",

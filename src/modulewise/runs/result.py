@@ -91,9 +91,10 @@ class Use(Stored):
     seconds: float
     """Wall time."""
     cpu_seconds: float
-    """CPU time of its process and of those it has ended."""
+    """CPU time of its process and of those it began; in results of earlier versions of those it
+    had ended."""
     peak_bytes: int
-    """Most resident memory that its process held."""
+    """Most resident memory that its processes held; in results of earlier versions its own one."""
     gpu_percent: float | None = None
     """Share of the time in which the GPU was at work, for whomever; `None` where not told."""
     gpu_peak_bytes: int | None = None

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from modulewise.config.training import TrainConfig
@@ -64,6 +65,14 @@ class Schedule:
 
     def prepare(self, method: Method, data: Data) -> None:
         """Look at what is going to be trained, and on what."""
+
+    def places(self, on: torch.device) -> list[torch.device]:
+        """The devices that the run computes on, a device once for each of its processes.
+
+        Args:
+            on: the run's own.
+        """
+        return [on]
 
     def begin(self, method: Method, phase: int, epochs: int) -> None:
         """Put the modules in train or eval mode; called before every epoch.

@@ -144,13 +144,23 @@ class Parallel(Schedule):
         self, method: Method, batch: Batch, optimizers: ModuleOptimizers, precision: Precision
     ) -> list[Start]:
         states, training = optimizers.state_dict(), self.training.model_dump_json()
+        cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+        places = self.places(batch.x.device)
+        if places[0].type == "cpu" and self.k * threads > cores:
+            log.warning(
+                f"schedule parallel: {self.k} modules of {threads} thread(s) share {cores} CPU "
+                f"cores: they wait for one another"
+            )
         return [
             Start(k, method, training, states.get(k), precision, device, self.ready)
-            for k, device in enumerate(self.places(batch.x.device))
+            for k, device in enumerate(places)
         ]
 
     def places(self, on: torch.device) -> list[torch.device]:
         """The modules' devices.
+
+        Args:
+            on: the run's own.
 
         Raises:
             InvalidInput: more modules than GPUs.
@@ -165,12 +175,6 @@ class Parallel(Schedule):
                     f"{'is' if there == 1 else 'are'} visible; give more, or device cpu"
                 )
             return [torch.device("cuda", k) for k in range(self.k)]
-        cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
-        if self.k * threads > cores:
-            log.warning(
-                f"schedule parallel: {self.k} modules of {threads} thread(s) share {cores} CPU "
-                f"cores: they wait for one another"
-            )
         return [on] * self.k
 
     def settled(self) -> bool:
