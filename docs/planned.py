@@ -60,7 +60,8 @@ def publish(sweep: str, results: Path) -> Path:
     page = folder / "README.md"
     before, rest = page.read_text().split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
-    page.write_text(f"{before}{MARKERS[0]}\n{text(folder, found)}{MARKERS[1]}{after}")
+    made = text(folder, found, len(done) - len(whole))
+    page.write_text(f"{before}{MARKERS[0]}\n{made}{MARKERS[1]}{after}")
     return page
 
 
@@ -74,8 +75,14 @@ def restore(folder: Path, runs: Path) -> None:
             write_atomic(place / result.FILE, json.dumps(run))
 
 
-def text(folder: Path, runs: list[dict[str, Any]]) -> str:
-    """What was found: of how many seeds, the contrasts, the table, the figure."""
+def text(folder: Path, runs: list[dict[str, Any]], more: int) -> str:
+    """What was found: of how many seeds, the contrasts, the table, the figure.
+
+    Args:
+        folder: that the tables are in.
+        runs: of whole seeds.
+        more: number of finished runs of other seeds.
+    """
     analysis = pd.read_csv(folder / "analysis.csv")
     (headline,) = folder.glob("headline_*.csv")
     rows = pd.read_csv(headline)
@@ -86,7 +93,10 @@ def text(folder: Path, runs: list[dict[str, Any]]) -> str:
     commits = sorted({run["origin"]["commit"] for run in runs})
     out = f"Whole seeds: {', '.join(map(str, seeds))}; {planned} are planned. {len(runs)} runs on "
     out += f"{', '.join(devices)}, torch {origin['versions']['torch']}, code of commit "
-    out += f"{', '.join(commits)}.\n\n"
+    out += f"{', '.join(commits)}."
+    if more:
+        out += f" `runs.json` has {more} of the next seed too, which count when it is whole."
+    out += "\n\n"
     if len(seeds) < planned:
         out += f"Nothing is decided before all {planned} are there.\n"
     else:
