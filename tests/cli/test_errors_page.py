@@ -332,6 +332,8 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "train: nothing said": (nothing, "train"),
     "train: a cell that is no JSON": (nothing, "train --cell {"),
     "train: a key of a cell that does not exist": (nothing, 'train --cell {"networks":"mlp3"}'),
+    "train: more beside a cell": (nothing, "train --cell {} --epochs 3 --set training.lr=0.1"),
+    "study: more beside an order": (nothing, "study --run x --order {} --name labels"),
     "train: a device that does not exist": (nothing, TRAIN + " --device gpu"),
     "data: a name that does not exist": (nothing, "data --config . --dataset mode"),
     "data: an entry that is no JSON": (nothing, "data --dataset x --entry {"),

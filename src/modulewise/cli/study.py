@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from modulewise.cli import _complete
-from modulewise.cli._options import WHICH, Data, Device, Runs, Threads
+from modulewise.cli._options import WHICH, Data, Device, Runs, Threads, alone
 from modulewise.config.dataset import Dataset, Datasets
 from modulewise.config.loading import read_json, read_yaml
 from modulewise.config.options import names
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def study(
+    ctx: typer.Context,
     run: Annotated[
         str,
         typer.Option(
@@ -55,7 +56,8 @@ def study(
         modulewise study --run d0768ac3 --name labels
         modulewise study --run d0768ac3 --name probe --options '{"epochs": 2}'
     """
-    if order:
+    if order is not None:
+        alone(ctx, "--order", ("name", "options"))
         what = parse(StudyOrder, read_json(order, "--order"), "--order")
     else:
         what = _order(name, options, config)

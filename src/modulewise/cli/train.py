@@ -16,7 +16,7 @@ import typer
 
 from modulewise import logs
 from modulewise.cli import _complete
-from modulewise.cli._options import Data, Device, Threads, Workers
+from modulewise.cli._options import Data, Device, Threads, Workers, alone
 from modulewise.config.cell import Cell
 from modulewise.config.loading import read_json
 from modulewise.errors import InvalidInput, memory_short, parse, resource
@@ -32,7 +32,12 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 """Signals that ask a run to stop."""
 
 
+OF_A_CELL = ("dataset", "network", "recipe", "modules", "seed", "epochs", "set_")
+"""Options that say what to train, which a whole cell says by itself."""
+
+
 def train(
+    ctx: typer.Context,
     dataset: Annotated[
         str | None, typer.Option(help="name in datasets.yaml", autocompletion=_complete.datasets)
     ] = None,
@@ -86,6 +91,8 @@ def train(
         modulewise train --dataset digits --network mlp3 --recipe greedy \
             --epochs 5 --set training.lr=0.05 --set training.batch_size=64
     """
+    if cell is not None:
+        alone(ctx, "--cell", OF_A_CELL)
     what = _cell(cell, config, dataset, network, recipe, modules, seed, epochs, set_ or ())
     folder = out.parent if out and out.name == FILE else out or results / "runs" / what.path
     if exists(folder):
@@ -242,9 +249,7 @@ def _cell(
     epochs: int | None,
     changes: Sequence[str],
 ) -> Cell:
-    if cell:
-        if changes:
-            raise InvalidInput("train: --set changes no whole cell; write the value into --cell")
+    if cell is not None:
         return parse(Cell, read_json(cell, "--cell"), "--cell")
     if not (dataset and network and recipe):
         raise InvalidInput("train: give --dataset, --network and --recipe, or --cell")
