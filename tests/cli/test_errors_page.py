@@ -137,6 +137,7 @@ def nothing(files: Files) -> None:
 
 CHECK = "check --sweep sweep.yaml --data data --runs runs"
 DATA = "data --config . --dataset mine"
+STUDY = "study --config . --run x --name transfer"
 TRAIN = (
     "train --config . --data data --results results --dataset made --network mlp3x8 --recipe local "
     "--modules 2"
@@ -333,6 +334,13 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "train: a cell that is no JSON": (nothing, "train --cell {"),
     "train: a key of a cell that does not exist": (nothing, 'train --cell {"networks":"mlp3"}'),
     "train: more beside a cell": (nothing, "train --cell {} --epochs 3 --set training.lr=0.1"),
+    "study: a name that does not exist": (nothing, STUDY.replace("transfer", "transver")),
+    "study: options that are no JSON": (nothing, STUDY + " --options {targets:"),
+    "study: options that are no mapping": (nothing, STUDY + " --options [1]"),
+    "study: an option that does not exist": (nothing, STUDY + ' --options {"target":["made"]}'),
+    "study: targets that are no list": (nothing, STUDY + ' --options {"targets":3}'),
+    "study: a target that is no name": (nothing, STUDY + ' --options {"targets":[[1]]}'),
+    "study: a target that does not exist": (nothing, STUDY + ' --options {"targets":["mode"]}'),
     "study: more beside an order": (nothing, "study --run x --order {} --name labels"),
     "train: a device that does not exist": (nothing, TRAIN + " --device gpu"),
     "data: a name that does not exist": (nothing, "data --config . --dataset mode"),

@@ -12,7 +12,7 @@ from modulewise.cli import _complete
 from modulewise.cli._options import WHICH, Data, Device, Runs, Threads, alone
 from modulewise.config.dataset import Dataset, Datasets
 from modulewise.config.loading import read_json, read_yaml
-from modulewise.config.options import names
+from modulewise.config.options import names, options_model
 from modulewise.config.study import StudyOrder
 from modulewise.errors import InvalidInput, choose, parse
 from modulewise.runs.find import RUNS, find
@@ -75,13 +75,16 @@ def _order(name: str | None, options: str, config: Path) -> StudyOrder:
     """What to measure, by name; data sets are looked up in `datasets.yaml`."""
     if name is None:
         raise InvalidInput(f"study: give --name, one of {', '.join(names('studies'))}, or --order")
+    if name not in names("studies"):
+        raise choose(name, names("studies"), "study", "--name")
     given = read_json(options, "--options")
+    taken = parse(options_model("studies", name), given, "--options")
     entries: dict[str, Dataset] = {}
-    if targets := given.get("targets") if isinstance(given, dict) else None:
+    if targets := getattr(taken, "targets", ()):
         file = config / "datasets.yaml"
         known = parse(Datasets, read_yaml(file), str(file)).datasets
         for target in targets:
             if target not in known:
                 raise choose(target, known, "data set", "--options: targets")
             entries[target] = known[target]
-    return parse(StudyOrder, {"study": name, "options": given, "datasets": entries}, "study")
+    return StudyOrder(study=name, options=given, datasets=entries)
