@@ -30,6 +30,7 @@ RESOURCES = {
     errno.ETIMEDOUT: "look after the disk",
     errno.ENOTDIR: "a file stands where a folder should",
     errno.EEXIST: "a file stands where a folder should",
+    errno.EISDIR: "a folder stands where a file should",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "raise the limit of open files (ulimit -n)",
 }

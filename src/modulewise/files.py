@@ -58,6 +58,19 @@ def _naming(act: Callable[[], T], path: Path) -> T:
         raise beneath from None
 
 
+def place(path: Path) -> Path:
+    """The path of a file, for which there is a folder from now on: made before long work, so that
+    its result has somewhere to go.
+
+    Raises:
+        OSError: the folder cannot be made, or a folder has the file's name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return path
+
+
 def write_atomic(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
     """Replace a file's content, or create the file; its folder must exist.
 

@@ -180,6 +180,28 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:
         modulewise.load(tmp_path)
 
 
+NO_WORK = """
+from modulewise import studies
+from modulewise.engine import deployed
+studies.make = deployed.program = None
+"""
+
+
+def test_a_file_has_a_place_before_the_work(tmp_path: Path) -> None:
+    trained(Case("greedy"), tmp_path / "run")
+    export(tmp_path / "run", "--state-dict", tmp_path / "new" / "one" / "network.pt")
+    assert (tmp_path / "new" / "one" / "network.pt").exists()
+    (tmp_path / "file").touch()
+    for path, told in (("file/x", "a file stands where a folder"), ("new", "a folder stands where")):
+        for words in (
+            ["export", str(tmp_path / "run"), "--to"],
+            ["study", "--run", str(tmp_path / "run"), "--name", "labels", "--out"],
+        ):
+            done = forked.run(*words, str(tmp_path / path), before=NO_WORK)
+            assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+            assert told in done.stderr
+
+
 def test_weights_kept_before_inputs_were_are_read_with_the_data(tmp_path: Path) -> None:
     trainer = trained(Case("greedy"), tmp_path)
     x, _ = images(trainer)

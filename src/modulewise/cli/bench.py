@@ -68,6 +68,8 @@ def bench(
     from modulewise.report import bench as shown
     from modulewise.report import ratios
 
+    folder = out or Path("results/bench") / plan.sweep.sweep
+    folder.mkdir(parents=True, exist_ok=True)
     on = devices.begin(device, threads)
     found: dict[str, Any] = {
         "format": FORMAT,
@@ -82,8 +84,6 @@ def bench(
     found |= measuring.measure(compared, data, on, rounds, caps)
     for group in found["groups"]:
         ratios.compare(group)
-    folder = out or Path("results/bench") / plan.sweep.sweep
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "bench.json", json.dumps(found, indent=1) + "\n")
     shown.write(found, folder)
     console = Console(markup=False, highlight=False, emoji=False)

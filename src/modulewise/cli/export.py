@@ -10,7 +10,7 @@ import typer
 
 from modulewise.cli._options import Data, Run, Runs
 from modulewise.errors import InvalidInput
-from modulewise.files import write_atomic
+from modulewise.files import place, write_atomic
 from modulewise.runs.find import RUNS
 
 
@@ -43,6 +43,8 @@ def export(
     from modulewise.engine import deployed
 
     net = deployed.load(run, runs, data)
+    for file in filter(None, (state_dict, to)):
+        place(file)
     shape, scores = ", ".join(map(str, net.image)), net.outputs
     if state_dict:
         write_atomic(state_dict, partial(torch.save, deployed.network_state(net)))

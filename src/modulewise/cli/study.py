@@ -15,6 +15,7 @@ from modulewise.config.loading import read_json, read_yaml
 from modulewise.config.options import names, options_model
 from modulewise.config.study import StudyOrder
 from modulewise.errors import InvalidInput, choose, parse
+from modulewise.files import place
 from modulewise.runs.find import RUNS, find
 from modulewise.units import duration
 
@@ -65,8 +66,8 @@ def study(
     from modulewise.engine import device as device_module
 
     folder = find(run, runs)
+    target = place(out or folder / f"study~{what.study}.json")
     found = studies.make(what, folder, data, device_module.begin(device, threads))
-    target = out or folder / f"study~{what.study}.json"
     found.save(target)
     log.info(f"{what.study}  {duration(found.seconds)}  {target}")
 

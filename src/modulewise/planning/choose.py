@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modulewise.config.trials import Choice, Trials, Tuned, digest
 from modulewise.errors import InvalidInput
-from modulewise.files import write_atomic
+from modulewise.files import place, write_atomic
 from modulewise.runs import result
 
 
@@ -76,5 +76,4 @@ def _validation(results: list[result.Result]) -> float | None:
 
 def write(tuned: Tuned, path: Path) -> None:
     """Write what was chosen; the file's folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, tuned.model_dump_json(indent=1) + "\n")
+    write_atomic(place(path), tuned.model_dump_json(indent=1) + "\n")

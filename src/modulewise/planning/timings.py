@@ -14,7 +14,7 @@ from typing import Any
 from rich.table import Table
 
 from modulewise.config.cell import Cell, configurations
-from modulewise.files import write_atomic
+from modulewise.files import place, write_atomic
 from modulewise.units import three_digits
 
 MEASURED = "measured.json"
@@ -38,8 +38,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write a profile file; its folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(content, indent=1) + "\n")
+    write_atomic(place(path), json.dumps(content, indent=1) + "\n")
 
 
 def measured(folder: Path, by: dict[str, Any]) -> dict[str, Found]:
