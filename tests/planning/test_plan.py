@@ -69,6 +69,18 @@ def test_measured_peaks_are_those_that_were_predicted(recipe: str, arms: budget_
     assert found.seconds > 0
 
 
+def test_the_measured_step_has_all_images_of_a_batch(arms: budget_plan.Arms) -> None:
+    """Also where the data set has no second batch of as many."""
+    cell = arms.catalog.cell("digits", "mlp3x32", "backprop", 1, 0)
+    peaks = []
+    for size in (500, 800, 1100):
+        training = cell.training.model_copy(update={"batch_size": size})
+        given = cell.model_copy(update={"training": training})
+        peaks.append(budget_plan.measured(given, Path("unused"), torch.device("cpu"))[0])
+    few, more, most = peaks
+    assert most - more == pytest.approx(more - few, rel=0.01)
+
+
 def test_more_micro_batches_where_backprop_does_not_fit(arms: budget_plan.Arms) -> None:
     plain, least = arms.of("backprop", "fp32", 1)
     assert (plain.cell.training.accumulate, least.cell.training.accumulate) == (1, 8)
@@ -92,6 +104,7 @@ def test_the_fastest_comes_first_and_what_does_not_fit_never(arms: budget_plan.A
         (["--memory", "4GiB", "--recipes", "dlg"], "unknown recipe 'dlg'; did you mean 'dgl'?"),
         (["--memory", "4GiB", "--network", "resnet9"], "resnet9"),
         (["--memory", "4GiB", "--precisions", "fp8"], "'fp32' or 'bf16'"),
+        (["--memory", "4GiB", "--batch", "1298"], "--batch: 1298 images in a step; digits has 1297"),
     ],
 )
 def test_wrong_words_are_one_line(

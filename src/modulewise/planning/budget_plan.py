@@ -20,6 +20,7 @@ from modulewise.engine.build import Planned
 from modulewise.engine.dry import StageLap
 from modulewise.engine.pieces import Pieces, combined, within
 from modulewise.engine.trainer import Trainer
+from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.models import partition
 from modulewise.planning import profile, stages
@@ -52,7 +53,7 @@ class Arms:
         modules: numbers of modules to choose from.
 
     Raises:
-        InvalidInput: an unknown data set or network.
+        InvalidInput: an unknown data set or network, or fewer images than a step has.
     """
 
     def __init__(
@@ -69,6 +70,10 @@ class Arms:
         self.modules = modules
         cell = self._cell("backprop", 1, {})
         self.image, classes = sources.shape_and_classes(cell.data, root)
+        if (left := sources.sizes(cell.data, root)[0] - cell.data.validation) < batch:
+            raise InvalidInput(
+                f"--batch: {batch} images in a step; {dataset} has {left} to train on"
+            )
         self.task = tasks.build(cell.data.task, classes)
         self._alone: dict[str, list[StageLap]] = {}
         self._whole: dict[str, float] = {}
@@ -170,7 +175,8 @@ class Arms:
 
 
 def measured(cell: Cell, root: Path, on: torch.device) -> tuple[int, float]:
-    """Peak memory and seconds of a cell's step: the second of a real run on images of noise.
+    """Peak memory and seconds of a cell's step: the second of a real run on images of noise, of
+    which an epoch has one batch.
 
     Args:
         cell: the cell.
@@ -178,15 +184,15 @@ def measured(cell: Cell, root: Path, on: torch.device) -> tuple[int, float]:
         on: the device.
     """
     settings: dict[str, Any] = dict.fromkeys(("flops", "seconds", "iterations", "evaluate_every"))
-    settings |= {"epochs": 1, "warmup_epochs": 0}
-    settings["train_images"] = 2 * cell.training.batch_size
+    settings |= {"epochs": 2, "warmup_epochs": 0}
+    settings["train_images"] = cell.training.batch_size
     training = cell.training.model_copy(update=settings)
     cell = cell.model_copy(update={"training": training})
     trainer = Trainer(cell, profile.images(cell, root), Path("/nonexistent"), on)
     trainer.prepare()
     trainer.plan()
     trainer.enter_phase()
-    first, second = trainer.data.batches(1)
+    (first,), (second,) = (trainer.data.batches(epoch) for epoch in (1, 2))
     trainer.step(first)
     del first
     watch = stages.Stopwatch(on)
