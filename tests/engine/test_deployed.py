@@ -192,7 +192,10 @@ def test_a_file_has_a_place_before_the_work(tmp_path: Path) -> None:
     export(tmp_path / "run", "--state-dict", tmp_path / "new" / "one" / "network.pt")
     assert (tmp_path / "new" / "one" / "network.pt").exists()
     (tmp_path / "file").touch()
-    for path, told in (("file/x", "a file stands where a folder"), ("new", "a folder stands where")):
+    for path, told in (
+        ("file/x", "a file stands where a folder"),
+        ("new", "a folder stands where"),
+    ):
         for words in (
             ["export", str(tmp_path / "run"), "--to"],
             ["study", "--run", str(tmp_path / "run"), "--name", "labels", "--out"],

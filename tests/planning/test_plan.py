@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,6 +97,39 @@ def test_the_fastest_comes_first_and_what_does_not_fit_never(arms: budget_plan.A
     assert [a.seconds for a in budget_plan.fastest(given, 5)] == [1.0, 2.0, 3.0]
 
 
+def test_what_the_device_has_no_room_for_is_passed_over(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, made = budget_plan.measured, []
+
+    def measured(cell: Any, *given: Any) -> Any:
+        made.append(cell.recipe)
+        if len(made) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return real(cell, *given)
+
+    monkeypatch.setattr(budget_plan, "measured", measured)
+    words = ["--memory", "4GiB", "--recipes", "checkpoint-blocks,dgl", "--modules", "2"]
+    status, said = run(capsys, monkeypatch, *words)
+    assert status == 0
+    assert f"\n{made[0]} K=" in said
+    assert "out of memory on " in said
+    assert yaml.safe_load(said[said.index("grids:") :])["grids"][0]["recipes"] == made[1:]
+
+
+def test_too_little_memory_to_time_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    monkeypatch.setattr(budget_plan.stages, "of_losses", no_room)
+    status, said = run(capsys, monkeypatch, "--memory", "4GiB", "--recipes", "dgl")
+    assert status == 2
+    assert said.count("\n") == 1
+    assert "plan: dgl fp32: too little memory on " in said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -104,7 +138,10 @@ def test_the_fastest_comes_first_and_what_does_not_fit_never(arms: budget_plan.A
         (["--memory", "4GiB", "--recipes", "dlg"], "unknown recipe 'dlg'; did you mean 'dgl'?"),
         (["--memory", "4GiB", "--network", "resnet9"], "resnet9"),
         (["--memory", "4GiB", "--precisions", "fp8"], "'fp32' or 'bf16'"),
-        (["--memory", "4GiB", "--batch", "1298"], "--batch: 1298 images in a step; digits has 1297"),
+        (
+            ["--memory", "4GiB", "--batch", "1298"],
+            "--batch: 1298 images in a step; digits has 1297",
+        ),
     ],
 )
 def test_wrong_words_are_one_line(

@@ -12,10 +12,12 @@ from rich.table import Table
 
 from modulewise.cli._options import Data, Device, Threads
 from modulewise.config.resolve import Catalog
-from modulewise.errors import InvalidInput
+from modulewise.errors import InvalidInput, memory_short
 from modulewise.units import enough, memory, memory_bytes, time
 
 if TYPE_CHECKING:
+    import torch
+
     from modulewise.planning.budget_plan import Arm
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,17 @@ def plan(
     found: list[Arm] = []
     for precision in precisions.split(","):
         for recipe in recipes.split(","):
-            for arm in arms.of(recipe.strip(), precision.strip(), budget):
+            try:
+                ways = arms.of(recipe.strip(), precision.strip(), budget)
+            except (RuntimeError, MemoryError) as error:
+                if (short := memory_short(error)) is None:
+                    raise
+                what = f"{recipe.strip()} {precision.strip()}"
+                raise InvalidInput(
+                    f"plan: {what}: too little memory on {device_module.describe(on)} to time its "
+                    f"parts: {short}"
+                ) from None
+            for arm in ways:
                 log.info(f"{_words(arm)}  {memory(arm.peak)}  {time(arm.seconds)} a step")
                 found.append(arm)
     _show(found, budget)
@@ -77,19 +89,33 @@ def plan(
             f"of {_words(best)}"
         )
     for arm in fit:
-        if arm.seconds <= AFFORDABLE:
-            peak, seconds = budget_plan.measured(arm.cell, data, on)
-            said = f"{memory(peak)} and {time(seconds)}, measured"
-        else:
-            peak = budget_plan.smaller(arm.cell, data, on)
-            said = f"{memory(peak)}, from steps of an eighth and a quarter of the batch"
-        kept = peak <= budget
+        peak, said = _made(arm, data, on)
         print(f"\n{_words(arm)}: {said} on {device_module.describe(on)}")
-        if kept:
+        if peak is not None and peak <= budget:
             _yaml(arm)
             return
-        print("  more than the budget: the next")
+        print(f"  more than {'there is' if peak is None else 'the budget'}: the next")
     raise InvalidInput(f"--memory: nothing that was measured stays within {memory(budget)}")
+
+
+def _made(arm: Arm, data: Path, on: torch.device) -> tuple[int | None, str]:
+    """The peak of an arm's step, `None` if the device has too little memory for it; and what to
+    say of it."""
+    from modulewise.engine.device import tidy
+    from modulewise.planning import budget_plan
+
+    try:
+        if arm.seconds <= AFFORDABLE:
+            peak, seconds = budget_plan.measured(arm.cell, data, on)
+            return peak, f"{memory(peak)} and {time(seconds)}, measured"
+        peak = budget_plan.smaller(arm.cell, data, on)
+        return peak, f"{memory(peak)}, from steps of an eighth and a quarter of the batch"
+    except (RuntimeError, MemoryError) as error:
+        if memory_short(error) is None:
+            raise
+        return None, "out of memory"
+    finally:
+        tidy(on)
 
 
 def _words(arm: Arm) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
 import platform
@@ -230,6 +231,13 @@ def clock(device: torch.device) -> tuple[float, float]:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter(), time.thread_time()
+
+
+def tidy(device: torch.device) -> None:
+    """Free what nothing holds any more, so that what comes next finds all of the memory."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def versions() -> dict[str, str]:

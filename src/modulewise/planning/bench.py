@@ -3,7 +3,6 @@ whatever the machine does meanwhile does it to all of them."""
 
 from __future__ import annotations
 
-import gc
 import itertools
 import logging
 import math
@@ -111,7 +110,7 @@ def measure_group(
                 raise
             arms = [a for a in arms if a.arm is not arm]
             found.append(described(arm) | missing(short))
-        _tidy(on)
+        devices.tidy(on)
     for running in arms if rounds else ():
         running.lap()  # once more after the steps of other sizes
     steps = [
@@ -247,7 +246,7 @@ class Running:
                 if memory_short(error) is None:
                     raise
                 known[n] = math.inf
-            _tidy(self.device)
+            devices.tidy(self.device)
             return known[n]
 
         for n in (size // 4, size // 2, 2 * size) if caps else ():
@@ -368,9 +367,3 @@ def memory_bound(trainer: Trainer, held: Found, batch: int) -> int:
     largest = max(sum(costs[a:b]) for a, b in itertools.pairwise(ends))
     own = held["parameters"] + held["buffers"] + held["optimizer"]
     return int(own + batch + min(cell.training.micro_batch, data.sizes.train) * largest)
-
-
-def _tidy(on: torch.device) -> None:
-    gc.collect()
-    if on.type == "cuda":
-        torch.cuda.empty_cache()

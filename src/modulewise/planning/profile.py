@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import statistics
 import time
@@ -19,7 +18,7 @@ from modulewise.config.cell import Cell
 from modulewise.data import sources
 from modulewise.data.base import Data
 from modulewise.data.resident import Parts, Resident, Split
-from modulewise.engine.device import claim, clock, timed
+from modulewise.engine.device import claim, clock, tidy, timed
 from modulewise.engine.progress import Progress
 from modulewise.engine.trainer import TIMED, Trainer
 from modulewise.errors import InvalidInput, memory_short
@@ -272,6 +271,4 @@ def figures(
             raise
         return {"status": "out_of_memory", "reason": short}
     finally:
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        tidy(device)
