@@ -159,8 +159,10 @@ def test_a_checkpoint_of_another_cell_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Enough), heard(stop):
         trainer_of(row.cell(), tmp_path, save_every=0).fit()
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(InvalidInput, match="holds the checkpoint of another cell"):
         trainer_of(row.cell(lr=0.01), tmp_path).fit()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))

@@ -112,7 +112,6 @@ class Trainer:
         if self.cell.reuse and not self.reused:
             raise ValueError(f"{self.cell}: the weights that it reuses were not given")
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.folder / "cell.json", self.cell.model_dump_json(indent=1) + "\n")
         places = self.schedule.places(self.device)
         self.usage = usage.Usage(self.device, len(places))
         with device.claim(*places) as self.alone, self.usage:
@@ -121,6 +120,8 @@ class Trainer:
                 if ended and (self.folder / checkpoint.FILE).exists():
                     raise no_room(self.folder, ended, "the checkpoint is kept")
                 self.progress.exclusive &= self.alone()
+                cell = self.cell.model_dump_json(indent=1) + "\n"
+                write_atomic(self.folder / "cell.json", cell)
                 with closing(Record(self.folder)) as self.record:
                     start = start_event(
                         self.cell, self.metric, self.device, self.progress, self.usage.asked
