@@ -84,7 +84,11 @@ def test_make_alone_lists_its_commands() -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("dgl", "there is a method 'dgl' already"), ("My-Method", "is no method name")],
+    [
+        ("dgl", "there is a method 'dgl' already"),
+        ("dgl_mlp_sr", "a recipe 'dgl-mlp-sr' is there already"),
+        ("My-Method", "is no method name"),
+    ],
 )
 def test_a_wrong_name_writes_nothing(clone: Path, name: str, message: str) -> None:
     recipes = (clone / "config/recipes.yaml").read_bytes()

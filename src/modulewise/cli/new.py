@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from modulewise.config.loading import read_value
 from modulewise.config.options import class_name, names
-from modulewise.errors import InvalidInput
+from modulewise.config.recipes import Recipes
+from modulewise.errors import InvalidInput, parse
 
 _METHOD = '''"""TITLE (authors, arXiv number): the idea in one sentence.
 
@@ -92,6 +94,10 @@ def new(
         raise InvalidInput(
             f"new: {error.filename}: {error.strerror}; run it in the clone, or give --root"
         ) from None
+    known = parse(Recipes, read_value(recipe_text, str(recipes)), str(recipes)).recipes
+    for what, there in ((f"a recipe {recipe!r}", recipe in known), (str(file), file.exists())):
+        if there:
+            raise InvalidInput(f"new: {what} is there already; choose another name")
     start = case_text.index("CASES = [")
     end = case_text.index("\n]", start) + 1
     file.write_text(_METHOD.replace("CLASS", title).replace("TITLE", title))
