@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,6 +42,25 @@ def test_other_images_are_refused(stopped: Path) -> None:
     with pytest.raises(InvalidInput, match="the images have changed since the run began"):
         Trainer(ROW.cell(), others, stopped, CPU).fit()
     assert (stopped / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda method, name: method.pop(name), r"is \(.*\) here and missing there"),
+        (lambda method, name: method.update(other=method[name]), r"other is missing here and \("),
+        (lambda method, name: method.update({name: torch.zeros(2, 7)}), r" there; remove it"),
+    ],
+    ids=["a part more", "a part less", "another shape"],
+)
+def test_weights_of_other_code_are_one_line(change: Any, told: str, stopped: Path) -> None:
+    path = stopped / "checkpoint.pt"
+    content = torch.load(path, weights_only=True)
+    change(content["method"], next(iter(content["method"])))
+    torch.save(content, path)
+    with pytest.raises(InvalidInput, match=f"^{path}: its weights do not fit the code.*{told}"):
+        trainer_of(ROW.cell(), stopped).fit()
+    assert path.exists()
 
 
 def test_costs_of_two_devices_do_not_add_up(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ import torch
 import forked
 import modulewise
 from cases import CASES, Case, Row, trainer_of
-from modulewise import models
+from modulewise import models, studies
+from modulewise.config.study import StudyOrder
 from modulewise.engine import checkpoint, deployed
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
@@ -213,6 +214,20 @@ def test_weights_kept_before_inputs_were_are_read_with_the_data(tmp_path: Path) 
     del content["inputs"]
     torch.save(content, tmp_path / "weights.pt")
     assert torch.equal(modulewise.load(tmp_path)(x), wanted)
+
+
+def test_weights_of_other_code_are_one_line(tmp_path: Path) -> None:
+    trained(Case("greedy"), tmp_path)
+    content = torch.load(tmp_path / "weights.pt", weights_only=True)
+    name = next(iter(content["method"]))
+    content["method"][name] = content["method"][name][:1]
+    torch.save(content, tmp_path / "weights.pt")
+    told = rf"^{tmp_path}/weights.pt: its weights do not fit the code.*{name} is .*; .*train"
+    with pytest.raises(InvalidInput, match=told):
+        modulewise.load(tmp_path)
+    order = StudyOrder(study="gradients")
+    with pytest.raises(InvalidInput, match=told):
+        studies.make(order, tmp_path, tmp_path, torch.device("cpu"))
 
 
 def test_the_package_offers_load_without_loading_torch() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modulewise.data.base import Data
 from modulewise.errors import InvalidInput, memory_short
@@ -88,6 +88,38 @@ def keep(folder: Path, cell: str, method: dict[str, Any], data: Data) -> None:
     inputs = inputs_of(data)
     content = {"method": method, "cell": cell, "inputs": inputs and inputs._asdict()}
     save(folder, content, WEIGHTS)
+
+
+def put(method: nn.Module, weights: dict[str, Tensor], path: Path, again: str) -> None:
+    """Give a method the weights that were read from a file.
+
+    Args:
+        method: the method.
+        weights: its state.
+        path: the file.
+        again: what to do if they do not fit.
+
+    Raises:
+        InvalidInput: the method or its network has other parts now than when they were written.
+    """
+    try:
+        method.load_state_dict(weights)
+    except RuntimeError as error:
+        if (found := misfit(method.state_dict(), weights)) is None:
+            raise
+        raise InvalidInput(
+            f"{path}: its weights do not fit the code as it is now: {found}; {again}"
+        ) from error
+
+
+def misfit(here: dict[str, Tensor], there: dict[str, Tensor]) -> str | None:
+    """The first tensor that two states do not both have in one shape, in words."""
+    for name in sorted(here.keys() | there.keys()):
+        shapes = [tuple(found[name].shape) if name in found else None for found in (here, there)]
+        if shapes[0] != shapes[1]:
+            mine, its = ("missing" if shape is None else str(shape) for shape in shapes)
+            return f"{name} is {mine} here and {its} there"
+    return None
 
 
 def remove(folder: Path) -> None:

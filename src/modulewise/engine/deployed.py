@@ -18,7 +18,7 @@ from modulewise.data.load import load as load_data
 from modulewise.data.staging import staged
 from modulewise.engine import device, kept
 from modulewise.engine.build import build
-from modulewise.engine.checkpoint import Inputs, inputs_of
+from modulewise.engine.checkpoint import WEIGHTS, Inputs, inputs_of, put
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.rng import fork
@@ -126,7 +126,7 @@ def load(
     inputs = found.inputs or _inputs(found.result, folder, root)
     task = tasks.build(cell.data.task, inputs.outputs)
     method = _method(found.result, inputs, task)
-    method.load_state_dict(found.weights)
+    put(method, found.weights, folder / WEIGHTS, UNKEPT)
     net = TrainedNetwork(found.result, method, inputs).eval().requires_grad_(False)
     if cell.training.channels_last:
         net.to(memory_format=torch.channels_last)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from modulewise.config.cell import Cell
 from modulewise.engine import kept
+from modulewise.engine.checkpoint import misfit
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.runs.result import FILE, ReusedFrom
@@ -68,12 +69,6 @@ def put(method: Method, cell: Cell, reused: Reused) -> None:
 
     mine = {name: value for name, value in method.state_dict().items() if taken(name)}
     theirs = {name: value for name, value in reused.weights.items() if taken(name)}
-    for name in sorted(mine.keys() | theirs.keys()):
-        shapes = [tuple(found[name].shape) if name in found else None for found in (mine, theirs)]
-        if shapes[0] != shapes[1]:
-            here, there = ("missing" if shape is None else str(shape) for shape in shapes)
-            raise InvalidInput(
-                f"{cell}: reuse: the modules of {reused.cell} do not fit: {name} is {here} here "
-                f"and {there} there"
-            )
+    if found := misfit(mine, theirs):
+        raise InvalidInput(f"{cell}: reuse: the modules of {reused.cell} do not fit: {found}")
     method.load_state_dict(theirs, strict=False)

@@ -370,7 +370,8 @@ class Trainer:
             self.memory.load_state_dict(state["memory"])
         else:
             p.moved(state["device"])
-        self.method.load_state_dict(state["method"])
+        path, again = self.folder / checkpoint.FILE, "remove it to train from the start"
+        checkpoint.put(self.method, state["method"], path, again)
         self.losses = Losses(state["sums"])
         self.schedule.load_state_dict(state["schedule"])
         self.phase = state["phase"]

@@ -14,7 +14,7 @@ from modulewise.config.dataset import Dataset
 from modulewise.data.base import Data, Part
 from modulewise.data.load import load as load_data
 from modulewise.data.staging import staged
-from modulewise.engine import device, kept
+from modulewise.engine import checkpoint, device, kept
 from modulewise.engine.build import build
 from modulewise.engine.deployed import last_linear
 from modulewise.errors import InvalidInput
@@ -122,7 +122,7 @@ def load(
     if origin.data not in (None, data.digest):
         raise InvalidInput(f"{folder}: the images have changed since the run was made")
     method = build(cell, data.image, data.task)[0]
-    method.load_state_dict(found.weights)
+    checkpoint.put(method, found.weights, folder / checkpoint.WEIGHTS, again)
     return Trained(
         cell=cell,
         method=_frozen(method).to(on),
