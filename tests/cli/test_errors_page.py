@@ -334,6 +334,7 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
     "train: a cell that is no JSON": (nothing, "train --cell {"),
     "train: a key of a cell that does not exist": (nothing, 'train --cell {"networks":"mlp3"}'),
     "train: more beside a cell": (nothing, "train --cell {} --epochs 3 --set training.lr=0.1"),
+    "power: no spread": (nothing, "power --sd 0"),
     "study: a name that does not exist": (nothing, STUDY.replace("transfer", "transver")),
     "study: options that are no JSON": (nothing, STUDY + " --options {targets:"),
     "study: options that are no mapping": (nothing, STUDY + " --options [1]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ def power(
     ] = Path(),
     sd: Annotated[
         float | None,
-        typer.Option(min=0, help="standard deviation over seeds; the sweep's if not given"),
+        typer.Option(help="standard deviation over seeds; the sweep's if not given"),
     ] = None,
 ) -> None:
     """Say what a sweep's contrasts can detect with its seeds.
@@ -30,12 +31,14 @@ def power(
     Examples:
         modulewise power --sweep config/evidence/cifar10-resnet14.yaml
     """
+    if sd is not None and not 0 < sd < math.inf:
+        raise InvalidInput(f"--sd: a number above 0, got {sd:g}")
     plan = load_plan(sweep, root)
     analysis = plan.sweep.analysis
     if analysis is None:
         raise InvalidInput(f"{sweep}: no analysis is planned; give analysis: {{n, primary}}")
-    assumed = sd or analysis.sd
-    if not assumed:
+    assumed = analysis.sd if sd is None else sd
+    if assumed is None:
         raise InvalidInput(f"{sweep}: analysis.sd: missing; give it, or --sd")
     from rich.console import Console
     from rich.table import Table
@@ -52,5 +55,5 @@ def power(
         table.add_row(it.family, it.contrast.name, f"{it.level:.4g}", f"{it.error:.2f}", effect)
     console = Console(markup=False, highlight=False, emoji=False)
     console.print(table)
-    source = "" if sd else f" ({analysis.sd_source})" if analysis.sd_source else ""
+    source = "" if sd is not None else f" ({analysis.sd_source})" if analysis.sd_source else ""
     print(f"n = {analysis.n} seeds; standard deviation of a cell over seeds {assumed:g}{source}")
