@@ -59,6 +59,14 @@ def two_views_of_one(files: Files) -> None:
     files["datasets.yaml"]["datasets"]["made"] |= {"pad": 0, "flip": False}
 
 
+def micro_batches_too(files: Files) -> None:
+    """A recipe that learns from earlier steps, with whole batches and with cut ones."""
+    files["recipes.yaml"]["recipes"]["local"] = {"method": "ddg", "label": "Delayed"}
+    grid = {**GRID, "datasets": ["made"], "networks": ["mlp3x8"], "recipes": ["local"]}
+    grid["modules"] = [2]
+    files["sweep.yaml"]["grids"] = [grid, grid | {"training": {"accumulate": 2}}]
+
+
 def npz(**changes: Any) -> Callable[[Files], None]:
     """A sweep of a user's npz file, with other arrays than a sound one has, or another entry."""
 
@@ -282,6 +290,10 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
         CHECK,
     ),
     "means of other channels": (put("datasets", "datasets", "made", "mean", to=[0.5]), CHECK),
+    "micro-batches of a method that learns from earlier steps": (
+        micro_batches_too,
+        CHECK,
+    ),
     "more held out than there are": (
         put("datasets", "datasets", "digits", "validation", to=5000),
         CHECK,

@@ -247,6 +247,20 @@ def test_phases_cost_what_they_train(
     assert checkpoint == pytest.approx((1 + moments) * weights, rel=0.02)
 
 
+def test_images_that_are_held_out_are_evaluated_and_not_trained_on(tmp_path: Path) -> None:
+    """Of the digits: 1297 images, and 500 to test on."""
+    datasets = {"digits": {"source": "digits", "validation": 97}}
+    (tmp_path / "d.yaml").write_text(yaml.safe_dump({"datasets": datasets}))
+    grid = GRID | {"datasets": ["digits"], "training": TRAINING}
+    content = {"sweep": "s", "grids": [grid], "datasets": str(tmp_path / "d.yaml")}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    plan = load_plan(tmp_path / "s.yaml", ROOT)
+    (cell, *_) = plan.cells
+    joint = flops.step_flops(preflight.build(cell, (1, 8, 8), 10, {}), (1, 8, 8), 64)
+    expected = joint * 4 * (1200 + (97 + 500) / 3)
+    assert preflight.Preflight(plan, tmp_path).flops(cell) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [

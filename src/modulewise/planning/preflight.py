@@ -143,10 +143,10 @@ class Preflight:
         """FLOPs of a cell's whole run, about; evaluation is a third of training, an image."""
         if cell.training.flops:
             return cell.training.flops
-        used, test = self._used(cell), self._size(cell)[1]
+        used, evaluated = self._used(cell), cell.data.validation + self._size(cell)[1]
         joint, schedule = self._per_image(cell), self._schedule(cell)
         return joint * sum(
-            phase.epochs * (used * _share(schedule.trained(i), cell.modules) + test / 3)
+            phase.epochs * (used * _share(schedule.trained(i), cell.modules) + evaluated / 3)
             for i, phase in enumerate(schedule.phases(self._budget(cell)))
         )
 
@@ -164,8 +164,8 @@ class Preflight:
 
     def _used(self, cell: Cell) -> int:
         """Number of images that an epoch of a cell trains on."""
-        train, t = self._size(cell)[0], cell.training
-        used = min(t.train_images or train, train)
+        left, t = self._size(cell)[0] - cell.data.validation, cell.training
+        used = min(t.train_images or left, left)
         return t.stretch * min(t.batch_size, used) if t.iterations else used
 
     def _schedule(self, cell: Cell) -> Schedule:
@@ -188,10 +188,9 @@ class Preflight:
     def _counted(self, cell: Cell) -> float:
         name = cell.configuration
         if name not in self._counts:
-            shape, batch = self._images[cell.dataset][0], cell.training.micro_batch
-            self._counts[name] = flops.step_flops(
-                self._build(cell), shape, min(batch, self._size(cell)[0])
-            )
+            shape = self._images[cell.dataset][0]
+            images = min(cell.training.micro_batch, self._used(cell))
+            self._counts[name] = flops.step_flops(self._build(cell), shape, images)
         return self._counts[name]
 
 
@@ -213,7 +212,10 @@ def _model(cell: Cell) -> str:
         return cell.steps
     t = cell.training
     training = TrainConfig(
-        schedule=t.schedule, step_in_backward=t.step_in_backward, recompute=t.recompute
+        schedule=t.schedule,
+        step_in_backward=t.step_in_backward,
+        recompute=t.recompute,
+        accumulate=min(t.accumulate, 2),
     )
     return cell.model_copy(update={"training": training}).configuration
 
