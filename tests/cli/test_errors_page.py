@@ -67,6 +67,18 @@ def micro_batches_too(files: Files) -> None:
     files["sweep.yaml"]["grids"] = [grid, grid | {"training": {"accumulate": 2}}]
 
 
+def views_in_parallel(files: Files) -> None:
+    """A recipe that compares augmentations, every module in a process of its own."""
+    files["recipes.yaml"]["recipes"]["local"] = {"method": "local_simclr", "label": "Views"}
+    files["sweep.yaml"]["grids"][0] |= {"recipes": ["local"], "training": {"schedule": "parallel"}}
+
+
+def dropout_in_parallel(files: Files) -> None:
+    """A network with dropout, every module in a process of its own."""
+    parallel = {"recipes": ["local"], "training": {"schedule": "parallel"}}
+    files["sweep.yaml"]["grids"][0] |= parallel | {"networks": ["vgg8b-w2-d30"]}
+
+
 def npz(**changes: Any) -> Callable[[Files], None]:
     """A sweep of a user's npz file, with other arrays than a sound one has, or another entry."""
 
@@ -290,6 +302,8 @@ CASES: dict[str, tuple[Callable[[Files], None], str]] = {
         CHECK,
     ),
     "means of other channels": (put("datasets", "datasets", "made", "mean", to=[0.5]), CHECK),
+    "two views, made in several processes": (views_in_parallel, CHECK),
+    "dropout in several processes": (dropout_in_parallel, CHECK),
     "micro-batches of a method that learns from earlier steps": (
         micro_batches_too,
         CHECK,

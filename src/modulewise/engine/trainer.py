@@ -94,6 +94,7 @@ class Trainer:
             self.training, cell.modules, data.steps, cell.seed, str(cell), cell.frozen
         )
         self.schedule.ready = device.like_here(cell.training)
+        self.schedule.check(self.method, str(cell))
         self.schedule.prepare(self.method, data)
         self.flops = budget.prices(self.method, self.schedule, data, self.training.micro_batch)
         self.precision = device.precision(self.training, on.type)

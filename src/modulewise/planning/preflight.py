@@ -125,9 +125,11 @@ class Preflight:
 
     def _add(self, cell: Cell) -> None:
         subset(cell, self._size(cell)[0])
-        self._schedule(cell)
+        schedule = self._schedule(cell)
         if (model := _model(cell)) not in self._bytes:
-            self._bytes[model] = tensor_bytes(self._build(cell))
+            method = self._build(cell)
+            schedule.check(method, str(cell))
+            self._bytes[model] = tensor_bytes(method)
         self._alike.setdefault(_work(cell), {})[cell.modules] = cell
 
     def _build(self, cell: Cell) -> Method:

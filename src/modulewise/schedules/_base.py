@@ -63,6 +63,17 @@ class Schedule:
         """The first module that a step of a phase runs."""
         return 0
 
+    def check(self, method: Method, where: str) -> None:
+        """Refuse a method that cannot be trained so; it may be on the meta device.
+
+        Args:
+            method: the method.
+            where: for the message.
+
+        Raises:
+            InvalidInput: it cannot.
+        """
+
     def prepare(self, method: Method, data: Data) -> None:
         """Look at what is going to be trained, and on what."""
 

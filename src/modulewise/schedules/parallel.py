@@ -69,23 +69,19 @@ class Parallel(Schedule):
         self.stopping = False
         self.pool: Pool | None = None
 
-    def prepare(self, method: Method, data: Data) -> None:
-        """Refuse what draws random numbers in a step, as far as it can be told.
-
-        Raises:
-            InvalidInput: it does.
-        """
+    def check(self, method: Method, where: str) -> None:
+        """Refuse what draws random numbers in a step, as far as it can be told."""
         name = type(method).__name__.lower()
         if method.two_views:
             raise InvalidInput(
-                f"schedule parallel: {name} compares two augmentations of an image, which one "
-                f"process makes; valid schedule: joint"
+                f"{where}: schedule parallel: {name} compares two augmentations of an image, which "
+                f"one process makes; valid schedule: joint"
             )
         for part in method.modules():
             if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
                 raise InvalidInput(
-                    "schedule parallel: the network or its helpers have dropout, whose random "
-                    "numbers the processes do not share; valid schedule: joint"
+                    f"{where}: schedule parallel: the network or its helpers have dropout, whose "
+                    f"random numbers the processes do not share; valid schedule: joint"
                 )
 
     def begin(self, method: Method, phase: int, epochs: int) -> None:
