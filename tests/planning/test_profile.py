@@ -329,18 +329,26 @@ def test_too_little_memory_is_a_finding(
     assert found["status"] == "out_of_memory" and "9 GiB" in found["reason"]
 
 
+@pytest.mark.parametrize("devices", [1, 2])
 def test_above_the_limit_it_stops_and_keeps_what_it_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    devices: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sweep(tmp_path, limits={"gpu_hours": 5.5})
+    """Every device that a run takes counts."""
+    grid = GRID | {"training": TRAINING | {"devices": devices}}
+    sweep(tmp_path, grids=[grid], limits={"gpu_hours": 5.5})
     monkeypatch.setattr(
         profile,
         "measure",
         lambda *_: profile.RunProfile(4, [0.1], 0.1, 1.0, 1.0, 3592.0, 4.0, None),
     )
     code, said = run(tmp_path, capsys, monkeypatch)
-    assert (
-        code == 2
-        and "limits.gpu_hours: 5.5 allowed, about 6 expected (measured on " in said.splitlines()[-1]
-    )
+    hours = 6 * devices
+    assert code == 2 and f"6 runs to do: {hours} h of " in said
+    told = f"limits.gpu_hours: 5.5 allowed, about {hours} expected (measured on "
+    assert told in said.splitlines()[-1]
+    rows = [line.split() for line in said.splitlines() if line.startswith("  ")]
+    assert [row[-1] for row in rows] == [str(3 * devices)] * 2
     assert len(json.loads((tmp_path / "profile/measured.json").read_text())["cells"]) == 2

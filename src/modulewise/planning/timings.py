@@ -72,11 +72,10 @@ def name(cells: Iterable[Cell]) -> str:
 
 
 def total_hours(cells: Iterable[Cell], known: dict[str, Found]) -> tuple[float, int]:
-    """Hours of all cells together, and how many of them run out of memory."""
-    found = [known[c.configuration] for c in cells]
-    return sum(f["seconds"] for f in found if "seconds" in f) / 3600, sum(
-        "seconds" not in f for f in found
-    )
+    """Hours of one device for all cells together, and how many of them run out of memory."""
+    found = [(known[c.configuration], c.training.devices) for c in cells]
+    seconds = [f["seconds"] * devices for f, devices in found if "seconds" in f]
+    return sum(seconds) / 3600, len(found) - len(seconds)
 
 
 def tables(cells: Sequence[Cell], known: dict[str, Found]) -> list[Table]:
@@ -96,7 +95,8 @@ def tables(cells: Sequence[Cell], known: dict[str, Found]) -> list[Table]:
         recipe = f"{cell.recipe} {_budget(cell)}" if several else cell.recipe
         title = f"{cell.dataset} {cell.network}"
         table = out.setdefault(title, _empty(title))
-        table.add_row(f"  {recipe}", str(cell.modules), *_figures(known[name], runs[name]))
+        figures = _figures(known[name], runs[name], cell.training.devices)
+        table.add_row(f"  {recipe}", str(cell.modules), *figures)
     return list(out.values())
 
 
@@ -109,12 +109,12 @@ def _empty(title: str) -> Table:
     return table
 
 
-def _figures(found: Found, runs: int) -> tuple[str, str, str, str]:
-    """Seconds an epoch, hours a run, runs, hours of all of them."""
+def _figures(found: Found, runs: int, devices: int) -> tuple[str, str, str, str]:
+    """Seconds an epoch, hours a run, runs, hours of one device for all of them."""
     if "seconds" not in found:
         return "", "out of memory", str(runs), ""
     epoch, hours = found["epoch_seconds"] + found["evaluation_seconds"], found["seconds"] / 3600
-    return three_digits(epoch), three_digits(hours), str(runs), three_digits(hours * runs)
+    return three_digits(epoch), three_digits(hours), str(runs), three_digits(hours * runs * devices)
 
 
 def _budget(cell: Cell) -> str:
