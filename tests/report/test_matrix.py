@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from modulewise import ttest
 from modulewise.report import matrix, pairs, seeds
 from modulewise.report.frame import read
 from modulewise.runs.result import PrimaryMetric
@@ -165,15 +166,26 @@ def test_power_by_drawing(n: int, effect: float, sides: int) -> None:
     draws = np.random.default_rng(n).normal(effect, 1, (20_000, n))
     way = "two-sided" if sides == 2 else "greater"
     found = (stats.ttest_1samp(draws, 0, axis=1, alternative=way).pvalue < 0.01).mean()
-    assert float(seeds.power(effect, n, 0.01, sides)) == pytest.approx(found, abs=0.015)
+    assert float(ttest.power(effect, n, 0.01, sides)) == pytest.approx(found, abs=0.015)
 
 
 def test_needed_seeds_are_the_least_with_that_power() -> None:
     for effect, level in ((1.0, 0.05), (2.0, 0.01), (0.6, 0.05)):
         n = seeds.needed(effect, level)
         assert n
-        assert seeds.power(effect, n, level) >= 0.8 > seeds.power(effect, n - 1, level)
+        assert ttest.power(effect, n, level) >= 0.8 > ttest.power(effect, n - 1, level)
     assert seeds.needed(0.0, 0.05) is None
     assert seeds.needed(0.1, 0.05) is None
     assert seeds.needed(1.0, 0.05, above=20) == 21
     assert seeds.needed(50.0, 0.05) == 3
+
+
+@pytest.mark.parametrize("level", [0.05, 0.0125, 0.001])
+def test_a_larger_effect_needs_no_more_seeds(level: float) -> None:
+    """Far from its centre SciPy gives no number for the noncentral t-distribution."""
+    needed = [seeds.needed(effect, level) for effect in np.linspace(0.7, 40, 200)]
+    assert all(n for n in needed)
+    assert needed == sorted(needed, reverse=True)  # type: ignore[type-var]
+    assert needed[-1] == 3
+    for n in range(2, 31):
+        assert ttest.power(ttest.detectable(n, level), n, level) == pytest.approx(0.8)

@@ -4,18 +4,16 @@ deviation. No torch."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import stats
 
+from modulewise import ttest
 from modulewise.config.analysis import Analysis, Contrast, Family
 from modulewise.config.contrasts import cells_of
 from modulewise.config.plan import Plan
-
-POWER = 0.8
 
 
 class Detectable(NamedTuple):
@@ -74,19 +72,11 @@ def spread(plan: Plan, contrast: Contrast) -> float:
 def found_effect(error: float, n: int, level: float) -> float:
     """True mean that a two-sided one-sample t-test finds with the wanted power.
 
-    With d the mean over its standard error and s the sample's standard deviation over the true one,
-    it is found where |Z + d| > t s.
-
     Example:
         >>> round(found_effect(1 / 6**0.5, 6, 0.05), 2)  # in standard deviations
         1.43
     """
-    bar = float(stats.t.ppf(1 - level / 2, n - 1)) * _spreads(n)
-
-    def power(d: float) -> float:
-        return float(np.mean(stats.norm.sf(bar - d) + stats.norm.cdf(-bar - d)))
-
-    return error * _least(power)
+    return error * math.sqrt(n) * ttest.detectable(n, level)
 
 
 def shown_margin(error: float, n: int, level: float) -> float:
@@ -97,18 +87,10 @@ def shown_margin(error: float, n: int, level: float) -> float:
     def power(margin: float) -> float:
         return float(np.mean(np.clip(2 * stats.norm.cdf(margin - bar) - 1, 0, None)))
 
-    return error * _least(power)
+    return error * ttest.least(power)
 
 
 def _spreads(n: int) -> NDArray[np.float64]:
     """Equally likely values of a sample's standard deviation over the true one (chi-square law)."""
     middles = (np.arange(2000) + 0.5) / 2000
     return np.sqrt(stats.chi2.ppf(middles, n - 1) / (n - 1))
-
-
-def _least(power: Callable[[float], float]) -> float:
-    """Where a rising power comes to the wanted one."""
-    top = 1.0
-    while power(top) < POWER:
-        top *= 2
-    return float(optimize.brentq(lambda x: power(x) - POWER, 0.0, top))

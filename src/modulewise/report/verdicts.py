@@ -16,12 +16,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import special, stats
 
+from modulewise.ttest import POWER
+
 LEVEL = 0.05
 """Of every test; the interval that must lie inside the tolerance has level 1 - 2 * LEVEL."""
 MOST_SEEDS = 100
 """Larger numbers of seeds are not worked out."""
-POWER = 0.8
-"""Chance with which a number of seeds that is called enough ends in a verdict."""
 Direction = Literal["lower", "higher"]
 Verdict = Literal["reproduced", "better", "worse", "inconclusive"]
 
