@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from modulewise import ttest
+from modulewise import detection
 from modulewise.report import matrix, pairs, seeds
 from modulewise.report.frame import read
 from modulewise.runs.result import PrimaryMetric
@@ -166,14 +166,14 @@ def test_power_by_drawing(n: int, effect: float, sides: int) -> None:
     draws = np.random.default_rng(n).normal(effect, 1, (20_000, n))
     way = "two-sided" if sides == 2 else "greater"
     found = (stats.ttest_1samp(draws, 0, axis=1, alternative=way).pvalue < 0.01).mean()
-    assert float(ttest.power(effect, n, 0.01, sides)) == pytest.approx(found, abs=0.015)
+    assert float(detection.power(effect, n, 0.01, sides)) == pytest.approx(found, abs=0.015)
 
 
 def test_needed_seeds_are_the_least_with_that_power() -> None:
     for effect, level in ((1.0, 0.05), (2.0, 0.01), (0.6, 0.05)):
         n = seeds.needed(effect, level)
         assert n
-        assert ttest.power(effect, n, level) >= 0.8 > ttest.power(effect, n - 1, level)
+        assert detection.power(effect, n, level) >= 0.8 > detection.power(effect, n - 1, level)
     assert seeds.needed(0.0, 0.05) is None
     assert seeds.needed(0.1, 0.05) is None
     assert seeds.needed(1.0, 0.05, above=20) == 21
@@ -188,4 +188,4 @@ def test_a_larger_effect_needs_no_more_seeds(level: float) -> None:
     assert needed == sorted(needed, reverse=True)  # type: ignore[type-var]
     assert needed[-1] == 3
     for n in range(2, 31):
-        assert ttest.power(ttest.detectable(n, level), n, level) == pytest.approx(0.8)
+        assert detection.power(detection.detectable(n, level), n, level) == pytest.approx(0.8)

@@ -43,8 +43,8 @@ def power(
     from rich.console import Console
     from rich.table import Table
 
+    from modulewise.detection import POWER
     from modulewise.planning.power import detectable
-    from modulewise.ttest import POWER
 
     table = Table(box=None, pad_edge=False)
     for name in ("family", "contrast", "level"):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from modulewise import ttest
+from modulewise import detection
 from modulewise.config.analysis import Analysis, Contrast, Family
 from modulewise.config.contrasts import cells_of
 from modulewise.config.plan import Plan
@@ -76,7 +76,7 @@ def found_effect(error: float, n: int, level: float) -> float:
         >>> round(found_effect(1 / 6**0.5, 6, 0.05), 2)  # in standard deviations
         1.43
     """
-    return error * math.sqrt(n) * ttest.detectable(n, level)
+    return error * math.sqrt(n) * detection.detectable(n, level)
 
 
 def shown_margin(error: float, n: int, level: float) -> float:
@@ -87,7 +87,7 @@ def shown_margin(error: float, n: int, level: float) -> float:
     def power(margin: float) -> float:
         return float(np.mean(np.clip(2 * stats.norm.cdf(margin - bar) - 1, 0, None)))
 
-    return error * ttest.least(power)
+    return error * detection.least(power)
 
 
 def _spreads(n: int) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from modulewise import ttest
+from modulewise import detection
 from modulewise.report import pairs, seeds
 from modulewise.report.naming import difference_unit, digits
 from modulewise.report.stats import NO_MEMORY, NO_TIME, PROVISIONAL
@@ -109,7 +109,7 @@ def _seeds(done: list[Row], question: Question) -> Iterator[Sentence]:
         return
     if math.isnan(effect) or (would is not None and would <= n):
         return
-    chance = float(ttest.power(effect, n, level))
+    chance = float(detection.power(effect, n, level))
     yield Sentence(
         "seeds",
         f"Too few seeds to say that two are equal: with n = {n} a true difference of {looked_for} "
@@ -125,10 +125,10 @@ def _enough(
     """How many seeds would do."""
     if math.isnan(effect):
         return f"{PROVISIONAL} are the least, and two tell how many would do"
-    said = f"for a chance of {100 * ttest.POWER:.0f} % a difference of {looked_for} takes "
+    said = f"for a chance of {100 * detection.POWER:.0f} % a difference of {looked_for} takes "
     said += f"{seeds.many(would)} seeds"
     if would is None and question.margin is not None:
-        found = question.margin / effect * ttest.detectable(SOME, level)
+        found = question.margin / effect * detection.detectable(SOME, level)
         size = f"{number(found, digits(question.metric))} {difference_unit(question.metric)}"
         said += f", one of {size.strip()} takes {SOME}"
     return f"{said} ({seeds.FIX})"

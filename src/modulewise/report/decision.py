@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from modulewise import ttest
+from modulewise import detection
 from modulewise.report import seeds
 from modulewise.report.frame import Frame
 from modulewise.report.fronts import MEMORY, TIME
@@ -95,8 +95,8 @@ class Loss(NamedTuple):
 
     def seeds_needed(self, margin: float, comparisons: int) -> int | None:
         """The smallest number of seeds, above the present one, that ends in a verdict with a chance
-        of `ttest.POWER` if mean and spread are the true ones; corrected by Bonferroni, so not too
-        few. None if `MOST_SEEDS` are not enough."""
+        of `detection.POWER` if mean and spread are the true ones; corrected by Bonferroni, so not
+        too few. None if `MOST_SEEDS` are not enough."""
         effect = abs(self.mean - margin) / self.std
         return seeds.needed(effect, LEVEL / comparisons, sides=1, above=self.n)
 
@@ -288,7 +288,7 @@ def _explain(row: dict[str, Any], margin: float | None, family: int) -> None:
         row |= {
             "because": FEW,
             "reason": f"{words}{row['gap_n']} seeds; {seeds.many(needed)} end in a verdict with a "
-            f"chance of {100 * ttest.POWER:.0f} % if mean and spread stay; {seeds.FIX}",
+            f"chance of {100 * detection.POWER:.0f} % if mean and spread stay; {seeds.FIX}",
         }
         if costs:
             row |= {"because": f"{FEW}, and {COSTS}", "reason": f"{row['reason']}; and {costs}"}

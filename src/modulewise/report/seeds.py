@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from modulewise.detection import POWER, power
 from modulewise.report.stats import PROVISIONAL
 from modulewise.report.verdicts import MOST_SEEDS
-from modulewise.ttest import POWER, power
 
 FIX = "fix the number before the runs"
 """Said beside every number of seeds: adding seeds until a test says something errs more often."""
@@ -17,7 +17,7 @@ def needed(effect: float, level: float, sides: int = 2, above: int = 0) -> int |
     to find an effect; None if `MOST_SEEDS` are not enough.
 
     Args:
-        effect: as of `ttest.power`.
+        effect: as of `detection.power`.
         level: likewise.
         sides: likewise.
         above: the number that there is.

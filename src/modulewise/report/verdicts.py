@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from modulewise.ttest import POWER
+from modulewise.detection import POWER
 
 LEVEL = 0.05
 """Of every test; the interval that must lie inside the tolerance has level 1 - 2 * LEVEL."""
