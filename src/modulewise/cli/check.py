@@ -18,6 +18,7 @@ from modulewise.config.plan import Plan, load_plan
 from modulewise.errors import InvalidInput
 from modulewise.planning import estimate, timings
 from modulewise.runs import result
+from modulewise.runs.files import WEIGHTS
 
 
 def check(
@@ -124,7 +125,7 @@ def _studies(plan: Plan, runs: Path) -> list[tuple[str, str]]:
         studies.build(name, config.options, f"{plan.where}: studies.{name}")
     left = [s for s in plan.studies if not (runs / s.path).exists()]
     bare = {s.cell.path for s in left if result.exists(runs / s.cell.path)}
-    bare = {path for path in bare if not (runs / path / "weights.pt").exists()}
+    bare = {path for path in bare if not (runs / path / WEIGHTS).exists()}
     if bare:
         raise InvalidInput(
             f"{plan.where}: studies: {len(bare)} finished run{'s' if len(bare) > 1 else ''} kept "

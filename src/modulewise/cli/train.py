@@ -20,16 +20,15 @@ from modulewise.cli._options import Data, Device, Threads, Workers, alone
 from modulewise.config.cell import Cell
 from modulewise.config.loading import read_json
 from modulewise.errors import InvalidInput, memory_short, parse, resource
-from modulewise.runs import lock
+from modulewise.runs import lock, stops
+from modulewise.runs.files import CHECKPOINT
+from modulewise.runs.logs import TRAIN_LOG
 from modulewise.runs.result import FILE, Result, exists
 from modulewise.units import duration
 
 log = logging.getLogger(__name__)
 RESUME_LATER = 75
 """Exit status of a run that saved its state because it was asked to stop."""
-
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
-"""Signals that ask a run to stop."""
 
 
 OF_A_CELL = ("dataset", "network", "recipe", "modules", "seed", "epochs", "set_")
@@ -120,7 +119,7 @@ def train(
             raise
         again = (
             "the run resumes from its last checkpoint"
-            if (folder / "checkpoint.pt").exists()
+            if (folder / CHECKPOINT).exists()
             else "the run begins anew when started again"
         )
         log.error(f"{what}: {line}; {again}")
@@ -138,10 +137,10 @@ def _start(cell: Cell, device: str) -> int:
     devices = cell.training.devices
     check_devices(device, devices)
     with Ranks([sys.executable, "-m", "modulewise", *sys.argv[1:]], devices) as ranks:
-        for name in STOPS:
+        for name in stops.STOPS:
             signal.signal(name, ranks.ask)
         status, said = ranks.wait(RESUME_LATER)
-        ignore_stop_signals()
+        stops.ignore()
     if said:
         log.error(f"{cell}: {said}; started again it goes on from its last checkpoint")
     return status
@@ -152,12 +151,12 @@ def _among_ranks(folder: Path, on: Any) -> Iterator[Path]:
     """Inside, this process is one of the run's ranks; gives the folder that it writes into. Rank 0
     speaks and writes the run's; the others have one that is thrown away, where they find the run's
     checkpoint, and tell of errors only."""
-    from modulewise.engine import checkpoint, distributed
+    from modulewise.engine import distributed
 
     distributed.end_with_parent()
     with distributed.joined(on), tempfile.TemporaryDirectory() as name:
         if distributed.rank():
-            (Path(name) / checkpoint.FILE).symlink_to((folder / checkpoint.FILE).resolve())
+            (Path(name) / CHECKPOINT).symlink_to((folder / CHECKPOINT).resolve())
             folder = Path(name)
             logging.disable(logging.INFO)
         yield folder
@@ -184,7 +183,7 @@ def _run(
     def ask(*_: Any) -> None:
         stop.asked = True
 
-    for name in STOPS:
+    for name in stops.STOPS:
         signal.signal(name, ask)
     try:
         loaded = load(*staged(cell.data, data), cell.training, cell.seed)
@@ -200,16 +199,16 @@ def _run(
         log.error(f"{cell}: too little memory to hold the data and the net: {short}")
         return 1
     folder.mkdir(parents=True, exist_ok=True)
-    with lock.held(folder, lambda: stop.asked), logs.training(folder / "train.log"):
+    with lock.held(folder, lambda: stop.asked), logs.training(folder / TRAIN_LOG):
         if any(distributed.agree(exists(folder))):  # made by another process since
             return 0
         try:
             result = trainer.fit()
         except Interrupted:
-            ignore_stop_signals()
+            stops.ignore()
             log.info(f"{cell}  asked to stop; saved, resumes when started again")
             return RESUME_LATER
-        ignore_stop_signals()
+        stops.ignore()
         log.info(f"{cell}  {_said(result)}")
     # Of several ranks another may have had room: this one's end is no result of the run.
     return int(distributed.rank() > 0 and result.status == "out_of_memory")
@@ -229,13 +228,6 @@ def _said(result: Result) -> str:
     reason = f"({result.reason})" if result.reason else ""
     parts = [result.status, figure, duration(result.cost.train_seconds or 0), reason]
     return "  ".join(filter(None, parts))
-
-
-def ignore_stop_signals() -> None:
-    """Ignore further requests to stop: Python gives up its handlers when it exits, and a late one
-    would make a finished run look failed."""
-    for name in STOPS:
-        signal.signal(name, signal.SIG_IGN)
 
 
 def _cell(

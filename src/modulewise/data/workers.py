@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from modulewise.data.samples import Made, Samples, Wanted
 from modulewise.errors import InvalidInput
+from modulewise.runs import stops
 
 WORKERS = "MODULEWISE_WORKERS"
 """Number of worker processes; unset: one less than the run has CPUs."""
@@ -111,8 +112,8 @@ def _as_it_is(batch: Any) -> Any:
 
 def _begin(_: int) -> None:
     """In a worker: leave signals to the trainer, which saves and stops, and die with it."""
-    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(name, signal.SIG_IGN)
+    stops.ignore()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from modulewise.data.base import Data
 from modulewise.errors import InvalidInput, memory_short
 from modulewise.files import patiently, remove_unfinished, write_atomic
+from modulewise.runs.files import CHECKPOINT, WEIGHTS
 
-FILE = "checkpoint.pt"
-WEIGHTS = "weights.pt"
 FORMAT = 3
 """Number that changes with what a checkpoint holds."""
 
@@ -41,7 +40,7 @@ class Every:
         return time.monotonic() - self.last > self.seconds
 
 
-def save(folder: Path, content: dict[str, Any], name: str = FILE) -> None:
+def save(folder: Path, content: dict[str, Any], name: str = CHECKPOINT) -> None:
     """Write atomically: a process killed at any moment, or a full disk, leaves the old file or the
     new one.
 
@@ -124,7 +123,7 @@ def misfit(here: dict[str, Tensor], there: dict[str, Tensor]) -> str | None:
 
 def remove(folder: Path) -> None:
     """Remove the checkpoint of a run that has its result."""
-    patiently(partial((folder / FILE).unlink, missing_ok=True), folder / FILE)
+    patiently(partial((folder / CHECKPOINT).unlink, missing_ok=True), folder / CHECKPOINT)
 
 
 def belongs(folder: Path, state: dict[str, Any], cell: str, data: str, reused: str | None) -> None:
@@ -163,7 +162,7 @@ def load(folder: Path, device: torch.device) -> dict[str, Any] | None:
     Raises:
         InvalidInput: the file is damaged, or of another format.
     """
-    path = folder / FILE
+    path = folder / CHECKPOINT
     if not path.exists():
         return None
     try:

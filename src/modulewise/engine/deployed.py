@@ -18,10 +18,11 @@ from modulewise.data.load import load as load_data
 from modulewise.data.staging import staged
 from modulewise.engine import device, kept
 from modulewise.engine.build import build
-from modulewise.engine.checkpoint import WEIGHTS, Inputs, inputs_of, put
+from modulewise.engine.checkpoint import Inputs, inputs_of, put
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
 from modulewise.rng import fork
+from modulewise.runs.files import WEIGHTS
 from modulewise.runs.find import RUNS, find
 from modulewise.runs.result import FILE, Result
 from modulewise.task import Task

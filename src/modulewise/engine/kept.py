@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from modulewise.config.cell import Cell
-from modulewise.engine.checkpoint import WEIGHTS, Inputs
+from modulewise.engine.checkpoint import Inputs
 from modulewise.errors import InvalidInput
+from modulewise.runs.files import WEIGHTS
 from modulewise.runs.result import FILE, Result
 
 

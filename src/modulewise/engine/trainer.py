@@ -40,6 +40,7 @@ from modulewise.files import write_atomic
 from modulewise.method import Batch
 from modulewise.optim import ModuleOptimizers, learning_rate
 from modulewise.rng import fork, seed_of
+from modulewise.runs.files import CELL, CHECKPOINT
 from modulewise.runs.record import Record
 from modulewise.runs.result import Result, Status
 from modulewise.schedules import Phase
@@ -118,11 +119,11 @@ class Trainer:
         with device.claim(*places) as self.alone, self.usage:
             with fork(self.cell.seed, "steps", *ranks.stream()):
                 ended = within_memory(self.prepare)
-                if ended and (self.folder / checkpoint.FILE).exists():
+                if ended and (self.folder / CHECKPOINT).exists():
                     raise no_room(self.folder, ended, "the checkpoint is kept")
                 self.progress.exclusive &= self.alone()
                 cell = self.cell.model_dump_json(indent=1) + "\n"
-                write_atomic(self.folder / "cell.json", cell)
+                write_atomic(self.folder / CELL, cell)
                 with closing(Record(self.folder)) as self.record:
                     start = start_event(
                         self.cell, self.metric, self.device, self.progress, self.usage.asked
@@ -371,7 +372,7 @@ class Trainer:
             self.memory.load_state_dict(state["memory"])
         else:
             p.moved(state["device"])
-        path, again = self.folder / checkpoint.FILE, "remove it to train from the start"
+        path, again = self.folder / CHECKPOINT, "remove it to train from the start"
         checkpoint.put(self.method, state["method"], path, again)
         self.losses = Losses(state["sums"])
         self.schedule.load_state_dict(state["schedule"])

@@ -12,9 +12,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from modulewise.errors import InvalidInput
+from modulewise.runs.stops import STOPS
 from modulewise.schedules._worker import (
     GONE,
-    STOPS,
     Failure,
     Home,
     Order,

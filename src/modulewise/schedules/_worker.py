@@ -8,7 +8,6 @@ however they ended. Requests to stop (SIGTERM and the like) are the trainer's to
 from __future__ import annotations
 
 import io
-import signal
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,15 +22,12 @@ from modulewise.config.training import TrainConfig
 from modulewise.errors import InvalidInput, memory_short
 from modulewise.method import Batch, Method, State
 from modulewise.optim import ModuleOptimizers
+from modulewise.runs import stops
 from modulewise.schedules._base import Precision, descend
 from modulewise.schedules._laps import clock
 
 GONE = (EOFError, ConnectionError, FileNotFoundError)
 """What reading or writing raises when the process at the other end has ended."""
-
-
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-"""Requests to stop, which are the trainer's to answer."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +171,7 @@ def work(k: int, trainer: Connection, before: Connection | None, after: Connecti
         before: gives the states that enter the module; `None` for the first one.
         after: takes the states that leave it; `None` for the last one.
     """
-    for name in STOPS:
-        signal.signal(name, signal.SIG_IGN)
+    stops.ignore()  # they are the trainer's to answer
     try:
         module = Module(loads(trainer.recv(), whole=True))
         while True:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from modulewise.runs.files import CELL, CHECKPOINT, WEIGHTS
 from modulewise.runs.logs import TRAIN_LOG
 from modulewise.runs.record import RunHistory
 from modulewise.runs.result import FILE, Cost, Origin, Result
 from modulewise.runs.state import RunState, words
 from modulewise.status.curves import blocks, plot
-from modulewise.status.single import CELL, Run
+from modulewise.status.single import Run
 from modulewise.units import disk, duration, memory, three_digits, time
 
 TITLE = 12
@@ -24,11 +25,11 @@ FILES = {
     "record.jsonl": "every epoch's numbers",
     TRAIN_LOG: "what the training said",
     CELL: "what was asked for",
-    "weights.pt": "the trained weights",
-    "checkpoint.pt": "what it resumes from",
+    WEIGHTS: "the trained weights",
+    CHECKPOINT: "what it resumes from",
 }
 """Files of a run, and what they hold."""
-UNKEPT = "no weights.pt: `modulewise train --keep-weights` leaves them"
+UNKEPT = f"no {WEIGHTS}: `modulewise train --keep-weights` leaves them"
 
 
 def card(run: Run, width: int = 80) -> list[str]:
@@ -165,7 +166,7 @@ def _files(folder: Path, ended: bool) -> list[str]:
         if file.name in FILES or file.name.startswith("study~"):
             what = FILES.get(file.name, "what a study found")
             out.append(f"  {file.name:<16}{disk(file.stat().st_size):>8}  {what}")
-    if ended and not (folder / "weights.pt").exists():
+    if ended and not (folder / WEIGHTS).exists():
         out.append(f"  {UNKEPT}")
     return out
 

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from modulewise.config.cell import Cell
 from modulewise.errors import InvalidInput
 from modulewise.runs import find, jobs, record, result
+from modulewise.runs.files import CELL
 from modulewise.runs.state import RunState, path_state
 
-CELL = "cell.json"
 """Name of the file in a run's folder that says what it was asked for."""
 
 

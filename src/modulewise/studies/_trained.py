@@ -19,6 +19,7 @@ from modulewise.engine.build import build
 from modulewise.engine.deployed import last_linear
 from modulewise.errors import InvalidInput
 from modulewise.method import Method
+from modulewise.runs.files import WEIGHTS
 from modulewise.runs.result import FILE, Result
 
 
@@ -122,7 +123,7 @@ def load(
     if origin.data not in (None, data.digest):
         raise InvalidInput(f"{folder}: the images have changed since the run was made")
     method = build(cell, data.image, data.task)[0]
-    checkpoint.put(method, found.weights, folder / checkpoint.WEIGHTS, again)
+    checkpoint.put(method, found.weights, folder / WEIGHTS, again)
     return Trained(
         cell=cell,
         method=_frozen(method).to(on),

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from modulewise.errors import InvalidInput
 from modulewise.runs import jobs, record, result
+from modulewise.runs.files import CELL
 from modulewise.runs.state import ENDED, RunState, path_state
 from modulewise.tracking import plot, reports, views
 from modulewise.tracking.store import (
@@ -263,7 +264,7 @@ def _send(
         client.log_batch(run_id, metrics, params if i == 0 else [], tags if i == 0 else [])
     if want.images and not (run.inputs and run.inputs.dataset_inputs):
         client.log_inputs(run_id, [_input(want.images)])
-    contents = {"cell.json": want.cell.encode()} | {p.name: p.read_bytes() for p in want.files}
+    contents = {CELL: want.cell.encode()} | {p.name: p.read_bytes() for p in want.files}
     hashes = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
     if want.ended is not None:
         hashes[PLOT] = _digest(
