@@ -35,7 +35,7 @@ SLURM = {
 
 def test_cpu_time_is_that_of_the_clock_and_of_children() -> None:
     used: Sums = {}
-    with Usage(CPU) as watch:
+    with Usage([CPU]) as watch:
         begun = time.process_time()
         while time.process_time() - begun < 0.3:
             pass
@@ -70,8 +70,8 @@ def test_a_child_counts_while_it_lives() -> None:
 
 
 def test_as_many_processes_ask_for_as_many_threads() -> None:
-    assert asked(CPU, 3, {}).cpus == 3 * torch.get_num_threads()
-    assert asked(CPU, 3, SLURM).cpus == 4
+    assert asked([CPU] * 3, {}).cpus == 3 * torch.get_num_threads()
+    assert asked([CPU] * 3, SLURM).cpus == 4
 
 
 def test_an_epoch_has_mlflows_names_and_the_result_has_the_whole_run(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_what_earlier_starts_used_counts(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     used: Sums = {"wall": 100.0, "cpu": 90.0, "peak": 4_000_000.0}
     now = next(clock)
-    with Usage(CPU) as watch:
+    with Usage([CPU]) as watch:
         now = next(clock)
         watch.add(used)  # a checkpoint in the middle of the epoch
         now = next(clock)
@@ -139,7 +139,7 @@ def test_a_run_asked_for_its_share_of_the_job(
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     monkeypatch.setenv(device.PACK, pack)
-    assert asked(CPU, env=env).model_dump(exclude_none=True) == expected
+    assert asked([CPU], env).model_dump(exclude_none=True) == expected
 
 
 class FakeNvml:
@@ -214,7 +214,7 @@ def test_a_gpus_figures_are_means_over_the_looks_at_it(
 ) -> None:
     monkeypatch.setattr(usage, "EVERY", 0.005)
     used: Sums = {}
-    with Usage(on_gpu) as watch:
+    with Usage([on_gpu]) as watch:
         while len(watch._seen) < 3:
             time.sleep(0.005)
         epoch, whole = watch.epoch(used), watch.whole(used)

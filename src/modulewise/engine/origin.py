@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,25 @@ from modulewise.config.cell import Cell
 from modulewise.data.base import Data
 from modulewise.engine import device
 from modulewise.engine.progress import Progress
+from modulewise.engine.usage import asked
 from modulewise.runs import record
 from modulewise.runs.checkout import git_commit
 from modulewise.runs.provenance import source_hash
-from modulewise.runs.result import Asked, Origin, PrimaryMetric, ReusedFrom
+from modulewise.runs.result import Origin, PrimaryMetric, ReusedFrom
 
 
 def start_event(
-    cell: Cell, metric: PrimaryMetric, on: torch.device, progress: Progress, asked: Asked
+    cell: Cell, metric: PrimaryMetric, places: Sequence[torch.device], progress: Progress
 ) -> dict[str, Any]:
     """What a record says when a process begins the run, or resumes it.
 
     Args:
         cell: the run's.
         metric: primary metric of its task.
-        on: the device.
+        places: devices of its processes, its own first.
         progress: where the run stands.
-        asked: what was asked for it.
     """
+    on = places[0]
     return {
         "cell": cell.model_dump(mode="json", exclude_defaults=True),
         "id": cell.id,
@@ -44,7 +46,7 @@ def start_event(
         "slurm_restart": os.environ.get("SLURM_RESTART_COUNT"),
         "devices": max(device.visible(on), cell.training.devices),
         "pack": device.pack(),
-        "asked": asked.model_dump(exclude_none=True),
+        "asked": asked(places).model_dump(exclude_none=True),
         "epochs": progress.epochs or cell.training.planned,
         "epoch": progress.epoch,
     }

@@ -115,19 +115,15 @@ class Trainer:
             raise ValueError(f"{self.cell}: the weights that it reuses were not given")
         self.folder.mkdir(parents=True, exist_ok=True)
         places = self.schedule.places(self.device)
-        self.usage = usage.Usage(self.device, len(places))
-        with device.claim(*places) as self.alone, self.usage:
+        with device.claim(*places) as self.alone, usage.Usage(places) as self.usage:
             with fork(self.cell.seed, "steps", *ranks.stream()):
                 ended = within_memory(self.prepare)
                 if ended and (self.folder / CHECKPOINT).exists():
                     raise no_room(self.folder, ended, "the checkpoint is kept")
                 self.progress.exclusive &= self.alone()
-                cell = self.cell.model_dump_json(indent=1) + "\n"
-                write_atomic(self.folder / CELL, cell)
+                write_atomic(self.folder / CELL, self.cell.model_dump_json(indent=1) + "\n")
                 with closing(Record(self.folder)) as self.record:
-                    start = start_event(
-                        self.cell, self.metric, self.device, self.progress, self.usage.asked
-                    )
+                    start = start_event(self.cell, self.metric, places, self.progress)
                     self.record.write("start", **start)
                     ended = ended or within_memory(self._train) or ("done", None)
             self.progress.exclusive &= self.alone()

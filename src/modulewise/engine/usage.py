@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 import torch
@@ -35,12 +35,11 @@ class Usage:
     """Watches this process and those that it begins, inside `with`.
 
     Args:
-        on: the device.
-        processes: number of processes that train.
+        places: devices of its processes, its own first.
     """
 
-    def __init__(self, on: torch.device, processes: int = 1) -> None:
-        self.asked = asked(on, processes)
+    def __init__(self, places: Sequence[torch.device]) -> None:
+        self.asked, on = asked(places), places[0]
         self._most = 0
         cuda = on.type == "cuda"
         self._gpu = Gpu(str(torch.cuda.get_device_properties(on).uuid)) if cuda else None
@@ -145,18 +144,18 @@ def _gpu(new: Sums, look: Look) -> dict[str, float]:
     return {f"gpu_0_{name}": value for name, value in out.items() if value is not None}
 
 
-def asked(on: torch.device, processes: int = 1, env: Mapping[str, str] = os.environ) -> Asked:
+def asked(places: Sequence[torch.device], env: Mapping[str, str] = os.environ) -> Asked:
     """What was asked for this run, or for one rank of it: its share of the Slurm job; elsewhere its
     threads and devices.
 
     Args:
-        on: the device.
-        processes: number of processes that train.
+        places: devices of its processes, its own first.
         env: environment of the process.
     """
-    here = device.visible(on) if on.type == "cuda" else 0
+    here = device.visible(places[0]) if places[0].type == "cuda" else 0
+    threads = len(places) * torch.get_num_threads()
     if "SLURM_JOB_ID" not in env:
-        return Asked(cpus=processes * torch.get_num_threads(), gpus=here / world())
+        return Asked(cpus=threads, gpus=here / world())
 
     def number(name: str) -> float:
         given = env.get(f"SLURM_{name}", "")
@@ -167,7 +166,7 @@ def asked(on: torch.device, processes: int = 1, env: Mapping[str, str] = os.envi
     memory = number("MEM_PER_NODE") or number("MEM_PER_CPU") * cpus
     begun, ends = number("JOB_START_TIME"), number("JOB_END_TIME")
     return Asked(
-        cpus=cpus / runs or processes * torch.get_num_threads(),
+        cpus=cpus / runs or threads,
         memory_bytes=int(memory * 2**20 / runs) or None,
         gpus=(number("GPUS_ON_NODE") or here) / runs,
         seconds=ends - begun if begun and ends else None,
