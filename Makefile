@@ -16,10 +16,10 @@ PYTEST := python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-docs test-all check docs imports ui cluster new schemas readme lock help clean
 
-demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, nothing to download
+demo: $(READY)  ## compare real trainings on scikit-learn's digits, in minutes, no data to download
 	@$(RUN) snakemake --profile profiles/local --configfile config/demo.yaml
 
-test: $(READY)  ## all tests but the slow ones and the site's; METHOD=name: of that method alone
+test: $(READY)  ## all tests but the slow ones, a GPU's and the site's; METHOD=name: of that method alone
 	@$(RUN) $(PYTEST) -m "not slow and not gpu and not site" $(if $(METHOD),tests/contract -k $(METHOD))
 
 test-docs: $(READY)  ## build the documentation site, follow its links, run its tutorial
@@ -35,7 +35,7 @@ docs: $(READY)  ## the documentation site, in build/docs/html
 	@$(RUN) python -m sphinx -q -W --keep-going -c docs -d build/docs/doctrees . build/docs/html
 	@echo "docs  file://$(CURDIR)/build/docs/html/index.html"
 
-imports: $(READY)  ## count modules, floors of imports, circles, and imports that run upward
+imports: $(READY)  ## count modules, longest chain of imports, circles, and imports against the layers
 	@$(RUN) python tools/imports.py
 
 ui: $(READY)  ## mirror the runs into MLflow and open its server on loopback
@@ -47,7 +47,7 @@ cluster: $(READY)  ## a throw-away Slurm on this machine and your shell in it; A
 new: $(READY)  ## make new METHOD=name: a method file, a recipe and a test row to fill in
 	@$(RUN) modulewise new $(METHOD)
 
-schemas: $(READY)  ## regenerate workflow/schemas from config.py
+schemas: $(READY)  ## regenerate workflow/schemas from src/modulewise/config
 	@$(RUN) modulewise schema
 
 readme: $(READY)  ## publish the last demo's table and figure, in README.md too
@@ -64,7 +64,7 @@ clean:  ## remove the virtual environment and caches, never results
 	rm -rf .venv .ready-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/ready: requirements.lock pyproject.toml
-	@echo "installing into .venv (once; torch is large)"
+	@echo "installing into .venv (once; 3.3 GB to download, most of it torch)"
 	@.venv/bin/python -m pip --version > /dev/null 2>&1 || $(BASE) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -78,7 +78,7 @@ def publish(sweep: str, results: Path) -> None:
 def summaries(files: Iterable[Path]) -> list[dict[str, Any]]:
     """Results that runs' files hold."""
     runs = [json.loads(path.read_text()) for path in files]
-    for run in runs:  # where the file lay is nobody's business
+    for run in runs:  # the path is one of this machine
         data = run["cell"].get("data") or {}
         if data.get("path"):
             data["path"] = Path(data["path"]).name
@@ -107,7 +107,7 @@ def of_headline(rows: pd.DataFrame) -> str:
     text += f"{rows['n'].max()} seeds; gap: mean difference of equal seeds with its 95 % interval; "
     text += f"{alike} as multiples of\nBackprop's, memory being the peak of live tensors; helpers' "
     text += "FLOPs are their share of a training step's.\n"
-    return text + "Other instruction sets of CPUs give other digits.\n"
+    return text + "Results differ between CPU instruction sets.\n"
 
 
 def of_exhibit(found: pd.DataFrame) -> str:

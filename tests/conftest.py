@@ -19,7 +19,7 @@ settings.load_profile("tests")
 
 
 WAITING = ["slurm", "workflow", "tracking", "docs"]
-"""Rooms whose tests mostly wait for other programs."""
+"""Folders whose tests mostly wait for other programs."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -58,7 +58,7 @@ def test_imports_are_counted(layers: str, tmp_path: Path) -> None:
     out = subprocess.run(
         [sys.executable, str(TOOL), str(tmp_path)], capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    assert out[0].split() == ["modules", "rooms", "imports", "floors", "circles", "upward"]
+    assert out[0].split() == ["modules", "folders", "imports", "chain", "circles", "upward"]
     assert out[1].split()[:5] == ["7", "1", "6", "5", "1"]
     assert out[2] == "circle: modulewise.a.one, modulewise.a.two"
     if layers:

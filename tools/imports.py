@@ -1,7 +1,7 @@
 """How the package's modules stand on one another: `python tools/imports.py [CHECKOUT]`.
 
-Modules, rooms (folders of modules), floors (modules in the longest chain of imports), circles, and
-imports that run upward against the layers of `pyproject.toml`. Imports under `TYPE_CHECKING` count.
+Modules, folders of modules, imports, modules in the longest chain of imports, circles, and imports
+that run upward against the layers of `pyproject.toml`. Imports under `TYPE_CHECKING` count.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def imports(checkout: Path) -> nx.DiGraph:
 
 
 def layers(checkout: Path) -> list[set[str]] | None:
-    """Rooms and top-level modules by layer, the highest first; `None` where none are declared."""
+    """Folders and top-level modules by layer, the highest first; `None` where none are declared."""
     tools = tomllib.loads((checkout / "pyproject.toml").read_text())["tool"]
     for contract in tools.get("importlinter", {}).get("contracts", []):
         if contract["type"] == "layers":
@@ -41,7 +41,7 @@ def layers(checkout: Path) -> list[set[str]] | None:
     return None
 
 
-def rooms(graph: nx.DiGraph) -> set[str]:
+def folders(graph: nx.DiGraph) -> set[str]:
     """Names of the folders of modules directly below the package."""
     return {m.split(".")[1] for m in graph if m.count(".") > 1}
 
@@ -51,8 +51,8 @@ def circles(graph: nx.DiGraph) -> list[set[str]]:
     return [found for found in nx.strongly_connected_components(graph) if len(found) > 1]
 
 
-def floors(graph: nx.DiGraph) -> int:
-    """Number of modules in the longest chain of imports; a circle is on one floor."""
+def chain(graph: nx.DiGraph) -> int:
+    """Number of modules in the longest chain of imports; a circle counts as one."""
     return nx.dag_longest_path_length(nx.condensation(graph)) + 1
 
 
@@ -76,9 +76,9 @@ def main() -> None:
     table = Table(box=None)
     numbers = {
         "modules": len(graph),
-        "rooms": len(rooms(graph)),
+        "folders": len(folders(graph)),
         "imports": graph.number_of_edges(),
-        "floors": floors(graph),
+        "chain": chain(graph),
         "circles": len(circles(graph)),
         "upward": len(against) if declared else "no layers",
     }

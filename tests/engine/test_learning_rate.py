@@ -131,6 +131,12 @@ def test_cosine_from_the_full_rate_without_warm_up(e: int, rate: float, digits: 
     assert found == pytest.approx(0.2 * (1 + math.cos(math.pi * e / 90)), rel=1e-12)
 
 
+def test_asynchronous_modules_have_rates_of_epochs() -> None:
+    with pytest.raises(ValueError, match="not step under schedule asynchronous"):
+        TrainConfig(schedule="asynchronous", lr_update="step")
+    assert TrainConfig(schedule="asynchronous", lr_update="epoch_start").schedule == "asynchronous"
+
+
 @pytest.mark.parametrize(
     ("lr", "i", "printed"),
     [

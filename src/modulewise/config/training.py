@@ -168,7 +168,9 @@ class Settings(Frozen):
         if self.accumulate > 1 and self.step_in_backward:
             raise ValueError("accumulate and step_in_backward exclude each other; set one of them")
         if self.lr_update == "step" and self.schedule == "asynchronous":
-            raise ValueError("lr_update: schedule asynchronous has lr_update: epoch only")
+            raise ValueError(
+                "lr_update: not step under schedule asynchronous; valid: epoch, epoch_start"
+            )
         for name in _WITH_OPTIONS:
             if name != self.schedule and getattr(self, name) != _WITH_OPTIONS[name]():
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""How many epochs a budget pays for."""
+"""Number of epochs that a budget allows."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def epochs(
 
 
 def _paid(budget: float, schedule: Schedule, flops: Sequence[Flops], seen: int) -> int:
-    """Epochs that so many FLOPs pay for. Where phases share them out evenly an epoch costs their
-    mean; elsewhere it is the most epochs whose phases together cost no more."""
+    """Number of epochs within so many FLOPs. Where phases share them out evenly an epoch costs
+    their mean; elsewhere it is the most epochs whose phases together cost no more."""
     trained = [phase.epochs > 0 for phase in schedule.phases(1)]
     one = mean(flops, [int(it) for it in trained])
     n = max(1, int(budget / (seen * (one.trunk + one.helpers))))

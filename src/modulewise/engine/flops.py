@@ -1,5 +1,4 @@
-"""What a run costs: floating-point operations, parameters, and the largest sum of live tensor
-bytes."""
+"""Floating-point operations of training and of inference, and numbers of parameters."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class RunProfile:
     """What a run of a configuration takes, alone on the device."""
 
     epochs: int
-    """That its budget pays for."""
+    """Of the whole run, all phases together."""
     phase_seconds: list[float]
     """Of a training step in each phase of the schedule."""
     step_seconds: float

@@ -34,7 +34,7 @@ LEFT_OUT = frozenset(
         "units",
     ]
 )
-"""Modules and rooms that record, word, plan or show: no number of a training depends on them."""
+"""Modules and folders that record, word, plan or show: no number of a training depends on them."""
 
 
 def source_hash(cell: Cell, package: Path = PACKAGE) -> str:

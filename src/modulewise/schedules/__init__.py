@@ -1,4 +1,5 @@
-"""Schedules: who moves when. Each file holds one, a class of the file's name in CamelCase.
+"""Schedules: which modules are trained when. Each file holds one, a class of the file's name in
+CamelCase.
 
 A schedule's options are the keyword-only arguments of its constructor, each with a type of
 `modulewise.config.types` and a default; they stand under the schedule's name in training settings.

@@ -29,7 +29,7 @@ class Phase:
 
 
 class Schedule:
-    """Who moves when. The defaults are those of joint training but for `step`.
+    """Which modules are trained when. The defaults are those of joint training but for `step`.
 
     Args:
         training: the cell's settings.
@@ -51,7 +51,7 @@ class Schedule:
         self.phase = 0
 
     def phases(self, epochs: int) -> list[Phase]:
-        """The phases, given the epochs that the budget pays for. Their number is always the same;
+        """The phases, given the epochs that the budget allows. Their number is always the same;
         one of no epochs is left out."""
         return [Phase(epochs, self.training)]
 
