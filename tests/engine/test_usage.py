@@ -34,21 +34,32 @@ SLURM = {
 
 
 def test_cpu_time_is_that_of_the_clock_and_of_children() -> None:
-    used: Sums = {}
-    with Usage([CPU]) as watch:
-        begun = time.process_time()
-        while time.process_time() - begun < 0.3:
-            pass
-        child = "import time\nwhile time.process_time() < 0.5: pass"
-        subprocess.run([sys.executable, "-c", child], check=True)
-        watch.add(used)
-        spent = time.process_time() - begun
-    assert 0 <= used["cpu"] - spent - 0.5 < 1, "the child's start is on top"
+    """In an interpreter that has begun nothing else."""
+    code = """
+import subprocess, sys, time, torch
+from modulewise.engine.usage import Usage
+used = {}
+with Usage([torch.device("cpu")]) as watch:
+    begun = time.process_time()
+    while time.process_time() - begun < 0.3:
+        pass
+    child = "import time\\nwhile time.process_time() < 0.5: pass"
+    subprocess.run([sys.executable, "-c", child], check=True)
+    watch.add(used)
+    spent = time.process_time() - begun
+print(used["cpu"] - spent)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert 0.5 <= float(done.stdout) < 1.5, "the child's start is on top"
 
 
 def test_memory_is_what_the_system_says() -> None:
     now, before = processes.resident()
-    assert now == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
+    mine = psutil.Process()
+    own, others = mine.memory_info().rss, [p.memory_info().rss for p in mine.children(True)]
+    assert 0.95 * own < now < 1.05 * own + sum(others)
     held = bytearray(os.urandom(before - now + 150 * 2**20))
     assert processes.resident()[1] >= before + 140 * 2**20
     del held

@@ -62,7 +62,7 @@ def test_names_and_units_are_mlflows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "8000")
-    with usage.Usage(torch.device("cuda")) as watch:
+    with usage.Usage([torch.device("cuda")]) as watch:
         ours = {k.removeprefix("system/"): v for k, v in watch.epoch({}).items()}
     assert ours.keys() == theirs.keys()
     assert {k: v for k, v in ours.items() if k.startswith("gpu")} == {
