@@ -95,7 +95,7 @@ def text(folder: Path, runs: list[dict[str, Any]], more: int) -> str:
     out += f"{', '.join(devices)}, torch {origin['versions']['torch']}, code of commit "
     out += f"{', '.join(commits)}."
     if more:
-        out += f" `runs.json` has {more} of the next seed too, which count when it is whole."
+        out += f"\n`runs.json` has {more} of the next seed too, which count when it is whole."
     out += "\n\n"
     if len(seeds) < planned:
         out += f"Nothing is decided before all {planned} are there.\n"
