@@ -216,6 +216,26 @@ def test_a_run_that_made_no_report_speaks_of_none(finished: Path) -> None:
     assert not [line for line in lines if line.startswith(("report", "MLflow", "rerun"))]
 
 
+def test_finished_runs_are_not_trained_again_where_their_data_sets_mark_is_missing(
+    finished: Path,
+) -> None:
+    """As where single cells were trained without the workflow, or results came from elsewhere."""
+    more = finished / "more.yaml"
+    grid = {**GRID, "seeds": 2, "training": TRAINING}
+    more.write_text(yaml.safe_dump({"sweep": "more", "grids": [grid]}))
+    results = {p: p.stat().st_mtime_ns for p in finished.glob("results/runs/**/result.json")}
+    (finished / "results/data/fake.json").unlink()
+    done = snakemake(finished, "--configfile", str(more))
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1] == (
+        "error: results/data/fake.json is missing, with finished runs: 2. Snakemake would remove "
+        "their results and train them again; first give the same command with --until data"
+    )
+    assert snakemake(finished, "--configfile", str(more), "--until", "data").returncode == 0
+    assert train_jobs(snakemake(finished, "-n", "--configfile", str(more)).stdout) == 2
+    assert {p: p.stat().st_mtime_ns for p in results} == results and len(results) == 2
+
+
 @pytest.mark.slow
 def test_interrupted_and_continued(tmp_path: Path) -> None:
     """SIGKILL to one training, SIGTERM to another: the sweep fails, makes its report, and continues

@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -155,7 +156,23 @@ if workflow.is_main_process:
     os.environ.update(MODULEWISE_RERUN=rerun())  # the report says it too
 
 
+def unmarked():
+    """What is wrong where the mark of a data set is missing that has finished runs: Snakemake would
+    remove their results and train them again."""
+    dag, lost = workflow.persistence.dag, Counter()
+    for job in dag.needrun_jobs():
+        reason = dag.reason(job)
+        if job.rule.name == "train" and not reason.forced and Path(job.output.result).exists():
+            lost.update(f for f in reason.updated_input_run or () if f.startswith("results/data/"))
+    return [f"{mark} is missing, with finished runs: {n}" for mark, n in sorted(lost.items())]
+
+
 onstart:
+    if lost := unmarked():
+        sys.exit(
+            f"error: {', '.join(lost)}. Snakemake would remove their results and train them again; "
+            "first give the same command with --until data"
+        )
     shell("modulewise check --sweep {SWEEP_FILE:q} --root {ROOT:q} 1>&2")
 
 
