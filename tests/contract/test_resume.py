@@ -40,6 +40,9 @@ pytestmark = pytest.mark.usefixtures("uncounted")
 
 STEPS = 6
 """Of one epoch."""
+KEEPING = ("backprop", "ddg", "dni", "infopro", "target_propagation")
+"""Methods that quick tests also kill, and evaluate on images held out: nothing beside the net,
+helpers, a history, synthesisers, targets. All others are only stopped."""
 _BY_TEXT: dict[str, Row] = {}
 MEASURED = ("time/", "throughput/", "memory/", "system/")
 
@@ -186,7 +189,7 @@ def test_stopped_under_every_schedule(schedule: str, tmp_path: Path) -> None:
     check(row, tmp_path, lambda folder: stop_after(row, STEPS + 5, folder, schedule), schedule)
 
 
-@rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
+@rows(lambda row: row.network == row.case.networks[0], one_a_method=True, of=KEEPING)
 def test_killed_while_it_reports_an_epoch(row: Row, tmp_path: Path) -> None:
     def killed(folder: Path) -> None:
         def say(line: str) -> None:
@@ -235,7 +238,7 @@ def check_held_out(row: Row, tmp_path: Path, schedule: str) -> None:
     assert result.val_last == pytest.approx(100 * wrong)
 
 
-@rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
+@rows(lambda row: row.network == row.case.networks[0], one_a_method=True, of=KEEPING)
 def test_images_held_out_are_evaluated_and_move_nothing(row: Row, tmp_path: Path) -> None:
     check_held_out(row, tmp_path, "joint")
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 from mirrored_runs import assert_equal, begin, cell_of, finish, runs_of, values_of
 
+from modulewise.cli.ui import answers
 from modulewise.config.cell import Cell
 from modulewise.runs.record import Record
 from modulewise.tracking import mirror
@@ -158,7 +158,7 @@ def serve(
 
     def wait() -> None:
         for _ in range(1200):
-            with suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=2):
+            if answers(port):
                 return
             time.sleep(0.05)
         raise AssertionError((tmp_path / "server.log").read_text())

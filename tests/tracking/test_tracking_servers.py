@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
@@ -24,6 +23,7 @@ from mirrored_runs import (
 )
 
 from modulewise.cli import track
+from modulewise.cli.ui import answers
 from modulewise.tracking import mirror
 
 mlflow = pytest.importorskip("mlflow")
@@ -61,7 +61,7 @@ def server(tmp_path: Path, store: tuple[str, Path]) -> Iterator[Any]:
                 subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True)
             )
         for _ in range(600):
-            with suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=2):
+            if answers(port):
                 return uri
             assert running[-1].poll() is None, (tmp_path / "server.log").read_text()
             time.sleep(0.1)

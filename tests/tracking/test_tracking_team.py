@@ -20,12 +20,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mirrored_runs import assert_equal, cell_of, runs_of, whole
+
+from modulewise.cli.ui import answers
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -164,7 +165,7 @@ def team(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         server = subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True)
     uri = f"http://127.0.0.1:{port}"
     for _ in range(900):
-        with suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=2):
+        if answers(port):
             break
         assert server.poll() is None, (folder / "log").read_text()
         time.sleep(0.1)

@@ -248,6 +248,25 @@ def test_a_folder_that_is_not_there(tmp_path: Path, terminal: Callable[..., Term
     )
 
 
+def test_only_a_server_answers() -> None:
+    """A connection that has met itself sends back what is asked."""
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        port = there.getsockname()[1]
+
+        def answer(words: bytes | None) -> None:
+            connection, _ = there.accept()
+            with connection:
+                asked = connection.recv(65536)
+                connection.sendall(words or asked)
+
+        for words, is_one in ((None, False), (b"HTTP/1.0 200 OK\r\n\r\nOK", True)):
+            thread = threading.Thread(target=answer, args=(words,), daemon=True)
+            thread.start()
+            assert ui.answers(port) is is_one
+            thread.join()
+    assert not ui.answers(port)
+
+
 def test_an_interrupt_while_an_object_is_deleted_is_silent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

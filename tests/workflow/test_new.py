@@ -34,6 +34,7 @@ def run(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_new_method_passes_the_contract(clone: Path) -> None:
     before = {p: p.read_bytes() for p in clone.rglob("*") if p.is_file()}
     made = run(clone, "-m", "modulewise", "new", "local_mean")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import signal
@@ -9,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
@@ -150,17 +150,25 @@ def _wait(go_on: Callable[[], None], port: int, logfile: Path) -> None:
         Unreachable: the server ended, or did not answer within `PATIENCE` seconds.
     """
     log.info("starting the server ...")
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         go_on()
-        with (
-            suppress(urllib.error.URLError, OSError),
-            direct.open(f"http://{HOST}:{port}/health", timeout=5),
-        ):
+        if answers(port):
             return
         time.sleep(0.3)
     raise mirror.Unreachable(f"MLflow's server did not start within {PATIENCE} s; see {logfile}")
+
+
+def answers(port: int) -> bool:
+    """Whether an HTTP server of this machine says that it is well. On a port of those that Linux
+    lends to clients a connection can meet itself, and reads its own request for an answer."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with (
+        suppress(OSError, http.client.HTTPException),
+        direct.open(f"http://{HOST}:{port}/health", timeout=5),
+    ):
+        return True
+    return False
 
 
 def _alive(server: subprocess.Popen[bytes], logfile: Path) -> None:
