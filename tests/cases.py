@@ -7,7 +7,7 @@ A row is a method, its options, K, and the networks to try it on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -269,14 +269,11 @@ ROWS = [Row(case, network) for case in CASES for network in case.networks]
 BACKPROP = Row(CASES[0], "resnet8")
 
 
-def rows(
-    keep: Any = lambda row: True, *, one_a_method: bool = False, of: Sequence[str] = ()
-) -> pytest.MarkDecorator:
+def rows(keep: Any = lambda row: True, *, one_a_method: bool = False) -> pytest.MarkDecorator:
     """Run a test over every row for which `keep(row)` holds. All are slow but the first network of
-    each case, or with `one_a_method` but the first row of each method, and those of slow cases;
-    with `of`, all but those of these methods."""
+    each case, or with `one_a_method` but the first row of each method, and those of slow cases."""
     kept = [r for r in ROWS if keep(r)]
-    quick = [r for r in kept if not r.case.slow and (not of or r.case.method in of)]
+    quick = [r for r in kept if not r.case.slow]
     first = {r.case.method if one_a_method else str(r.case): r for r in reversed(quick)}
     slow = [[] if r in first.values() else [pytest.mark.slow] for r in kept]
     return pytest.mark.parametrize(

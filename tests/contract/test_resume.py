@@ -40,9 +40,6 @@ pytestmark = pytest.mark.usefixtures("uncounted")
 
 STEPS = 6
 """Of one epoch."""
-KEEPING = ("backprop", "ddg", "dni", "infopro", "target_propagation")
-"""Methods that quick tests also kill, and evaluate on images held out: nothing beside the net,
-helpers, a history, synthesisers, targets. All others are only stopped."""
 _BY_TEXT: dict[str, Row] = {}
 MEASURED = ("time/", "throughput/", "memory/", "system/")
 
@@ -113,7 +110,11 @@ def whole(
 
 
 def check(
-    row: Row, tmp_path: Path, interrupt: Callable[[Path], None], schedule: str = "joint"
+    row: Row,
+    tmp_path: Path,
+    interrupt: Callable[[Path], None],
+    schedule: str = "joint",
+    starts: int = 2,
 ) -> None:
     """Interrupt a run, resume it, and compare with one that was left alone."""
     state, metrics, expected = whole(row, schedule)
@@ -126,7 +127,7 @@ def check(
     assert what_counts(folder) == metrics
     assert {epoch for _, epoch in metrics} == {1, 2, 3}
     assert outcome(result) == expected
-    assert result.origin.starts == 2
+    assert result.origin.starts == starts
     assert not (folder / "checkpoint.pt").exists(), "nothing is left to resume"
 
 
@@ -137,9 +138,24 @@ def stop_after(row: Row, n: int, folder: Path, schedule: str = "joint") -> None:
         make(row, folder, stop, schedule).fit()
 
 
+def kill_at_report(row: Row, folder: Path) -> None:
+    """Kill a run, which saves after every step, while it reports its second epoch."""
+
+    def say(line: str) -> None:
+        if "epoch 2/" in line:
+            raise KilledError
+
+    with pytest.raises(KilledError), heard(say):
+        make(row, folder, save_every=0).fit()
+
+
 @rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
-def test_stopped_within_an_epoch(row: Row, tmp_path: Path) -> None:
-    check(row, tmp_path, lambda folder: stop_after(row, STEPS + 3, folder))
+def test_stopped_within_an_epoch_then_killed_at_its_report(row: Row, tmp_path: Path) -> None:
+    def interrupt(folder: Path) -> None:
+        stop_after(row, STEPS + 3, folder)
+        kill_at_report(row, folder)
+
+    check(row, tmp_path, interrupt, starts=3)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, STEPS, STEPS + 1, 2 * STEPS, 3 * STEPS])
@@ -189,19 +205,6 @@ def test_stopped_under_every_schedule(schedule: str, tmp_path: Path) -> None:
     check(row, tmp_path, lambda folder: stop_after(row, STEPS + 5, folder, schedule), schedule)
 
 
-@rows(lambda row: row.network == row.case.networks[0], one_a_method=True, of=KEEPING)
-def test_killed_while_it_reports_an_epoch(row: Row, tmp_path: Path) -> None:
-    def killed(folder: Path) -> None:
-        def say(line: str) -> None:
-            if "epoch 2/" in line:
-                raise KilledError
-
-        with pytest.raises(KilledError), heard(say):
-            make(row, folder, save_every=0).fit()
-
-    check(row, tmp_path, killed)
-
-
 def held_out(
     row: Row, folder: Path, entry: Dataset, schedule: str, stop: Stop | None = None
 ) -> Trainer:
@@ -238,7 +241,7 @@ def check_held_out(row: Row, tmp_path: Path, schedule: str) -> None:
     assert result.val_last == pytest.approx(100 * wrong)
 
 
-@rows(lambda row: row.network == row.case.networks[0], one_a_method=True, of=KEEPING)
+@rows(lambda row: row.network == row.case.networks[0], one_a_method=True)
 def test_images_held_out_are_evaluated_and_move_nothing(row: Row, tmp_path: Path) -> None:
     check_held_out(row, tmp_path, "joint")
 
