@@ -42,6 +42,7 @@ def test_a_dry_run_of_a_thousand_cells_is_a_screen(profile: str | None, large: P
     assert len(out.stderr.splitlines()) == 1 and out.stderr.startswith("Using ")
 
 
+@pytest.mark.slow
 def test_a_failed_job_says_what_was_wrong_and_where_its_log_is(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     grid = {**GRID, "recipes": ["backprop"], "training": TRAINING}

@@ -182,6 +182,7 @@ def test_snakemakes_own_report_holds_the_page(finished: Path) -> None:
     assert (finished / "report.zip").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_one_cell_is_rerun_by_the_command_that_terminal_and_report_say(finished: Path) -> None:
     """It trains this cell alone and makes the report anew; the numbers are the same."""
     command = said(finished)[-1].removeprefix("rerun   ")
@@ -216,6 +217,7 @@ def test_a_run_that_made_no_report_speaks_of_none(finished: Path) -> None:
     assert not [line for line in lines if line.startswith(("report", "MLflow", "rerun"))]
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_trained_again_where_their_data_sets_mark_is_missing(
     finished: Path,
 ) -> None:
